@@ -1,0 +1,1 @@
+"""Serves artifacts on Ray Serve by the Open Inference Protocol v2."""

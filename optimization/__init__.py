@@ -1,0 +1,1 @@
+"""Makes a trained model small: recipe in, artifact out."""

@@ -1,0 +1,276 @@
+"""The artifact: a directory `<root>/<name>/<version>/` with `model.onnx`, `manifest.json` and what raw input needs.
+
+    publish:  files + Manifest -> temporary directory -> one rename -> artifacts/<name>/<version>/
+    load:     directory -> manifest checked -> every file's path, size and sha256 checked -> Artifact
+
+Everything is JSON or ONNX; nothing is ever unpickled.
+"""
+
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+MODEL = "model.onnx"
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$"
+
+Datatype = Literal[
+    "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64", "BYTES"
+]  # fmt: skip
+"""Tensor element types, as the Open Inference Protocol names them."""
+
+
+class ArtifactError(Exception):
+    """An artifact is missing, damaged, or not one this version can read."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class TensorSpec(_Model):
+    """One input or output of the model."""
+
+    name: str
+    datatype: Datatype
+    shape: tuple[int | str, ...]
+    """Sizes; a name such as "batch" stands for a dynamic dimension. The first dimension is the batch."""
+
+
+class Quality(_Model):
+    """A quality with its 95 % confidence interval."""
+
+    metric: str
+    """What was measured, such as "accuracy"."""
+    value: float
+    low: float
+    high: float
+    num_samples: int
+    """Held-out examples it was measured on."""
+
+
+class Measurement(_Model):
+    """What one step left behind, measured on the machine named in the manifest."""
+
+    step: str
+    """"teacher", "control", or the kind of the recipe's step: "distill", "prune", "quantize", ..."""
+    quality: Quality
+    num_parameters: int
+    """Weights in the model; zeros count."""
+    sparsity: float = 0.0
+    """Fraction of weights that are zero."""
+    size_bytes: int
+    """Bytes of the one-file ONNX model."""
+    latency_s: dict[int, float]
+    """Median seconds a call takes in ONNX Runtime with one thread, by batch size."""
+
+
+class Machine(_Model):
+    """Where latency was measured."""
+
+    cpu: str
+    num_cpus: int
+    gpu: str | None = None
+
+
+class Histogram(_Model):
+    """A reference distribution, for telling drift: `len(counts) == len(edges) + 1`, the outer bins open."""
+
+    name: str
+    """The tensor it describes."""
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
+class FileEntry(_Model):
+    """Size and digest of one file of the artifact."""
+
+    size_bytes: int
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class Manifest(_Model):
+    """Everything known of an artifact; `manifest.json` is this, as JSON."""
+
+    schema_version: int = SCHEMA_VERSION
+    name: str = Field(pattern=NAME_PATTERN)
+    version: str = Field(pattern=r"^[1-9][0-9]*$")
+    created: datetime
+    recipe: dict[str, Any] | None = None
+    """The recipe that made it; none for a model that came ready as ONNX."""
+    recipe_sha256: str | None = None
+    parent: str | None = None
+    """`name/version` of the artifact this one was made from."""
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    labels: tuple[str, ...] | None = None
+    """Names of the classes, in the order of the output's last dimension."""
+    measurements: tuple[Measurement, ...] = ()
+    """Teacher, no-teacher control and each step, in the order they ran; the last one is what is served."""
+    parity: float | None = None
+    """Largest absolute difference between the torch model's and the fp32 ONNX model's outputs."""
+    agreement: float | None = None
+    """Fraction of held-out examples on which the served model and its fp32 form give the same class."""
+    machine: Machine | None = None
+    histograms: tuple[Histogram, ...] = ()
+    libraries: dict[str, str] = {}
+    files: dict[str, FileEntry]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """A verified artifact on disk."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def model_path(self) -> Path:
+        """The one ONNX file."""
+        return self.path / MODEL
+
+
+def publish(root: Path, files: Mapping[str, Path], **fields: Any) -> Artifact:
+    """Copy `files` and a manifest made of `fields` into the next version of the artifact `fields["name"]`.
+
+    `files` maps names inside the artifact to the files to copy. A reader sees the whole version or none of it.
+
+    Raises:
+        ArtifactError: the model lacks, or a field breaks the schema.
+    """
+    if MODEL not in files:
+        raise ArtifactError(f"an artifact needs the file {MODEL!r}, got {sorted(files)}")
+    name = fields.get("name")
+    if not isinstance(name, str) or not re.match(NAME_PATTERN, name):
+        raise ArtifactError(f"artifact name must match {NAME_PATTERN}, got {name!r}")
+    home = root / name
+    home.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=".publishing-", dir=home))
+    try:
+        for inside, source in files.items():
+            target = _inside(staging, inside)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+        entries = {inside: _entry(_inside(staging, inside)) for inside in files}
+        while True:
+            version = str(max(versions(root, name), default=0) + 1)
+            manifest = _manifest(
+                {"schema_version": SCHEMA_VERSION, "created": datetime.now(UTC), **fields}
+                | {"version": version, "files": entries},
+                home / version,
+            )
+            (staging / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
+            try:
+                staging.rename(home / version)
+            except OSError:
+                if (home / version).exists():  # another publisher was faster: take the next number
+                    continue
+                raise
+            (home / version).chmod(0o755)
+            return Artifact(path=home / version, manifest=manifest)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def versions(root: Path, name: str) -> list[int]:
+    """Published versions of `name` under `root`, oldest first."""
+    home = root / name
+    if not home.is_dir():
+        return []
+    found = (entry.name for entry in home.iterdir() if (entry / MANIFEST).is_file())
+    return sorted(int(version) for version in found if re.match(r"^[1-9][0-9]*$", version))
+
+
+def find(root: Path, name: str, version: str | None = None) -> Path:
+    """Directory of `name` at `version`, or of its newest version.
+
+    Raises:
+        ArtifactError: there is none.
+    """
+    known = versions(root, name)
+    if not known:
+        raise ArtifactError(f"artifact {name!r} is missing: no version of it under {(root / name).absolute()}")
+    if version is None:
+        return root / name / str(known[-1])
+    if version not in map(str, known):
+        raise ArtifactError(f"artifact {name!r} has no version {version!r}, only {', '.join(map(str, known))}")
+    return root / name / version
+
+
+def load(path: Path) -> Artifact:
+    """Read the artifact in the directory `path` and check every file against the manifest.
+
+    Raises:
+        ArtifactError: a file is missing, truncated, altered or outside the artifact, or the manifest cannot be read.
+    """
+    source = path / MANIFEST
+    try:
+        raw = json.loads(source.read_bytes())
+    except OSError as error:
+        raise ArtifactError(f"{source} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise ArtifactError(f"{source} is no JSON: {error}") from error
+    if not isinstance(raw, dict):
+        raise ArtifactError(f"{source} must hold a JSON object, got {type(raw).__name__}")
+    found = raw.get("schema_version")
+    if isinstance(found, int) and found > SCHEMA_VERSION:
+        raise ArtifactError(
+            f"{source} has schema version {found}, this Trimtab reads up to {SCHEMA_VERSION}: update Trimtab"
+        )
+    if found != SCHEMA_VERSION:
+        raise ArtifactError(f"{source}: schema_version must be {SCHEMA_VERSION}, got {found!r}")
+    manifest = _manifest(raw, path)
+    if MODEL not in manifest.files:
+        raise ArtifactError(f"{source} does not list {MODEL!r}")
+    for inside, expected in manifest.files.items():
+        _check(_inside(path, inside), expected)
+    return Artifact(path=path, manifest=manifest)
+
+
+def _manifest(raw: Mapping[str, Any], path: Path) -> Manifest:
+    try:
+        return Manifest.model_validate(raw)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise ArtifactError(f"manifest of {path} breaks the schema: {problems}") from error
+
+
+def _inside(root: Path, name: str) -> Path:
+    """`root / name`, refused where it would leave `root`, by `..`, an absolute path or a link."""
+    parts = PurePosixPath(name).parts
+    target = root.joinpath(*parts)
+    escapes = not parts or PurePosixPath(name).is_absolute() or ".." in parts or "\\" in name or "\0" in name
+    if escapes or not target.resolve().is_relative_to(root.resolve()):
+        raise ArtifactError(f"file {name!r} must lie inside the artifact {root}")
+    return target
+
+
+def _entry(path: Path) -> FileEntry:
+    return FileEntry(size_bytes=path.stat().st_size, sha256=_sha256(path))
+
+
+def _check(path: Path, expected: FileEntry) -> None:
+    if not path.is_file():
+        raise ArtifactError(f"{path} is missing")
+    size = path.stat().st_size
+    if size != expected.size_bytes:
+        raise ArtifactError(f"{path} must have {expected.size_bytes} bytes, got {size}: truncated or altered")
+    digest = _sha256(path)
+    if digest != expected.sha256:
+        raise ArtifactError(f"{path} must have sha256 {expected.sha256}, got {digest}: damaged or altered")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

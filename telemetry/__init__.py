@@ -1,0 +1,1 @@
+"""Watches: OTLP in and out, series, detectors, alerts and a page."""

@@ -1,0 +1,119 @@
+"""Names and units of everything that is reported, OpenTelemetry's own where they exist.
+
+Semantic conventions 1.36: https://opentelemetry.io/docs/specs/semconv/
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+# Resource attributes: who reports.
+SERVICE_NAME = "service.name"
+"""The model's name for a deployment, the recipe's name for a training."""
+SERVICE_NAMESPACE = "service.namespace"
+SERVICE_VERSION = "service.version"
+"""The artifact's version."""
+SERVICE_INSTANCE_ID = "service.instance.id"
+"""Unique for each process: a replica's id, a train worker's rank and run."""
+ROLE = "trimtab.role"
+"""What the process does: "replica", "server", "train_worker", "collector"."""
+
+# Data point attributes.
+METHOD = "http.request.method"
+ROUTE = "http.route"
+STATUS_CODE = "http.response.status_code"
+ERROR_TYPE = "error.type"
+STEP = "trimtab.step"
+"""Artifact measurements: "teacher", "control", "distill", ...; training: the step being trained."""
+STATISTIC = "trimtab.statistic"
+"""Of a quality: "value", or "low" and "high" of its 95 % confidence interval."""
+QUALITY_METRIC = "trimtab.quality.metric"
+BATCH_SIZE = "trimtab.batch.size"
+RANK = "trimtab.train.rank"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instrument:
+    """One metric: its name, what kind of number it is, its unit (UCUM) and, for a histogram, its bucket bounds."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    unit: str
+    description: str
+    boundaries: tuple[float, ...] = ()
+
+
+_SECONDS = (
+    0.0001, 0.00025, 0.0005, 0.00075, 0.001, 0.0015, 0.0025, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.075,
+    0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+)  # fmt: skip
+"""The conventions' boundaries for request durations, carried on below 5 ms, where small models live."""
+
+_SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
+
+REQUEST_DURATION = Instrument(
+    name="http.server.request.duration",
+    kind="histogram",
+    unit="s",
+    description="Duration of HTTP server requests.",
+    boundaries=_SECONDS,
+)
+QUEUE_DURATION = Instrument(
+    name="trimtab.queue.duration",
+    kind="histogram",
+    unit="s",
+    description="Time a request waited for its batch.",
+    boundaries=_SECONDS,
+)
+INFERENCE_DURATION = Instrument(
+    name="trimtab.inference.duration",
+    kind="histogram",
+    unit="s",
+    description="Time the session took for one batch.",
+    boundaries=_SECONDS,
+)
+INFERENCE_BATCH_SIZE = Instrument(
+    name="trimtab.inference.batch_size",
+    kind="histogram",
+    unit="{sample}",
+    description="Samples in one batch.",
+    boundaries=_SIZES,
+)
+INFERENCE_SAMPLES = Instrument(
+    name="trimtab.inference.samples", kind="counter", unit="{sample}", description="Samples predicted."
+)
+PROCESS_CPU_UTILIZATION = Instrument(
+    name="process.cpu.utilization",
+    kind="gauge",
+    unit="1",
+    description="CPU seconds the process used per second and available CPU.",
+)
+PROCESS_MEMORY_USAGE = Instrument(
+    name="process.memory.usage", kind="gauge", unit="By", description="Resident memory of the process."
+)
+GPU_UTILIZATION = Instrument(
+    name="hw.gpu.utilization", kind="gauge", unit="1", description="Fraction of time the GPU was busy."
+)
+GPU_MEMORY_USAGE = Instrument(name="hw.gpu.memory.usage", kind="gauge", unit="By", description="GPU memory in use.")
+TRAIN_STEP_DURATION = Instrument(
+    name="trimtab.train.step.duration",
+    kind="histogram",
+    unit="s",
+    description="Duration of one optimizer step.",
+    boundaries=_SECONDS,
+)
+TRAIN_SAMPLES = Instrument(
+    name="trimtab.train.samples", kind="counter", unit="{sample}", description="Samples trained on."
+)
+TRAIN_LOSS = Instrument(name="trimtab.train.loss", kind="gauge", unit="1", description="Loss of the last step.")
+ARTIFACT_QUALITY = Instrument(
+    name="trimtab.artifact.quality", kind="gauge", unit="1", description="Quality measured when the artifact was made."
+)
+ARTIFACT_SIZE = Instrument(
+    name="trimtab.artifact.size", kind="gauge", unit="By", description="Size of the ONNX file after each step."
+)
+ARTIFACT_LATENCY = Instrument(
+    name="trimtab.artifact.latency",
+    kind="gauge",
+    unit="s",
+    description="Latency measured when the artifact was made, by batch size.",
+)

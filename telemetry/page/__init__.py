@@ -1,0 +1,1 @@
+"""The page at /telemetry: static files without any network use, and the JSON behind them."""
