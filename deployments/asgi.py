@@ -1,0 +1,58 @@
+"""The little HTTP that the replicas need on the hot path: bodies in, JSON out."""
+
+import orjson
+from starlette.types import Receive, Scope, Send
+
+from deployments.errors import BodyTooLargeError
+
+JSON = ((b"content-type", b"application/json"),)
+
+
+class ClientGone(Exception):  # noqa: N818 - an event, not an error
+    """The client hung up before its request was whole."""
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """Value of the request header `name` (lower case)."""
+    for key, value in scope["headers"]:
+        if key == name:
+            text: str = value.decode("latin-1")
+            return text
+    return None
+
+
+async def read_body(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:
+    """The whole request body.
+
+    Raises:
+        BodyTooLargeError: it has more than `limit_bytes`; what was announced is believed, the rest is counted.
+        ClientGone: the connection closed.
+    """
+    announced = header(scope, b"content-length")
+    if announced is not None and announced.isdigit() and int(announced) > limit_bytes:
+        raise BodyTooLargeError(f"the body must have at most {limit_bytes} bytes, got {announced}")
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > limit_bytes:
+            raise BodyTooLargeError(f"the body must have at most {limit_bytes} bytes, got more")
+        chunks.append(chunk)
+        if not message.get("more_body", False):
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+async def respond(send: Send, status: int, body: bytes, headers: tuple[tuple[bytes, bytes], ...] = JSON) -> None:
+    """Send a whole response."""
+    length = (b"content-length", str(len(body)).encode())
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
+    await send({"type": "http.response.body", "body": body})
+
+
+def error_body(error: str) -> bytes:
+    """An error as the protocol words it."""
+    return orjson.dumps({"error": error})

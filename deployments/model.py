@@ -1,0 +1,154 @@
+"""One model as an ASGI application: `/v2/models/<name>` and what lies below it. Knows nothing of Ray."""
+
+import asyncio
+import logging
+import re
+import time
+from typing import Any
+
+import orjson
+from starlette.types import Receive, Scope, Send
+
+from deployments import protocol
+from deployments.asgi import JSON, ClientGone, error_body, header, read_body, respond
+from deployments.batching import Batcher, Prediction, Run
+from deployments.errors import MethodNotAllowedError, NotFoundError, RequestError
+from deployments.meters import ModelMeters, RequestMeter, report_artifact
+from deployments.protocol import Response
+from deployments.settings import ModelSettings
+from optimization.artifact import Manifest
+from telemetry.emit import Emitter
+
+logger = logging.getLogger(__name__)
+
+PLATFORM = "onnxruntime_onnx"
+COMPRESS_FROM_BYTES = 1024
+"""A smaller response is sent as it is, even to a client that takes compressed ones."""
+
+_PATH = re.compile(r"(?:/versions/(?P<version>[^/]+))?(?P<action>|/ready|/infer)/?")
+_ROUTES = {action: f"/v2/models/{{model}}{action}" for action in ("", "/ready", "/infer")}
+_METHODS = {"": ("GET",), "/ready": ("GET",), "/infer": ("POST",)}
+
+
+class ModelApp:
+    """Answers the protocol for one model.
+
+    GET  /v2/models/<name>[/versions/<version>]          what the model takes and gives
+    GET  /v2/models/<name>[/versions/<version>]/ready    whether it answers
+    POST /v2/models/<name>[/versions/<version>]/infer    predict
+    """
+
+    def __init__(
+        self, manifest: Manifest, run: Run, *, max_batch_size: int, settings: ModelSettings, emitter: Emitter
+    ) -> None:
+        self._manifest = manifest
+        self._max_body_bytes = settings.max_body_bytes
+        self._outputs = tuple(spec.name for spec in manifest.outputs)
+        self._types = {spec.name: spec.datatype for spec in manifest.outputs}
+        self._emitter = emitter
+        self._requests = RequestMeter(emitter)
+        self._meters = ModelMeters(emitter)
+        self._batcher = Batcher(run, max_batch_size=max_batch_size, report=self._meters.batch)
+        report_artifact(manifest, emitter)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or live through the lifespan."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._http(scope, receive, send)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        self._batcher.start()
+        self._emitter.start()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self._batcher.stop()
+        await asyncio.to_thread(self._emitter.shutdown)
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        start_ns = time.time_ns()
+        status, route, error, prediction = 200, "", None, None
+        try:
+            action = self._action(scope)
+            route = _ROUTES[action]
+            if action == "/infer":
+                response, prediction = await self._infer(scope, receive)
+            else:
+                response = Response(body=orjson.dumps(self._describe(action)), headers=JSON)
+        except ClientGone:
+            return
+        except RequestError as problem:
+            status, error = problem.status, str(problem)
+            response = Response(body=error_body(error), headers=JSON)
+        except Exception:
+            logger.exception("a request for model %r failed", self._manifest.name)
+            status, error = 500, f"model {self._manifest.name!r} failed on this request; the server's log says why"
+            response = Response(body=error_body(error), headers=JSON)
+        await respond(send, status, response.body, response.headers)
+        self._requests.request(
+            method=scope["method"],
+            route=route,
+            status=status,
+            start_ns=start_ns,
+            end_ns=time.time_ns(),
+            traceparent=header(scope, b"traceparent"),
+            error=error,
+            prediction=prediction,
+        )
+
+    def _action(self, scope: Scope) -> str:
+        """What the path asks of this model: "", "/ready" or "/infer".
+
+        Raises:
+            NotFoundError: there is no such path or version.
+            MethodNotAllowedError: it takes another method.
+        """
+        below = scope["path"].removeprefix(scope.get("root_path", ""))
+        match = _PATH.fullmatch(below)
+        if match is None:
+            raise NotFoundError(f"model {self._manifest.name!r} has no {below!r}, only {', '.join(_ROUTES.values())}")
+        version, action = match["version"], match["action"]
+        if version not in (None, self._manifest.version):
+            raise NotFoundError(
+                f"model {self._manifest.name!r} has version {self._manifest.version!r} ready, not {version!r}"
+            )
+        if scope["method"] not in _METHODS[action]:
+            raise MethodNotAllowedError(f"{_ROUTES[action]} takes {_METHODS[action][0]}, got {scope['method']}")
+        return action
+
+    async def _infer(self, scope: Scope, receive: Receive) -> tuple[Response, Prediction]:
+        body = await read_body(scope, receive, self._max_body_bytes)
+        body = protocol.decompress(body, header(scope, b"content-encoding") or "", self._max_body_bytes)
+        length = header(scope, protocol.HEADER_LENGTH)
+        request = protocol.decode(body, length, self._manifest.inputs, self._outputs)
+        prediction = await self._batcher.submit(request.inputs)
+        self._meters.queued(prediction)
+        response = protocol.encode(
+            self._manifest.name, self._manifest.version, request, prediction.outputs, self._types
+        )
+        return _compressed(response, header(scope, b"accept-encoding")), prediction
+
+    def _describe(self, action: str) -> dict[str, Any]:
+        name, version = self._manifest.name, self._manifest.version
+        if action == "/ready":
+            return {"name": name, "ready": True, "live": True}
+        return {
+            "name": name,
+            "versions": [version],
+            "platform": PLATFORM,
+            "inputs": [protocol.describe(spec) for spec in self._manifest.inputs],
+            "outputs": [protocol.describe(spec) for spec in self._manifest.outputs],
+        }
+
+
+def _compressed(response: Response, accepted: str | None) -> Response:
+    if accepted is None or len(response.body) < COMPRESS_FROM_BYTES:
+        return response
+    for encoding in ("gzip", "deflate"):
+        if encoding in accepted:
+            headers = (*response.headers, (b"content-encoding", encoding.encode()))
+            return Response(body=protocol.compress(response.body, encoding), headers=headers)
+    return response

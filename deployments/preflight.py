@@ -1,0 +1,99 @@
+"""What can be known to fail before Ray starts: settings, artifacts, ports."""
+
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from telemetry.collector import CollectorConfig
+
+from deployments.errors import SettingsError
+from deployments.settings import ModelSettings, ServerSettings, parse
+from optimization.artifact import ArtifactError, find, load
+
+DEFAULT_HTTP_PORT = 8000
+_RECIPES = Path("optimization/recipes")
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Check Trimtab's applications in a parsed `serve_config.yaml`.
+
+    Raises:
+        SettingsError: a setting breaks its rule, or a port is taken.
+        ArtifactError: an artifact is missing or damaged; the message says what makes it.
+    """
+    for name, builder, args in _applications(config):
+        where = f"application {name!r}: args"
+        match builder:
+            case "deployments.app:model":
+                _check_model(parse(ModelSettings, args, where))
+            case "deployments.app:server":
+                parse(ServerSettings, args, where)
+            case "deployments.app:telemetry":
+                collector = parse(CollectorConfig, args, where)
+                _check_port(collector.host, collector.grpc_port, f"{where}.grpc_port")
+                _check_port(collector.host, collector.http_port, f"{where}.http_port")
+    host, port = http_address(config)
+    _check_port(host, port, "http_options.port")
+
+
+def http_address(config: Mapping[str, Any]) -> tuple[str, int]:
+    """Host and port the ingress is to listen on."""
+    options = config.get("http_options") or {}
+    return options.get("host", "0.0.0.0"), options.get("port", DEFAULT_HTTP_PORT)
+
+
+def models(config: Mapping[str, Any]) -> list[tuple[str, ModelSettings]]:
+    """Route prefix and settings of each model."""
+    return [
+        (application["route_prefix"], parse(ModelSettings, application.get("args") or {}, "args"))
+        for application in config.get("applications") or []
+        if application.get("import_path") == "deployments.app:model"
+    ]
+
+
+def free_port(wanted: int) -> int:
+    """`wanted`, or any free port where it is taken."""
+    try:
+        _bind("", wanted)
+    except OSError:
+        with socket.socket() as probe:
+            probe.bind(("", 0))
+            port: int = probe.getsockname()[1]
+            return port
+    return wanted
+
+
+def _applications(config: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    applications = config.get("applications") or []
+    if not isinstance(applications, list):
+        raise SettingsError(f"applications must be a list, got {type(applications).__name__}")
+    for application in applications:
+        if isinstance(application, dict):  # whatever else is wrong with it, Ray's own schema says
+            yield application.get("name", "default"), application.get("import_path", ""), application.get("args") or {}
+
+
+def _check_model(settings: ModelSettings) -> None:
+    recipe = _RECIPES / f"{settings.artifact}.yaml"
+    make = f"python -m optimization {recipe if recipe.exists() else '<recipe.yaml>'}"
+    try:
+        load(find(settings.artifacts, settings.artifact, settings.version))
+    except ArtifactError as error:
+        raise ArtifactError(f"{error}\nMake it with: {make}") from error
+
+
+def _check_port(host: str, port: int, setting: str) -> None:
+    try:
+        _bind(host, port)
+    except OSError as error:
+        raise SettingsError(
+            f"{setting} must be free, got {port}: {error.strerror} ({host}:{port}). "
+            "End what listens there, or give another port in serve_config.yaml"
+        ) from error
+
+
+def _bind(host: str, port: int) -> None:
+    """Bind and let go. Without SO_REUSEPORT, so that a listener which has it counts as well."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))

@@ -1,0 +1,51 @@
+"""One ONNX Runtime session: the artifact's model, ready to predict."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnxruntime
+
+from deployments.tensors import DTYPES, Array
+from optimization.artifact import Artifact, TensorSpec
+
+
+class Session:
+    """The model of an artifact, loaded and warm. `run` may be called from any thread."""
+
+    def __init__(self, artifact: Artifact, *, num_threads: int, max_batch_size: int) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = num_threads
+        options.inter_op_num_threads = 1
+        # Threads that spin for work take CPU from the other replicas of the node.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session = onnxruntime.InferenceSession(artifact.model_path, options, providers=_providers())
+        self._outputs = [spec.name for spec in artifact.manifest.outputs]
+        self.max_batch_size = _largest_batch(artifact.manifest.inputs, max_batch_size)
+        for size in {1, self.max_batch_size}:
+            self.run(_zeros(artifact.manifest.inputs, size))
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Outputs by name for inputs by name."""
+        return dict(zip(self._outputs, self._session.run(self._outputs, dict(feeds)), strict=True))
+
+
+def _providers() -> list[str]:
+    """CUDA where this build and machine have it, then CPU."""
+    wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
+    return [provider for provider in wanted if provider in onnxruntime.get_available_providers()]
+
+
+def _largest_batch(inputs: tuple[TensorSpec, ...], limit: int) -> int:
+    """`limit`, or 1 where an input's first dimension is fixed: such a model takes each request alone."""
+    return limit if all(spec.shape and isinstance(spec.shape[0], str) for spec in inputs) else 1
+
+
+def _zeros(inputs: tuple[TensorSpec, ...], batch: int) -> dict[str, Array]:
+    feeds: dict[str, Array] = {}
+    for spec in inputs:
+        sizes = [size if isinstance(size, int) else 1 for size in spec.shape]
+        if spec.shape and isinstance(spec.shape[0], str):
+            sizes[0] = batch
+        dtype = DTYPES[spec.datatype]
+        feeds[spec.name] = np.full(sizes, b"", dtype) if spec.datatype == "BYTES" else np.zeros(sizes, dtype)
+    return feeds

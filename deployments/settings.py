@@ -1,0 +1,60 @@
+"""What `serve_config.yaml` may say under an application's `args`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from deployments.errors import SettingsError
+from optimization.artifact import NAME_PATTERN
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class ServerSettings(_Settings):
+    """Arguments of `deployments.app:server`, the endpoints that speak for all models."""
+
+    trace_ratio: float = Field(default=0.01, ge=0, le=1)
+    """Fraction of the requests without a `traceparent` of their own that are reported as spans."""
+    telemetry_endpoint: str | None = None
+    """URL of the OTLP/gRPC collector; `OTEL_EXPORTER_OTLP_ENDPOINT`, else port 4317 of Ray's head node."""
+
+
+class ModelSettings(ServerSettings):
+    """Arguments of `deployments.app:model`."""
+
+    artifact: str = Field(pattern=NAME_PATTERN)
+    """Name of the artifact to serve; also the model's name in the protocol."""
+    version: str | None = Field(default=None, pattern=r"^[1-9][0-9]*$")
+    """Version of the artifact; the newest if not given."""
+    artifacts: Path = Path("artifacts")
+    """Directory of all artifacts; a relative path starts where Ray was started."""
+    max_batch_size: int = Field(default=64, ge=1, le=65536)
+    """Most samples in one call of the model; requests that wait are batched up to it."""
+    num_threads: int = Field(default=1, ge=1, le=1024)
+    """CPU threads of one replica's ONNX Runtime session; keep it at the deployment's `num_cpus`."""
+    max_body_bytes: int = Field(default=64 * 2**20, ge=1)
+    """Largest request body in bytes, packed and unpacked; a larger one gets status 413."""
+
+
+_S = TypeVar("_S", bound=BaseModel)
+
+
+def parse(settings: type[_S], args: Mapping[str, Any], where: str) -> _S:
+    """`args` as `settings`.
+
+    Raises:
+        SettingsError: it names the key, the rule and what was got.
+    """
+    try:
+        return settings.model_validate(dict(args))
+    except ValidationError as error:
+        problems = [
+            f"{where}.{'.'.join(map(str, item['loc']))}: {item['msg']}, got {item['input']!r}"
+            for item in error.errors(include_url=False)
+        ]
+        known = ", ".join(settings.model_fields)
+        raise SettingsError("; ".join(problems) + f" (known: {known})") from error

@@ -1,0 +1,178 @@
+"""Tensors on the wire: the protocol's datatypes, as JSON numbers and as little-endian bytes.
+
+Open Inference Protocol v2 and its binary tensor data extension:
+https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol
+https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md
+"""
+
+import math
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deployments.errors import RequestError
+
+Array = NDArray[Any]
+
+DTYPES: dict[str, np.dtype[Any]] = {
+    "BOOL": np.dtype("?"),
+    "UINT8": np.dtype("<u1"),
+    "UINT16": np.dtype("<u2"),
+    "UINT32": np.dtype("<u4"),
+    "UINT64": np.dtype("<u8"),
+    "INT8": np.dtype("<i1"),
+    "INT16": np.dtype("<i2"),
+    "INT32": np.dtype("<i4"),
+    "INT64": np.dtype("<i8"),
+    "FP16": np.dtype("<f2"),
+    "FP32": np.dtype("<f4"),
+    "FP64": np.dtype("<f8"),
+    "BYTES": np.dtype(object),
+}
+"""numpy's type for each datatype; elements of BYTES are `bytes`."""
+
+
+def from_json(name: str, datatype: str, shape: Sequence[int], data: Any) -> Array:
+    """The tensor whose elements are `data`, flat or nested, in row-major order.
+
+    Raises:
+        RequestError: an element is not of the datatype, or their number does not fit the shape.
+    """
+    if not isinstance(data, list):
+        raise RequestError(f"input {name!r}: data must be a list, got {type(data).__name__}")
+    array = _bytes_elements(name, data) if datatype == "BYTES" else _numbers(name, datatype, data)
+    if array.size != math.prod(shape):
+        raise RequestError(
+            f"input {name!r}: shape {list(shape)} takes {math.prod(shape)} elements, data has {array.size}"
+        )
+    return array.reshape(shape)
+
+
+def to_json(array: Array) -> list[Any]:
+    """The elements in row-major order; `BYTES` as UTF-8 strings."""
+    flat = array.ravel()
+    if array.dtype == object:
+        return [element.decode(errors="replace") if isinstance(element, bytes) else str(element) for element in flat]
+    elements: list[Any] = flat.tolist()
+    return elements
+
+
+def from_binary(name: str, datatype: str, shape: Sequence[int], raw: memoryview) -> Array:
+    """The tensor whose elements are the bytes `raw`; shares their memory.
+
+    Raises:
+        RequestError: the number of bytes does not fit datatype and shape.
+    """
+    count = math.prod(shape)
+    if datatype == "BYTES":
+        return _split_bytes(name, count, raw).reshape(shape)
+    dtype = DTYPES[datatype]
+    if len(raw) != count * dtype.itemsize:
+        raise RequestError(
+            f"input {name!r}: {datatype} of shape {list(shape)} takes {count * dtype.itemsize} bytes, got {len(raw)}"
+        )
+    return np.frombuffer(raw, dtype).reshape(shape)
+
+
+def to_binary(array: Array) -> bytes:
+    """The elements as little-endian bytes in row-major order; each of `BYTES` after its 4-byte length."""
+    if array.dtype != object:
+        return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
+    elements = [element if isinstance(element, bytes) else str(element).encode() for element in array.ravel()]
+    return b"".join(struct.pack("<I", len(element)) + element for element in elements)
+
+
+def check_finite(name: str, array: Array) -> None:
+    """Refuse NaN and infinity, naming the first place.
+
+    Raises:
+        RequestError: there is one.
+    """
+    if array.dtype.kind != "f" or math.isfinite(_sum(array)):
+        return
+    bad = np.argwhere(~np.isfinite(array))
+    if len(bad):  # a sum may overflow though each element is finite
+        where = bad[0].tolist()
+        raise RequestError(f"input {name!r} must be finite, got {array[tuple(where)]} at {where}")
+
+
+def _sum(array: Array) -> float:
+    # A sum is NaN or infinite if any element is, and needs no temporary array as `isfinite` does.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(array.sum())
+
+
+def _numbers(name: str, datatype: str, data: list[Any]) -> Array:
+    dtype = DTYPES[datatype]
+    try:
+        array = np.array(data)
+    except ValueError as error:
+        raise RequestError(f"input {name!r}: nested data must be rectangular: {error}") from error
+    if array.size == 0:
+        return array.astype(dtype)
+    if dtype.kind == "b":
+        allowed = array.dtype.kind == "b" or (array.dtype.kind in "iu" and bool(np.isin(array, (0, 1)).all()))
+    elif dtype.kind == "f":
+        allowed = array.dtype.kind in "iuf"
+    else:
+        allowed = array.dtype.kind in "iu"
+    if not allowed:
+        misfit = _first_misfit(data, dtype) or "a number beyond 64 bits"
+        raise RequestError(f"input {name!r}: {datatype} cannot hold {misfit}")
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        low, high = int(array.min()), int(array.max())
+        if low < limits.min or high > limits.max:
+            raise RequestError(f"input {name!r}: {datatype} lies in [{limits.min}, {limits.max}], got {low} to {high}")
+    with np.errstate(over="ignore"):
+        return array.astype(dtype, copy=False)
+
+
+def _first_misfit(data: list[Any], dtype: np.dtype[Any]) -> str:
+    kinds = {"b": (bool,), "f": (int, float), "i": (int,), "u": (int,)}[dtype.kind]
+    for element in data:
+        if isinstance(element, list):
+            inner = _first_misfit(element, dtype)
+            if inner:
+                return inner
+        elif not isinstance(element, kinds) or (dtype.kind != "b" and isinstance(element, bool)):
+            return repr(element)[:80]
+    return ""
+
+
+def _bytes_elements(name: str, data: list[Any]) -> Array:
+    flat = _flatten(data)
+    for element in flat:
+        if not isinstance(element, str):
+            raise RequestError(f"input {name!r}: BYTES takes strings, got {element!r}")
+    array = np.empty(len(flat), dtype=object)
+    array[:] = [element.encode() for element in flat]
+    return array
+
+
+def _flatten(data: list[Any]) -> list[Any]:
+    if not any(isinstance(element, list) for element in data):
+        return data
+    return [inner for element in data for inner in (_flatten(element) if isinstance(element, list) else [element])]
+
+
+def _split_bytes(name: str, count: int, raw: memoryview) -> Array:
+    elements: list[bytes] = []
+    at = 0
+    while at < len(raw):
+        if at + 4 > len(raw):
+            raise RequestError(f"input {name!r}: an element's 4-byte length is cut off at byte {at}")
+        (size,) = struct.unpack_from("<I", raw, at)
+        at += 4
+        if at + size > len(raw):
+            raise RequestError(f"input {name!r}: element {len(elements)} takes {size} bytes, {len(raw) - at} are left")
+        elements.append(bytes(raw[at : at + size]))
+        at += size
+    if len(elements) != count:
+        raise RequestError(f"input {name!r}: the shape takes {count} elements, got {len(elements)}")
+    array = np.empty(count, dtype=object)
+    array[:] = elements
+    return array
