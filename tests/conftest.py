@@ -1,0 +1,86 @@
+"""What several packages' tests share: a tiny real model, free ports, and a word on what was left out."""
+
+import shutil
+import socket
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from optimization.artifact import Artifact, publish
+
+WEIGHTS = np.array([[1.0, 0.0, -1.0], [0.0, 2.0, 0.5], [1.0, 1.0, 1.0], [-1.0, 0.5, 0.0]], dtype=np.float32)
+
+
+def expected_probabilities(features: np.ndarray) -> np.ndarray:
+    """What the tiny model computes, in numpy."""
+    logits = features @ WEIGHTS
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def save_tiny_model(path: Path) -> Path:
+    """A softmax regression of 4 features to 3 classes, as one ONNX file."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["features", "weights"], ["logits"]),
+            helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+        ],
+        "tiny",
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", 4])],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", 3])],
+        [numpy_helper.from_array(WEIGHTS, "weights")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    onnx.save(model, path)
+    return path
+
+
+def publish_tiny(root: Path, name: str = "tiny") -> Artifact:
+    """The tiny model as an artifact under `root`."""
+    root.mkdir(parents=True, exist_ok=True)
+    model = save_tiny_model(root / "tiny-source.onnx")
+    return publish(
+        root,
+        {"model.onnx": model},
+        name=name,
+        inputs=[{"name": "features", "datatype": "FP32", "shape": ["batch", 4]}],
+        outputs=[{"name": "probabilities", "datatype": "FP32", "shape": ["batch", 3]}],
+        labels=["a", "b", "c"],
+    )
+
+
+@pytest.fixture
+def tiny_artifact(tmp_path: Path) -> Artifact:
+    """A published artifact of the tiny model."""
+    return publish_tiny(tmp_path / "artifacts")
+
+
+def free_port() -> int:
+    """A port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say plainly which tests were left out, and why."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons: dict[str, int] = {}
+    for report in skipped:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        reasons[reason] = reasons.get(reason, 0) + 1
+    for reason, count in reasons.items():
+        terminalreporter.write_line(f"LEFT OUT {count} test{'s' * (count > 1)}: {reason}", yellow=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the fast tests first, the ones that start Ray last."""
+    items.sort(key=lambda item: sum(item.get_closest_marker(name) is not None for name in ("slow", "ray", "browser")))
+
+
+def chromium() -> str | None:
+    """Path of the browser, if there is one."""
+    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
