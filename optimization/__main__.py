@@ -1,0 +1,116 @@
+"""Makes models small: `python -m optimization RECIPE`."""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from optimization import artifact, recipe, report
+from optimization.artifact import Artifact, ArtifactError
+from optimization.errors import OptimizationError
+from optimization.recipe import Recipe
+
+# torch and Ray take seconds to import: only what needs them does so, inside its function.
+
+VERBS = ("run", "inspect", "publish")
+FAILED, INTERRUPTED = 2, 130
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Do what the command line says; return the exit code: 0 done, 2 the user must change something, 130 stopped."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words and words[0] not in (*VERBS, "-h", "--help"):
+        words.insert(0, "run")
+    options = _parser().parse_args(words)
+    try:
+        match options.verb:
+            case "run":
+                _run(options)
+            case "inspect":
+                report.show(Console(), artifact.load(options.artifact))
+            case "publish":
+                _publish(options)
+    except (OptimizationError, ArtifactError) as error:
+        print(error, file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("stopped; nothing was published", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m optimization",
+        description="Make a trained model small: distil, prune, quantize, export, measure, publish.",
+        epilog="`python -m optimization RECIPE` is short for `python -m optimization run RECIPE`.",
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    run = verbs.add_parser("run", help="follow a recipe and publish the small model it describes")
+    run.add_argument("recipe", type=Path, help="a YAML file, such as optimization/recipes/digits.yaml")
+    run.add_argument("--force", action="store_true", help="make a new version even if the recipe has not changed")
+    run.add_argument("--dry-run", action="store_true", help="check the recipe, print what would be done, and stop")
+
+    inspect = verbs.add_parser("inspect", help="verify an artifact's files and print what is known of it")
+    inspect.add_argument("artifact", type=Path, help="a version's directory, such as artifacts/digits/1")
+
+    publish = verbs.add_parser("publish", help="make an artifact of any one-file ONNX model")
+    publish.add_argument("model", type=Path, help="the ONNX file")
+    publish.add_argument("--name", required=True, help="the artifact's name")
+
+    for verb in (run, publish):
+        verb.add_argument("--artifacts", type=Path, default=Path("artifacts"), help="where artifacts are published")
+    return parser
+
+
+def _run(options: argparse.Namespace) -> None:
+    wanted = recipe.load(options.recipe)
+    console = Console()
+    if options.dry_run:
+        _print_plan(console, wanted)
+        return
+    published = None if options.force else _published(wanted, options.artifacts)
+    if published is not None:
+        report.show(console, published)
+        console.print("up to date: the recipe has not changed (--force makes a new version)")
+        return
+    from optimization.run import run
+
+    with report.Phases(console) as phases:
+        made = run(wanted, options.artifacts, phases)
+    report.show(console, made)
+
+
+def _published(wanted: Recipe, root: Path) -> Artifact | None:
+    """The newest version, if it is whole and this very recipe made it."""
+    if not artifact.versions(root, wanted.name):
+        return None
+    try:
+        newest = artifact.load(artifact.find(root, wanted.name))
+    except ArtifactError as error:
+        print(f"making a new version: {error}", file=sys.stderr)
+        return None
+    return newest if newest.manifest.recipe_sha256 == wanted.sha256 else None
+
+
+def _print_plan(console: Console, wanted: Recipe) -> None:
+    teacher = wanted.teacher
+    console.print(f"{wanted.name}: {wanted.data.kind}, seed {wanted.seed}, {wanted.workers} workers")
+    console.print(f"  teacher   {teacher.model.model_dump()}, {teacher.training.epochs} epochs", highlight=False)
+    for step in wanted.steps:
+        settings = step.model_dump(exclude={"kind"})
+        console.print(f"  {step.kind:<9} {settings}", highlight=False, soft_wrap=True)
+
+
+def _publish(options: argparse.Namespace) -> None:
+    from optimization.adopt import adopt
+
+    report.show(Console(), adopt(options.model, options.artifacts, options.name))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""Distillation: a loss that mixes the labels with the teacher's softened outputs (Hinton 2015, arXiv:1503.02531)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812  # its name in every torch program
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftTargets:
+    """The teacher's logits on the training data, computed once, and how to learn from them."""
+
+    logits: NDArray[np.float32]
+    """Of shape [samples, outputs], in the order of the training data."""
+    temperature: float
+    alpha: float
+
+
+def teacher_logits(teacher: nn.Module, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The teacher's logits, of shape [samples, outputs]."""
+    teacher.eval()
+    with torch.inference_mode():
+        batches = [teacher(torch.from_numpy(batch)) for batch in np.array_split(inputs, len(inputs) // 1024 + 1)]
+        return np.asarray(torch.cat(batches).numpy(), np.float32)
+
+
+def hard_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy with the labels, of shape [batch]; binary where there is one logit."""
+    if logits.shape[1] == 1:
+        return F.binary_cross_entropy_with_logits(logits[:, 0], labels.to(logits.dtype), reduction="none")
+    return F.cross_entropy(logits, labels, reduction="none")
+
+
+def soft_loss(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """KL divergence of the student from the teacher, both softened, of shape [batch].
+
+    It is multiplied by temperature squared, so that its gradients keep their size as the temperature changes.
+    One logit is softened by a sigmoid instead of a softmax.
+    """
+    student, target = logits / temperature, teacher / temperature
+    if logits.shape[1] == 1:
+        student = torch.cat([F.logsigmoid(student), F.logsigmoid(-student)], dim=1)
+        target = torch.cat([F.logsigmoid(target), F.logsigmoid(-target)], dim=1)
+    else:
+        student, target = F.log_softmax(student, dim=1), F.log_softmax(target, dim=1)
+    return F.kl_div(student, target, reduction="none", log_target=True).sum(dim=1) * temperature**2
+
+
+def distillation_loss(logits: Tensor, labels: Tensor, teacher: Tensor, temperature: float, alpha: float) -> Tensor:
+    """The soft loss weighted by `alpha` plus the hard loss weighted by the rest, of shape [batch]."""
+    return alpha * soft_loss(logits, teacher, temperature) + (1 - alpha) * hard_loss(logits, labels)

@@ -1,0 +1,35 @@
+"""The ways an optimization can fail; `__main__` prints the message and ends with code 2.
+
+    OptimizationError
+    ├── RecipeError    what was asked for makes no sense           before any training
+    ├── TrainError     the workers did not start, stopped, or diverged
+    ├── PruneError     the smaller model is not the masked original
+    ├── ExportError    the ONNX model is not the torch model
+    └── GraphError     an ONNX file cannot be read or served
+
+`artifact.ArtifactError` stands alone: `deployments` imports it too.
+"""
+
+
+class OptimizationError(Exception):
+    """Any failure the user should read as one message."""
+
+
+class RecipeError(OptimizationError):
+    """A recipe cannot be read, or a setting breaks its rule."""
+
+
+class TrainError(OptimizationError):
+    """Training did not finish."""
+
+
+class PruneError(OptimizationError):
+    """A cut changed more than it should."""
+
+
+class ExportError(OptimizationError):
+    """The exported model does not compute what the torch model computes."""
+
+
+class GraphError(OptimizationError):
+    """An ONNX file is damaged, incomplete, or not something that can be served."""

@@ -1,0 +1,133 @@
+"""What an ONNX file says of itself: whether it is whole, its inputs and outputs, its weights."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+from onnx import TensorProto, numpy_helper
+
+from optimization.artifact import Datatype, TensorSpec
+from optimization.errors import GraphError
+
+_DATATYPES: dict[int, Datatype] = {
+    TensorProto.BOOL: "BOOL",
+    TensorProto.UINT8: "UINT8",
+    TensorProto.UINT16: "UINT16",
+    TensorProto.UINT32: "UINT32",
+    TensorProto.UINT64: "UINT64",
+    TensorProto.INT8: "INT8",
+    TensorProto.INT16: "INT16",
+    TensorProto.INT32: "INT32",
+    TensorProto.INT64: "INT64",
+    TensorProto.FLOAT16: "FP16",
+    TensorProto.FLOAT: "FP32",
+    TensorProto.DOUBLE: "FP64",
+    TensorProto.STRING: "BYTES",
+}
+
+
+def read(path: Path) -> onnx.ModelProto:
+    """Read and check the ONNX file `path`.
+
+    Raises:
+        GraphError: it is missing, damaged, keeps weights in other files, or ONNX Runtime cannot run it.
+    """
+    if not path.is_file():
+        raise GraphError(f"{path} must be an ONNX file, got {'a directory' if path.is_dir() else 'no file'}")
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except (DecodeError, OSError) as error:
+        raise GraphError(f"{path} is no ONNX file, or truncated: {error}") from error
+    if not model.graph.output:
+        raise GraphError(f"{path} is no ONNX file, or truncated: its graph has no outputs")
+    outside = sorted(_outside_files(model))
+    if outside:
+        raise GraphError(
+            f"{path} must hold its weights itself, got weights in {', '.join(outside)}: "
+            f"save it as one file, with onnx.save(onnx.load(path), path)"
+        )
+    session(path)
+    return model
+
+
+def session(path: Path) -> onnxruntime.InferenceSession:
+    """An ONNX Runtime session on one thread of the CPU.
+
+    Raises:
+        GraphError: ONNX Runtime cannot run the file.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's errors share no base but this
+        raise GraphError(f"ONNX Runtime cannot run {path}: {error}") from error
+
+
+def predict(on: onnxruntime.InferenceSession, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The first output for a model of one input."""
+    (name,) = (each.name for each in on.get_inputs())
+    outputs: NDArray[np.float32] = on.run(None, {name: inputs})[0]
+    return outputs
+
+
+def specs(values: Sequence[onnx.ValueInfoProto]) -> tuple[TensorSpec, ...]:
+    """Name, type and shape of a graph's inputs or outputs; a dynamic dimension without a name is given one.
+
+    Raises:
+        GraphError: one is no tensor, has a type the protocol lacks, or no batch dimension.
+    """
+    return tuple(_spec(value) for value in values)
+
+
+def inputs(model: onnx.ModelProto) -> tuple[TensorSpec, ...]:
+    """The inputs a caller must give; weights that old files list as inputs are left out."""
+    weights = {initializer.name for initializer in model.graph.initializer}
+    return specs([value for value in model.graph.input if value.name not in weights])
+
+
+def outputs(model: onnx.ModelProto) -> tuple[TensorSpec, ...]:
+    """The outputs a caller gets."""
+    return specs(model.graph.output)
+
+
+def sparsity(model: onnx.ModelProto) -> float:
+    """Fraction of zeros among the weights; biases, scales and other vectors do not count."""
+    weights = [numpy_helper.to_array(each) for each in model.graph.initializer if len(each.dims) > 1]
+    num_weights = sum(weight.size for weight in weights)
+    return 1 - sum(int(np.count_nonzero(weight)) for weight in weights) / num_weights if num_weights else 0.0
+
+
+def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
+    tensor = value.type.tensor_type
+    if tensor.elem_type not in _DATATYPES:
+        name = TensorProto.DataType.Name(tensor.elem_type) if value.type.HasField("tensor_type") else "no tensor"
+        raise GraphError(f"{value.name!r} must be a tensor of {', '.join(_DATATYPES.values())}, got {name}")
+    if not tensor.HasField("shape") or not tensor.shape.dim:
+        raise GraphError(
+            f"{value.name!r} must have a batch dimension, got {'a scalar' if tensor.HasField('shape') else 'no shape'}"
+        )
+    sizes = (
+        dim.dim_value if dim.HasField("dim_value") else dim.dim_param or _dynamic(value.name, axis)
+        for axis, dim in enumerate(tensor.shape.dim)
+    )
+    return TensorSpec(name=value.name, datatype=_DATATYPES[tensor.elem_type], shape=tuple(sizes))
+
+
+def _dynamic(name: str, axis: int) -> str:
+    return "batch" if axis == 0 else f"{name}_{axis}"
+
+
+def _outside_files(model: onnx.ModelProto) -> set[str]:
+    return {
+        entry.value
+        for each in model.graph.initializer
+        if each.data_location == TensorProto.EXTERNAL
+        for entry in each.external_data
+        if entry.key == "location"
+    }

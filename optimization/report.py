@@ -1,0 +1,142 @@
+"""What the user sees: a progress bar for each phase, and the closing table."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from optimization.artifact import Artifact, Manifest, Measurement
+
+Advance = Callable[[int, float], None]
+"""Tells how far a phase is, and the loss."""
+
+
+class Phases:
+    """A progress bar for each phase of a run, to be used in a `with` statement."""
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            SpinnerColumn(finished_text="[green]✓"),
+            TextColumn("{task.description:<28}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+        )
+
+    def __enter__(self) -> "Phases":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._progress.stop()
+
+    @contextmanager
+    def phase(self, description: str, total: int = 1) -> Iterator[Advance]:
+        """Show a bar while the block runs; it is full when the block ends without an error."""
+        task = self._progress.add_task(description, total=total, note="")
+
+        def advance(completed: int, loss: float) -> None:
+            note = f"loss {loss:.4f}" if completed else ""
+            self._progress.update(task, completed=completed, note=note)
+
+        yield advance
+        self._progress.update(task, completed=total)
+
+
+def show(console: Console, artifact: Artifact) -> None:
+    """Print the closing table of an artifact and what it means."""
+    manifest = artifact.manifest
+    if manifest.measurements:
+        console.print(_table(manifest))
+    for line in _findings(manifest):
+        console.print(f"  {line}", highlight=False, soft_wrap=True)
+    console.print(f"  {artifact.path}", highlight=False, soft_wrap=True)
+
+
+def describe(manifest: Manifest) -> str:
+    """Inputs and outputs on one line."""
+    sides = (
+        ", ".join(f"{each.name} {each.datatype} {list(each.shape)}" for each in side)
+        for side in (manifest.inputs, manifest.outputs)
+    )
+    return " → ".join(sides)
+
+
+def _table(manifest: Manifest) -> Table:
+    first = manifest.measurements[0]
+    quality, sizes = first.quality.metric, list(first.latency_s)
+    table = Table(
+        title=f"{manifest.name} {manifest.version}", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
+    )
+    table.add_column("step", no_wrap=True)
+    for heading in (f"{quality} %\n(95 % interval)", "para-\nmeters", "zeros\n%", "file\nkB"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for size in sizes:
+        table.add_column(f"µs, batch\nof {size}", justify="right", no_wrap=True)
+    for each in manifest.measurements:
+        table.add_row(
+            each.step,
+            f"{_percent(each.quality.value)} ({_percent(each.quality.low)}-{_percent(each.quality.high)})",
+            f"{each.num_parameters:,}",
+            f"{100 * each.sparsity:.1f}",
+            f"{each.size_bytes / 1e3:,.1f}",
+            *(f"{each.latency_s[size] * 1e6:,.1f}" for size in sizes),
+            style="dim" if each.step == "control" else "bold" if each is manifest.measurements[-1] else None,
+        )
+    teacher, final = _measured(manifest, "teacher"), manifest.measurements[-1]
+    if teacher is not None and teacher is not final:
+        table.add_section()
+        table.add_row(
+            "teacher / final",
+            f"{final.quality.value / teacher.quality.value:.1%} kept",
+            f"{teacher.num_parameters / final.num_parameters:.1f} x",
+            "",
+            f"{teacher.size_bytes / final.size_bytes:.1f} x",
+            *(f"{teacher.latency_s[size] / final.latency_s[size]:.1f} x" for size in sizes),
+        )
+    return table
+
+
+def _findings(manifest: Manifest) -> Iterator[str]:
+    yield describe(manifest)
+    student, control = _measured(manifest, "distill"), _measured(manifest, "control")
+    if student is not None and control is not None:
+        yield _distillation(student, control)
+    if _measured(manifest, "sparsify") is not None:
+        yield "zeros: ONNX Runtime multiplies by them all the same; they shrink a compressed file, not the latency"
+    if manifest.measurements and manifest.measurements[-1].step == "quantize":
+        yield _quantization(*manifest.measurements[-2:])
+    if manifest.parity is not None:
+        yield f"parity: fp32 torch and ONNX differ by at most {manifest.parity:.1e}"
+    if manifest.agreement is not None:
+        yield f"agreement: INT8 and fp32 give the same class on {manifest.agreement:.2%} of the held-out examples"
+    if manifest.machine is not None:
+        yield f"latency: median of a call, ONNX Runtime, one thread of {manifest.machine.cpu}"
+
+
+def _distillation(student: Measurement, control: Measurement) -> str:
+    difference = 100 * (student.quality.value - control.quality.value)
+    apart = student.quality.low > control.quality.high or control.quality.low > student.quality.high
+    verdict = "beyond chance" if apart else "the intervals overlap, so this run shows no difference"
+    return f"distillation: {difference:+.2f} points against the no-teacher control ({verdict})"
+
+
+def _quantization(before: Measurement, after: Measurement) -> str:
+    ratios = {size: before.latency_s[size] / latency for size, latency in after.latency_s.items()}
+    speeds = ", ".join(f"{ratio:.2f} x the speed of fp32 at batch {size}" for size, ratio in ratios.items())
+    slower = [f"batch {size}" for size, ratio in ratios.items() if ratio < 1]
+    note = f"; not faster at {' and '.join(slower)}: the model is too small to gain" if slower else ""
+    return f"INT8: {before.size_bytes / after.size_bytes:.2f} x smaller file, {speeds}{note}"
+
+
+def _measured(manifest: Manifest, step: str) -> Measurement | None:
+    return next((each for each in manifest.measurements if each.step == step), None)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f}"

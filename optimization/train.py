@@ -1,0 +1,345 @@
+"""Trains models on Ray Train workers; the one file that knows it.
+
+    driver    Workers.train(job) ──▶ Mailbox ◀── work(): every worker takes the job, trains its share of each batch
+                     ▲                  │
+                     └─ epochs, weights ┘
+
+A Ray Train run costs some fifteen seconds before its first step. One run therefore serves a whole recipe: its
+workers stay, and take one job after the other from a mailbox. The weights come back through the mailbox too, so the
+cluster needs no storage that all nodes share.
+"""
+
+import asyncio
+import logging
+import math
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Any, Self
+from uuid import uuid4
+
+import numpy as np
+import ray
+import torch
+from numpy.typing import NDArray
+from ray import train as ray_train
+from ray.train.torch import TorchConfig, TorchTrainer, get_device, prepare_model
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from optimization.data import Split
+from optimization.distill import SoftTargets, distillation_loss, hard_loss
+from optimization.errors import TrainError
+from optimization.recipe import Training
+from telemetry import conventions, emit, resources
+
+_POLL_S = 0.1
+_PATIENCE_S = 20.0
+"""How long workers may take to end once they were told to."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One model to train."""
+
+    step: str
+    """What it is trained for: "teacher", "control", or the kind of the recipe's step."""
+    model: nn.Module
+    """Where training starts; gives logits."""
+    training: Training
+    seed: int
+    """Seeds the order of the examples."""
+    soft: SoftTargets | None = None
+    """The teacher's outputs; none to learn from the labels alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Letter:
+    """What the driver finds in the mailbox."""
+
+    num_epochs: int = 0
+    loss: float = math.nan
+    weights: dict[str, Tensor] | None = None
+    problem: str | None = None
+
+
+class _Mailbox:
+    """An actor between driver and workers: jobs go one way, progress and weights the other."""
+
+    def __init__(self, split: Split) -> None:
+        self._split = split
+        self._present: set[int] = set()
+        self._jobs: list[Job] = []
+        self._letter = _Letter()
+        self._closed = False
+        self._changed = asyncio.Condition()
+
+    async def enter(self, rank: int) -> tuple[Split, int]:
+        """Note that a worker is there; give it the training data and the number of the job it begins with."""
+        self._present.add(rank)
+        pending = self._letter.weights is None and self._letter.problem is None
+        return self._split, len(self._jobs) - 1 if self._jobs and pending else len(self._jobs)
+
+    async def num_present(self) -> int:
+        """Workers that are there."""
+        return len(self._present)
+
+    async def post(self, job: Job) -> None:
+        """Offer a job to every worker."""
+        async with self._changed:
+            self._letter = _Letter()
+            self._jobs.append(job)
+            self._changed.notify_all()
+
+    async def take(self, number: int) -> Job | None:
+        """Wait for the job of that number; none once the mailbox is closed."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._closed or len(self._jobs) > number)
+            return None if self._closed else self._jobs[number]
+
+    async def report(self, letter: _Letter) -> None:
+        """Replace what the driver finds."""
+        self._letter = letter
+
+    async def letter(self) -> _Letter:
+        """Progress of the current job, without its weights."""
+        return replace(self._letter, weights={} if self._letter.weights is not None else None)
+
+    async def weights(self) -> dict[str, Tensor] | None:
+        """The trained weights of the current job."""
+        return self._letter.weights
+
+    async def close(self) -> None:
+        """Send the workers home."""
+        async with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+
+class Workers:
+    """Ray Train workers, to be used in a `with` statement.
+
+    They run on the cluster this process or `RAY_ADDRESS` is connected to, else on one of their own.
+    """
+
+    def __init__(self, split: Split, *, num_workers: int, service: str) -> None:
+        self._split = split
+        self._num_workers = num_workers
+        self._service = service
+        self._failure: BaseException | None = None
+        self._mailbox: Any  # an actor's handle, whose methods Ray makes up
+
+    def __enter__(self) -> Self:
+        self._owns_cluster = not ray.is_initialized()
+        if self._owns_cluster:
+            _connect(self._num_workers)
+        try:
+            self._start()
+            while ray.get(self._mailbox.num_present.remote()) < self._num_workers:
+                self._expect_alive("they had started")
+                time.sleep(_POLL_S)
+        except BaseException:
+            self._shutdown()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if self._thread.is_alive():
+                self._mailbox.close.remote()
+                self._thread.join(_PATIENCE_S)
+        finally:
+            self._shutdown()
+
+    def train(self, job: Job, advance: Callable[[int, float], None] = lambda _epochs, _loss: None) -> nn.Module:
+        """Train `job.model`, on all workers together, and return it; `advance` is told of each epoch and its loss.
+
+        Raises:
+            TrainError: the loss is no number any more, or the workers are gone.
+        """
+        ray.get(self._mailbox.post.remote(job))
+        while True:
+            letter: _Letter = ray.get(self._mailbox.letter.remote())
+            if letter.problem is not None:
+                raise TrainError(letter.problem)
+            advance(letter.num_epochs, letter.loss)
+            if letter.weights is not None:
+                job.model.load_state_dict(ray.get(self._mailbox.weights.remote()))
+                return job.model.eval()
+            self._expect_alive(f"{job.step!r} was trained")
+            time.sleep(_POLL_S)
+
+    def _start(self) -> None:
+        available: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        if available.get("CPU", 0) < self._num_workers:
+            raise TrainError(
+                f"workers must be at most the cluster's {available.get('CPU', 0):.0f} CPUs, got {self._num_workers}"
+            )
+        use_gpu = available.get("GPU", 0) >= self._num_workers
+        self._mailbox = ray.remote(num_cpus=0)(_Mailbox).remote(self._split)
+        self._storage = tempfile.TemporaryDirectory(prefix="trimtab-", ignore_cleanup_errors=True)
+        trainer = TorchTrainer(
+            work,
+            train_loop_config={
+                "mailbox": self._mailbox,
+                "service": self._service,
+                "run": uuid4().hex[:8],
+                "endpoint": os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"),
+            },
+            torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
+            scaling_config=ray_train.ScalingConfig(num_workers=self._num_workers, use_gpu=use_gpu),
+            run_config=ray_train.RunConfig(
+                name=self._service,
+                storage_path=self._storage.name,
+                failure_config=ray_train.FailureConfig(max_failures=2),  # a lost worker costs the job it was in
+            ),
+        )
+        self._thread = threading.Thread(target=self._fit, args=(trainer,), name="ray-train", daemon=True)
+        self._thread.start()
+
+    def _expect_alive(self, event: str) -> None:
+        if not self._thread.is_alive():
+            raise TrainError(f"the workers stopped before {event}: {self._failure}")
+
+    def _fit(self, trainer: TorchTrainer) -> None:
+        try:
+            trainer.fit()
+        except Exception as error:  # noqa: BLE001  # whatever it is, `train` tells the user
+            self._failure = error
+
+    def _shutdown(self) -> None:
+        if self._owns_cluster:
+            ray.shutdown()
+        if hasattr(self, "_storage"):
+            self._storage.cleanup()
+
+
+def _connect(num_workers: int) -> None:
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}  # progress bars own the terminal
+    if "RAY_ADDRESS" in os.environ:
+        ray.init(**quiet)
+    else:
+        num_cpus = max(num_workers, os.cpu_count() or 1)
+        ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, **quiet)
+
+
+def work(config: dict[str, Any]) -> None:
+    """What every worker does: take jobs until there are no more."""
+    mailbox = config["mailbox"]
+    rank = ray_train.get_context().get_world_rank()
+    emitter = emit.Emitter(
+        service=config["service"],
+        version="training",
+        role="train_worker",
+        instance=f"{config['run']}-rank{rank}",
+        endpoint=config["endpoint"],
+    )
+    resources.observe(emitter)
+    meter = _Meter(emitter, rank)
+    emitter.start()
+    try:
+        split, number = ray.get(mailbox.enter.remote(rank))
+        while (job := ray.get(mailbox.take.remote(number))) is not None:
+            for letter in fit(job, split, meter):
+                if rank == 0:
+                    ray.get(mailbox.report.remote(letter))
+            number += 1
+    finally:
+        emitter.shutdown()
+
+
+class _Meter:
+    """Telemetry of one worker."""
+
+    def __init__(self, emitter: emit.Emitter, rank: int) -> None:
+        self._rank = rank
+        self._duration = emitter.histogram(conventions.TRAIN_STEP_DURATION)
+        self._samples = emitter.counter(conventions.TRAIN_SAMPLES)
+        self._loss = emitter.gauge(conventions.TRAIN_LOSS)
+
+    def step(self, step: str, duration_s: float, num_samples: int, loss: float) -> None:
+        """Count one optimizer step."""
+        attributes: emit.Attributes = ((conventions.STEP, step), (conventions.RANK, self._rank))
+        self._duration.record(duration_s, attributes)
+        self._samples.add(num_samples, attributes)
+        self._loss.set(loss, attributes)
+
+
+def fit(job: Job, split: Split, meter: _Meter) -> Iterator[_Letter]:
+    """Train this worker's share and yield the progress after each epoch, at last with the weights.
+
+    Equal jobs give equal models, whatever the number of workers, up to rounding: the workers share each batch, and
+    the gradient is the mean over the whole batch.
+    """
+    context = ray_train.get_context()
+    rank, world = context.get_world_rank(), context.get_world_size()
+    device = get_device()
+    model = prepare_model(job.model.train())
+    inputs, labels = torch.tensor(split.inputs).to(device), torch.tensor(split.labels).to(device)
+    teacher = torch.tensor(job.soft.logits).to(device) if job.soft else None
+    batches = num_batches(len(labels), job.training.batch_size)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), job.training.learning_rate, weight_decay=job.training.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, job.training.epochs * batches)
+    for epoch in range(job.training.epochs):
+        total = torch.zeros((), device=device)
+        num_seen = 0
+        for rows in shards(len(labels), job.training.batch_size, job.seed + epoch, rank, world):
+            began = time.perf_counter()
+            share = torch.from_numpy(rows).to(device)
+            logits = model(inputs[share])
+            if job.soft and teacher is not None:
+                losses = distillation_loss(logits, labels[share], teacher[share], job.soft.temperature, job.soft.alpha)
+            else:
+                losses = hard_loss(logits, labels[share])
+            # DDP divides by the number of workers: weigh by the share, so that the mean is over the whole batch.
+            loss = losses.sum() * world / min(job.training.batch_size, len(labels))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            total += losses.detach().sum()
+            num_seen += len(rows)
+            meter.step(job.step, time.perf_counter() - began, len(rows), float(losses.detach().mean()))
+        mean_loss = _mean(total, num_seen)
+        if not math.isfinite(mean_loss):  # the same number on every worker, so that all of them stop
+            yield _Letter(problem=_divergence(job, epoch, mean_loss))
+            return
+        yield _Letter(num_epochs=epoch + 1, loss=mean_loss)
+    trained = model.module if isinstance(model, DistributedDataParallel) else model
+    weights = {name: tensor.detach().cpu() for name, tensor in trained.state_dict().items()}
+    yield _Letter(num_epochs=job.training.epochs, loss=mean_loss, weights=weights)
+
+
+def num_batches(num_samples: int, batch_size: int) -> int:
+    """Optimizer steps in one epoch: an incomplete last batch is left out, and shuffled in the next time."""
+    return max(1, num_samples // batch_size)
+
+
+def shards(num_samples: int, batch_size: int, seed: int, rank: int, world: int) -> Iterator[NDArray[np.int64]]:
+    """This worker's rows of each batch of one epoch; together the workers' rows make the whole batch."""
+    order = np.random.default_rng(seed).permutation(num_samples)
+    for start in range(0, num_batches(num_samples, batch_size) * batch_size, batch_size):
+        yield order[start : start + batch_size][rank::world]
+
+
+def _mean(total: Tensor, num_seen: int) -> float:
+    """Mean loss over all workers."""
+    both = torch.stack([total.double(), torch.tensor(float(num_seen), dtype=torch.float64, device=total.device)])
+    if torch.distributed.is_initialized():
+        torch.distributed.all_reduce(both)
+    return float(both[0] / both[1])
+
+
+def _divergence(job: Job, epoch: int, loss: float) -> str:
+    return (
+        f"the loss of {job.step!r} must stay finite, got {loss} in epoch {epoch + 1}: "
+        f"lower the learning_rate ({job.training.learning_rate})"
+    )
