@@ -1,0 +1,184 @@
+"""The collector: OTLP in, series, signals, alerts and a page out, all on one event loop.
+
+receivers -> SeriesStore -> Service -> Watcher -> AlertBook
+                 '-------------'-----------------------'----> page
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
+
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.applications import Starlette
+
+from telemetry.alerts import AlertBook
+from telemetry.page import routes, views
+from telemetry.receiver import Refusal
+from telemetry.receiver_grpc import GrpcReceiver
+from telemetry.receiver_http import HttpReceiver
+from telemetry.series import Increment, SeriesStore
+from telemetry.signals import Service
+from telemetry.traces import SpanStore
+from telemetry.watches import DetectionConfig, Watcher, watches
+
+logger = logging.getLogger(__name__)
+
+TICK_S = 0.25
+EXPIRY_S = 30.0
+
+
+class CollectorConfig(BaseModel):
+    """Where the collector listens, how much it keeps and when it alerts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    host: str = "127.0.0.1"
+    """Address to listen on; senders are not authenticated, so keep it within a network you trust."""
+    grpc_port: int = Field(default=4317, ge=0, le=65535)
+    """OTLP over gRPC; 0 takes any free port."""
+    http_port: int = Field(default=4318, ge=0, le=65535)
+    """OTLP over HTTP; 0 takes any free port."""
+    max_body_bytes: int = Field(default=16 * 2**20, gt=0)
+    """Largest request, after decompression."""
+    retention_s: float = Field(default=3600.0, gt=0)
+    """Seconds for which points, signals and ended alerts are kept."""
+    max_series: int = Field(default=4000, gt=0)
+    """Series kept; each takes up to 64 KB. Points of further ones are refused and counted."""
+    detection: DetectionConfig = DetectionConfig()
+    """When a signal is unusual."""
+
+
+class Collector:
+    """Receives, keeps, watches and shows.
+
+    `asgi` is the page; its lifespan starts and stops the collector. Everything but `start` and `stop` is synchronous
+    and takes its time from `clock`, so that hours can be replayed in seconds.
+    """
+
+    def __init__(self, config: CollectorConfig | None = None, *, clock: Callable[[], float] = time.time) -> None:
+        self.config = config or CollectorConfig()
+        self._clock = clock
+        self.series = SeriesStore(
+            started_s=clock(), retention_s=self.config.retention_s, max_series=self.config.max_series
+        )
+        self.services: dict[str, Service] = {}
+        self.alerts = AlertBook()
+        self.spans = SpanStore()
+        self._watchers: dict[str, Watcher] = {}
+        self._expired_s = clock()
+        receiver = {"host": self.config.host, "max_body_bytes": self.config.max_body_bytes}
+        self._grpc = GrpcReceiver(self, port=self.config.grpc_port, **receiver)
+        self._http = HttpReceiver(self, port=self.config.http_port, **receiver)
+        self._ticking: asyncio.Task[None] | None = None
+        self.asgi = routes.application(
+            views.Sources(
+                services=self.services, series=self.series, alerts=self.alerts, spans=self.spans, clock=clock
+            ),
+            self._lifespan,
+        )
+
+    @property
+    def grpc_port(self) -> int:
+        """The port that OTLP/gRPC listens on, once started."""
+        return self._grpc.port
+
+    @property
+    def http_port(self) -> int:
+        """The port that OTLP/HTTP listens on, once started."""
+        return self._http.port
+
+    async def start(self) -> None:
+        """Listen on both ports.
+
+        Raises:
+            PortTaken: another process listens on one of them.
+        """
+        await self._grpc.start()
+        try:
+            await self._http.start()
+        except OSError:
+            await self._grpc.stop()
+            raise
+        self._ticking = asyncio.create_task(self._tick_forever())
+        logger.info("OTLP is received on %s, gRPC %d, HTTP %d", self.config.host, self.grpc_port, self.http_port)
+
+    async def stop(self) -> None:
+        """Stop listening; what was kept stays readable."""
+        if self._ticking:
+            self._ticking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._ticking
+        await self._http.stop()
+        await self._grpc.stop()
+
+    def receive_metrics(self, request: ExportMetricsServiceRequest) -> Refusal:
+        """Keep the points and watch what they add."""
+        now_s = self._clock()
+        outcome = self.series.ingest(request, now_s)
+        added: dict[str, list[Increment]] = defaultdict(list)
+        for increment in outcome.increments:
+            added[increment.key.service].append(increment)
+        for name, increments in added.items():
+            service = self.services.get(name)
+            if service is None:
+                service = self.services[name] = Service(name, now_s=now_s, retention_s=self.config.retention_s)
+            service.add(increments, now_s)
+            self._watch(service, now_s)
+        return Refusal(num_refused=outcome.num_refused, reason=outcome.reason)
+
+    def receive_traces(self, request: ExportTraceServiceRequest) -> Refusal:
+        """Keep the latest spans."""
+        num_refused, reason = self.spans.ingest(request)
+        return Refusal(num_refused=num_refused, reason=reason)
+
+    def receive_logs(self, request: ExportLogsServiceRequest) -> Refusal:  # noqa: ARG002 - nothing reads logs yet
+        """Accept logs, so that senders of all three signals need no special setting; they are not kept."""
+        return Refusal()
+
+    def tick(self) -> None:
+        """Do what is due: end frames that wait for silent instances, forget what is older than the retention."""
+        now_s = self._clock()
+        for name, service in self.services.items():
+            self._watch(service, now_s)
+            if watcher := self._watchers.get(name):
+                watcher.tick(now_s)
+        if now_s - self._expired_s < EXPIRY_S:
+            return
+        self._expired_s = now_s
+        self.series.expire(now_s)
+        self.alerts.expire(now_s - self.config.retention_s)
+        for name, service in list(self.services.items()):
+            service.expire(now_s)
+            if now_s - service.touched_s > self.config.retention_s:
+                del self.services[name]
+                self._watchers.pop(name, None)
+
+    def _watch(self, service: Service, now_s: float) -> None:
+        frame = service.frame(now_s)
+        if frame is None:
+            return
+        if service.name not in self._watchers:
+            self._watchers[service.name] = Watcher(service.name, watches(self.config.detection), self.alerts)
+        self._watchers[service.name].see(frame)
+
+    async def _tick_forever(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            try:
+                self.tick()
+            except Exception:  # noqa: BLE001 - one service's bad data must not end the watch over the others
+                logger.exception("a tick of the collector failed; it goes on")
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:  # noqa: ARG002 - Starlette's signature
+        await self.start()
+        try:
+            yield
+        finally:
+            await self.stop()
