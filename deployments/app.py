@@ -86,8 +86,8 @@ def server(args: dict[str, Any]) -> Application:
 
 
 def telemetry(args: dict[str, Any]) -> Application:
-    """The collector and its page; `args` are `CollectorConfig`."""
-    config = parse(CollectorConfig, args, "args")
+    """The collector and its page; `args` are `CollectorConfig`, its host from `TRIMTAB_HOST` where they name none."""
+    config = parse(CollectorConfig, {"host": os.environ.get("TRIMTAB_HOST", "127.0.0.1"), **args}, "args")
     options = {"num_cpus": 0, "resources": HEAD_NODE}
     return _application(Telemetry, config, max_ongoing_requests=100, ray_actor_options=options)
 

@@ -21,6 +21,12 @@ def header(scope: Scope, name: bytes) -> str | None:
     return None
 
 
+def path_below(scope: Scope) -> str:
+    """The request's path below the application's route prefix, such as "/infer"; empty for the prefix itself."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
+
+
 async def read_body(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:
     """The whole request body.
 

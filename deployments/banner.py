@@ -11,7 +11,6 @@ from rich.console import Console
 from deployments import preflight
 from optimization.artifact import ArtifactError, find, load
 
-READY_TIMEOUT_S = 180.0
 EXAMPLE = "example.json"
 """A request that fits the model, if the artifact has one."""
 
@@ -21,11 +20,12 @@ def announce(config: Mapping[str, Any]) -> None:
     console = Console(stderr=True, highlight=False)
     host, port = preflight.http_address(config)
     base = f"http://{'localhost' if host in ('0.0.0.0', '127.0.0.1') else host}:{port}"
-    deadline = time.monotonic() + READY_TIMEOUT_S
+    told: set[str] = set()
     while not _answers(f"{base}/v2/health/ready"):
-        if time.monotonic() > deadline:
-            console.print(f"[yellow]not ready after {READY_TIMEOUT_S:.0f} s:[/] `serve status` says what is missing")
-            return
+        for name, message in _failures().items():
+            if name not in told:
+                console.print(f"[bold red]application {name!r} failed:[/] {message}")
+                told.add(name)
         time.sleep(0.3)
     console.print("\n[bold green]Trimtab is ready.[/]")
     for route, settings in preflight.models(config):
@@ -40,6 +40,27 @@ def announce(config: Mapping[str, Any]) -> None:
     console.print(f"  telemetry  {base}/telemetry")
     console.print("  dashboard  http://localhost:8265")
     console.print("Ctrl-C stops everything.\n")
+
+
+def _failures() -> dict[str, str]:
+    """Applications that cannot start, each with the last line of why."""
+    import ray  # here, since Ray Serve reads its environment on import and this module comes before it is set
+    from ray import serve
+    from ray.serve.exceptions import RayServeException
+    from ray.serve.schema import ApplicationStatus
+
+    if not ray.is_initialized():
+        return {}
+    try:
+        applications = serve.status().applications
+    except (RayServeException, ray.exceptions.RayError):  # Serve is not up yet, or no longer
+        return {}
+    failed = {ApplicationStatus.DEPLOY_FAILED, ApplicationStatus.UNHEALTHY}
+    return {
+        name: (application.message.strip().splitlines() or ["it gave no reason"])[-1]
+        for name, application in applications.items()
+        if application.status in failed
+    }
 
 
 def _answers(url: str) -> bool:

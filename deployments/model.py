@@ -10,7 +10,7 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from deployments import protocol
-from deployments.asgi import JSON, ClientGone, error_body, header, read_body, respond
+from deployments.asgi import JSON, ClientGone, error_body, header, path_below, read_body, respond
 from deployments.batching import Batcher, Prediction, Run
 from deployments.errors import MethodNotAllowedError, NotFoundError, RequestError
 from deployments.meters import ModelMeters, RequestMeter, report_artifact
@@ -106,7 +106,7 @@ class ModelApp:
             NotFoundError: there is no such path or version.
             MethodNotAllowedError: it takes another method.
         """
-        below = scope["path"].removeprefix(scope.get("root_path", ""))
+        below = path_below(scope)
         match = _PATH.fullmatch(below)
         if match is None:
             raise NotFoundError(f"model {self._manifest.name!r} has no {below!r}, only {', '.join(_ROUTES.values())}")

@@ -26,6 +26,7 @@ from deployments.errors import SettingsError
 from optimization.artifact import ArtifactError
 
 STOP_TIMEOUT_S = 5.0
+_ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> None:
@@ -38,7 +39,7 @@ def main() -> None:
                 preflight.check(config)
             except (ArtifactError, SettingsError) as error:
                 sys.exit(f"serve: {error}")
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in _ENDINGS:
                 signal.signal(number, _interrupt_once)
             threading.Thread(target=banner.announce, args=(config,), daemon=True).start()
         try:
@@ -63,6 +64,8 @@ def set_environment(environment: MutableMapping[str, str], scratch: Path) -> Non
         "RAY_SERVE_HAPROXY_NBTHREAD": str(num_threads),
         # Inference is a pure function: a request whose replica died may be sent to the next.
         "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response junk-response",
+        # Ctrl-C ends the clients' server too: no need to wait the usual 30 s for other ingresses to look away.
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(preflight.free_port(9101)),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(preflight.free_port(8404)),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(scratch / "haproxy.cfg"),
@@ -111,6 +114,6 @@ def _config_to_run(arguments: list[str]) -> dict[str, Any] | None:
 
 def _interrupt_once(number: int, _: Any) -> None:
     """End by the way of Ctrl-C; a second one must not cut the clean-up short."""
-    for each in (signal.SIGINT, signal.SIGTERM):
+    for each in _ENDINGS:
         signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt(f"signal {number}")

@@ -13,8 +13,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from deployments.asgi import error_body
+from deployments.asgi import error_body, path_below
 from deployments.meters import RequestMeter
 from telemetry.emit import Emitter
 
@@ -24,7 +25,7 @@ Models = Callable[[], Mapping[str, bool]]
 EXTENSIONS = ("binary_tensor_data", "model_repository(index)")
 
 
-def server_app(models: Models, emitter: Emitter) -> Starlette:
+def server_app(models: Models, emitter: Emitter) -> ASGIApp:
     """The ASGI application mounted at `/v2`.
 
     GET  /v2                      name, version, extensions
@@ -84,18 +85,26 @@ def server_app(models: Models, emitter: Emitter) -> Starlette:
         await run_in_threadpool(emitter.shutdown)
 
     paths: list[tuple[str, str, Callable[[Request], Awaitable[Response]]]] = [
-        ("GET", "", metadata),
         ("GET", "/", metadata),
         ("GET", "/health/live", live),
         ("GET", "/health/ready", ready),
         ("GET", "/models", index),
         ("POST", "/repository/index", index),
     ]
-    routes = [Route(path, measured(f"/v2{path}", endpoint), methods=[method]) for method, path, endpoint in paths]
+    routes = [
+        Route(path, measured(f"/v2{path}".rstrip("/"), endpoint), methods=[method]) for method, path, endpoint in paths
+    ]
     any_method = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
     lost = measured("/v2/models/{model}", lost_model)
     routes += [Route(path, lost, methods=any_method) for path in ("/models/{model}", "/models/{model}/{rest:path}")]
-    return Starlette(routes=routes, exception_handlers={HTTPException: refused}, lifespan=lifespan)
+    app = Starlette(routes=routes, exception_handlers={HTTPException: refused}, lifespan=lifespan)
+
+    async def mounted(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":  # Starlette's routes begin with a slash, the bare prefix leaves none
+            scope = {**scope, "path": path_below(scope) or "/", "root_path": ""}
+        await app(scope, receive, send)
+
+    return mounted
 
 
 def _json(content: Any, status: int = 200) -> Response:

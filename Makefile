@@ -1,0 +1,60 @@
+# `make help` lists the targets. Everything is installed into $(VENV); nothing outside this folder is touched.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+# The clients of Triton and KServe pin an older protobuf than Ray and onnx need: they live apart.
+CLIENTS := .venv-clients
+RECIPE ?= optimization/recipes/digits.yaml
+
+.DEFAULT_GOAL := help
+.PHONY: help install install-dev run serve test check format benchmark clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(VENV)/.installed ## make the virtual environment
+
+install-dev: $(VENV)/.installed-dev ## the same, with what tests and checks need
+
+run: install ## make the digits artifact, then serve it until Ctrl-C
+	@$(BIN)/python -m optimization $(RECIPE)
+	@exec $(BIN)/serve run serve_config.yaml
+
+serve: install ## serve what serve_config.yaml names until Ctrl-C
+	@exec $(BIN)/serve run serve_config.yaml
+
+test: install-dev $(CLIENTS)/.installed ## run the tests
+	@$(BIN)/pytest $(ARGS)
+
+check: install-dev ## lint, types and dependency arrows
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: install-dev ## rewrite the code in the house's format
+	@$(BIN)/ruff check --fix-only .
+	@$(BIN)/ruff format .
+
+benchmark: install-dev ## requests per second against plain Ray Serve
+	@$(BIN)/python -m benchmarks.ingress
+
+clean: ## remove environments, artifacts and caches
+	rm -rf $(VENV) $(CLIENTS) artifacts runs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "Trimtab needs Python 3.11 or newer, got %d.%d: call make PYTHON=python3.11" % v[:2])'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+$(CLIENTS)/.installed: tests/clients/requirements.txt
+	$(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@

@@ -1,0 +1,1 @@
+"""One script, one claim; the last line each prints is one JSON object."""
