@@ -1,0 +1,145 @@
+"""Servers to measure and to test: Trimtab as a user starts it, its peers, each in a process of its own."""
+
+import json
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from optimization.artifact import Artifact
+
+BIN = Path(sys.executable).parent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """A running `serve run`."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+    http_port: int
+    otlp_grpc_port: int | None = None
+    otlp_http_port: int | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://127.0.0.1:{self.http_port}"
+
+
+def infer_path(artifact: Artifact) -> str:
+    """Where the artifact's model answers inference requests."""
+    return f"/v2/models/{artifact.manifest.name}/infer"
+
+
+def request_body(artifact: Artifact) -> bytes:
+    """One sample of zeros for every input of the artifact."""
+    inputs: list[dict[str, Any]] = []
+    for spec in artifact.manifest.inputs:
+        shape = [size if isinstance(size, int) else 1 for size in spec.shape]
+        data = [0.0] * math.prod(shape)
+        inputs.append({"name": spec.name, "datatype": spec.datatype, "shape": shape, "data": data})
+    return json.dumps({"inputs": inputs}).encode()
+
+
+@contextmanager
+def trimtab(artifact: Artifact) -> Iterator[Server]:
+    """`serve run serve_config.yaml` as a user types it, for one artifact and with ports of its own."""
+    config = yaml.safe_load(Path("serve_config.yaml").read_text())
+    port, grpc, http = free_port(), free_port(), free_port()
+    config["http_options"]["port"] = port
+    model, _, telemetry = config["applications"]
+    name = artifact.manifest.name
+    model |= {"name": name, "route_prefix": f"/v2/models/{name}"}
+    model["args"] |= {
+        "artifact": name,
+        "artifacts": str(artifact.path.parents[1].absolute()),
+        "version": artifact.manifest.version,
+        "trace_ratio": 0.0,
+    }
+    telemetry["args"] = {"grpc_port": grpc, "http_port": http}
+    environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://localhost:{grpc}"}
+    with _serving([str(BIN / "serve")], config, environment) as (process, log):
+        wait_until_ready(process, log, f"http://127.0.0.1:{port}/v2/health/ready")
+        wait_until_ready(process, log, f"http://127.0.0.1:{port}/telemetry/api/services")
+        yield Server(process=process, log=log, http_port=port, otlp_grpc_port=grpc, otlp_http_port=http)
+
+
+@contextmanager
+def plain_ray_serve(artifact: Artifact) -> Iterator[Server]:
+    """Ray Serve as installed, serving the same file."""
+    port = free_port()
+    application = {
+        "name": "plain",
+        "route_prefix": "/",
+        "import_path": "benchmarks.plain_serve:build",
+        "args": {"model": str(artifact.model_path.absolute())},
+    }
+    config = {"http_options": {"host": "127.0.0.1", "port": port}, "applications": [application]}
+    with _serving([sys.executable, "-m", "ray.serve.scripts"], config, {}) as (process, log):
+        wait_until_ready(process, log, f"http://127.0.0.1:{port}/-/healthz")
+        wait_until_ready(process, log, f"http://127.0.0.1:{port}/", request_body(artifact))
+        yield Server(process=process, log=log, http_port=port)
+
+
+@contextmanager
+def _serving(
+    command: list[str], config: Mapping[str, Any], environment: Mapping[str, str]
+) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """`command run config`, in a Ray cluster of its own, until the block ends."""
+    with tempfile.TemporaryDirectory() as folder:
+        file, log = Path(folder) / "config.yaml", Path(folder) / "log"
+        file.write_text(yaml.safe_dump(dict(config)))
+        with log.open("w") as output:
+            process = subprocess.Popen(
+                [*command, "run", str(file), "--address", "local"],
+                env={**os.environ, **environment},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            yield process, log
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+            process.wait(90)
+
+
+def wait_until_ready(
+    process: subprocess.Popen[bytes], log: Path, url: str, body: bytes | None = None, timeout_s: float = 120
+) -> None:
+    """Return when `url` answers with 200.
+
+    Raises:
+        RuntimeError: the process ended or the time is up; the message holds the end of its log.
+    """
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(url, body, timeout=5):
+                return
+        except (OSError, urllib.error.URLError):
+            time.sleep(0.2)
+    raise RuntimeError(f"{url} did not answer; the log ends:\n{log.read_text()[-3000:]}")
+
+
+def free_port() -> int:
+    """A port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,77 @@
+"""Writes docs/settings.md from the settings classes: `python -m tests.settings_page`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from deployments.settings import ModelSettings, ServerSettings
+from optimization import recipe
+from telemetry.collector import CollectorConfig
+from telemetry.watches import DetectionConfig
+
+PAGE = Path("docs/settings.md")
+
+SECTIONS: list[tuple[str, list[type[BaseModel]]]] = [
+    (
+        "`serve_config.yaml`: `args` of an application",
+        [ModelSettings, ServerSettings, CollectorConfig, DetectionConfig],
+    ),
+    (
+        "Recipes",
+        [
+            recipe.Recipe,
+            recipe.Digits,
+            recipe.BreastCancer,
+            recipe.Teacher,
+            recipe.Mlp,
+            recipe.Cnn,
+            recipe.Training,
+            recipe.Distill,
+            recipe.Prune,
+            recipe.Sparsify,
+            recipe.Quantize,
+        ],
+    ),
+]
+
+ENVIRONMENT = """\
+## Environment
+
+| variable | meaning |
+|---|---|
+| `OTEL_EXPORTER_OTLP_ENDPOINT` | where to report; the SDK's other `OTEL_EXPORTER_OTLP_*` work too |
+| `TRIMTAB_HOST` | address the collector listens on where `args` name none; `cluster.yaml` sets it |
+| `RAY_SERVE_*` | Ray Serve's own; the `serve` command sets some of them unless they are set (`deployments/serve.py`) |
+| `RAY_ADDRESS` | the Ray cluster to use; without it one is started on this machine |
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    return "\n".join(
+        ["# Settings\n", "Written by `python -m tests.settings_page`; a test fails while it is stale.\n", *_body()]
+    )
+
+
+def _body() -> Iterator[str]:
+    for title, classes in SECTIONS:
+        yield f"## {title}\n"
+        for each in classes:
+            yield f"### {each.__name__}\n\n{(each.__doc__ or '').strip()}\n"
+            yield "| setting | default | meaning |\n|---|---|---|"
+            for name, field in each.model_fields.items():
+                yield f"| `{name}` | {_default(field.default)} | {' '.join((field.description or '').split())} |"
+            yield ""
+    yield ENVIRONMENT
+
+
+def _default(value: object) -> str:
+    if value is PydanticUndefined:
+        return "required"
+    return "see below" if isinstance(value, BaseModel) else f"`{value}`"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())

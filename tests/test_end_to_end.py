@@ -1,0 +1,255 @@
+"""The whole loop on the seed example: recipe, two train workers, artifact, `serve run`, HTTP, collector, alert, Ctrl-C.
+
+The model is the mission's own: Dense(8 -> 10, relu) -> Dense(1, sigmoid), distilled, its weights cut at 0.01, in INT8.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import numpy as np
+import onnxruntime
+import psutil
+import pytest
+
+from benchmarks.servers import trimtab, wait_until_ready
+from optimization.artifact import find, load
+from tests.conftest import free_port
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+CLIENTS = Path(".venv-clients/bin/python")
+ROWS = np.random.default_rng(0).normal(size=(5, 8)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def training(tmp_path_factory):
+    """The seed recipe, run beside a standalone collector: its artifact, and what the collector heard."""
+    folder = tmp_path_factory.mktemp("seed")
+    grpc, page = free_port(), free_port()
+    ports = ["--grpc-port", str(grpc), "--http-port", str(free_port()), "--page-port", str(page)]
+    collector = subprocess.Popen(
+        [sys.executable, "-m", "telemetry", *ports],
+        stdout=(folder / "collector.log").open("w"),
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        wait_until_ready(collector, folder / "collector.log", f"http://127.0.0.1:{page}/api/services")
+        subprocess.run(
+            [sys.executable, "-m", "optimization", "optimization/recipes/seed.yaml", "--artifacts", str(folder)],
+            env=os.environ | {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://localhost:{grpc}"},
+            check=True,
+            timeout=200,
+        )
+        heard = httpx.get(f"http://127.0.0.1:{page}/api/services").json()["services"]
+        plots = httpx.get(f"http://127.0.0.1:{page}/api/series", params={"service": "seed"}).json()["plots"]
+    finally:
+        collector.send_signal(signal.SIGINT)
+        collector.wait(20)
+    return load(find(folder, "seed")), heard, {plot["key"] for plot in plots}
+
+
+@pytest.fixture(scope="module")
+def server(training):
+    """The artifact, served by `serve run`; what the last test does not stop is stopped here."""
+    with trimtab(training[0]) as running:
+        yield running
+
+
+def infer(server, rows, **changes):
+    entry = {"name": changes.pop("name", None) or INPUT, "datatype": "FP32", "shape": list(rows.shape)}
+    body = {"inputs": [entry | {"data": rows.ravel().tolist()} | changes]}
+    return httpx.post(f"{server.url}/v2/models/seed/infer", json=body)
+
+
+INPUT = "features"
+
+
+def expected(artifact, rows):
+    session = onnxruntime.InferenceSession(artifact.model_path, providers=["CPUExecutionProvider"])
+    return session.run(None, {INPUT: rows})[0]
+
+
+def alerts(server, signal_name, since_s):
+    found = httpx.get(f"{server.url}/telemetry/api/alerts").json()["alerts"]
+    return [a for a in found if a["signal"] == signal_name and a["fired_s"] >= since_s and a["service"] == "seed"]
+
+
+def seconds_until_alert(server, signal_name, limit_s=15.0):
+    began = time.time()
+    while time.time() - began < limit_s:
+        if alerts(server, signal_name, began):
+            return time.time() - began
+        time.sleep(0.25)
+    pytest.fail(f"no alert on {signal_name} within {limit_s} s")
+
+
+@contextmanager
+def traffic(server, make_request, per_s=40):
+    """Steady requests in the background."""
+    done = threading.Event()
+
+    def run():
+        with httpx.Client() as client:
+            while not done.wait(1 / per_s):
+                make_request(client)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_the_recipe_makes_the_missions_own_model(training):
+    artifact, _, _ = training
+    manifest = artifact.manifest
+    assert [(spec.name, spec.shape) for spec in manifest.inputs] == [(INPUT, ("batch", 8))]
+    assert [spec.shape for spec in manifest.outputs] == [("batch", 1)]
+    steps = {measured.step: measured for measured in manifest.measurements}
+    assert steps["distill"].num_parameters == 8 * 10 + 10 + 10 * 1 + 1
+    assert steps["sparsify"].sparsity >= steps["distill"].sparsity
+    assert steps["quantize"].quality.value > 0.8
+    assert "control" in steps
+
+
+def test_each_train_worker_reported(training):
+    _, heard, plots = training
+    (seed,) = [service for service in heard if service["name"] == "seed"]
+    assert seed["roles"] == ["train_worker"]
+    assert {"loss", "step", "training", "cpu", "memory"} <= plots
+
+
+def test_the_served_model_answers_as_onnxruntime_does(server, training):
+    answer = infer(server, ROWS)
+    assert answer.status_code == 200, answer.text
+    (output,) = answer.json()["outputs"]
+    np.testing.assert_allclose(np.reshape(output["data"], (5, 1)), expected(training[0], ROWS), atol=1e-6)
+
+
+@pytest.mark.clients
+@pytest.mark.skipif(not CLIENTS.exists(), reason="tritonclient is not installed: `make test` installs it")
+def test_the_unmodified_triton_client_is_answered(server, training):
+    command = [str(CLIENTS), "tests/clients/triton_http.py", server.url.removeprefix("http://"), "seed", INPUT]
+    printed = subprocess.run([*command, json.dumps(ROWS.tolist())], capture_output=True, text=True, timeout=60)
+    assert printed.returncode == 0, printed.stderr
+    said = json.loads(printed.stdout)
+    assert (said["live"], said["ready"], said["model_ready"]) == (True, True, True)
+    assert said["index"] == [{"name": "seed", "state": "READY"}]
+    assert len(said["answers"]) == 7
+    for answer in said["answers"].values():
+        np.testing.assert_allclose(answer, expected(training[0], ROWS), atol=1e-6)
+    assert "input names must be 'features', got 'wrong'" in said["refused"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "said"),
+    [
+        ({"name": "x"}, 400, "input names must be 'features', got 'x'"),
+        ({"shape": [5, 7]}, 400, "shape must be [batch, 8]"),
+        ({"datatype": "INT8"}, 400, "must be FP32"),
+        ({"data": [1e39] * 40}, 400, "must be finite"),
+    ],
+)
+def test_a_wrong_request_is_refused_and_the_service_goes_on(server, changes, status, said):
+    refused = infer(server, ROWS, **changes)
+    assert refused.status_code == status
+    assert said in refused.json()["error"]
+    assert infer(server, ROWS).status_code == 200
+
+
+def test_a_lost_path_and_too_large_a_body_are_refused_and_the_service_goes_on(server):
+    lost = httpx.post(f"{server.url}/v2/models/nothing/infer", json={})
+    assert (lost.status_code, lost.json()) == (404, {"error": "model 'nothing' is not served, only seed"})
+    large = httpx.post(f"{server.url}/v2/models/seed/infer", content=bytes(65 * 2**20), timeout=30)
+    assert large.status_code == 413
+    assert "at most 67108864 bytes" in large.json()["error"]
+    assert infer(server, ROWS).status_code == 200
+
+
+def test_otlp_that_is_no_protobuf_is_refused_and_the_collector_goes_on(server):
+    url = f"http://127.0.0.1:{server.otlp_http_port}/v1/metrics"
+    headers = {"content-type": "application/x-protobuf"}
+    assert httpx.post(url, content=b"\xff\xff not protobuf", headers=headers).status_code == 400
+    assert httpx.post(url, content=b"", headers=headers).status_code == 200
+
+
+def test_the_page_comes_through_the_ingress(server):
+    page = httpx.get(f"{server.url}/telemetry", follow_redirects=True)
+    assert page.status_code == 200
+    assert "text/html" in page.headers["content-type"]
+    assert httpx.get(f"{server.url}/telemetry/uPlot.iife.min.js").status_code == 200
+
+
+def test_a_clients_trace_goes_on_in_the_replica(server):
+    trace_id = os.urandom(16).hex()
+    body, headers = one_row(), {"traceparent": f"00-{trace_id}-00f067aa0ba902b7-01"}
+    assert httpx.post(f"{server.url}/v2/models/seed/infer", content=body, headers=headers).status_code == 200
+    deadline = time.time() + 15
+    while time.time() < deadline:
+        traces = httpx.get(f"{server.url}/telemetry/api/series", params={"service": "seed"}).json()["traces"]
+        if trace_id in json.dumps(traces):
+            return
+        time.sleep(0.5)
+    pytest.fail(f"trace {trace_id} did not reach the collector")
+
+
+def test_an_error_burst_and_a_latency_spike_are_flagged_within_15_s(server):
+    path = f"{server.url}/v2/models/seed/infer"
+    good, bad = one_row(), b"{"
+    (replica,) = [p for p in descendants(server) if "ServeReplica:seed:Model" in " ".join(p.cmdline())]
+    began = time.time()
+    with traffic(server, lambda client: client.post(path, content=good)):
+        time.sleep(40)
+        assert not [a for kind in ("latency", "client_errors", "server_errors") for a in alerts(server, kind, began)]
+        with traffic(server, lambda client: client.post(path, content=bad)):
+            errors_s = seconds_until_alert(server, "client_errors")
+        stop = threading.Event()
+        freezer = threading.Thread(target=stutter, args=(replica, stop))
+        freezer.start()
+        try:
+            latency_s = seconds_until_alert(server, "latency")
+        finally:
+            stop.set()
+            freezer.join()
+    print(f"\nerror burst flagged after {errors_s:.1f} s, latency spike after {latency_s:.1f} s")
+
+
+def test_ctrl_c_leaves_no_process_and_no_port(server):
+    children = descendants(server)
+    assert any(child.name() == "haproxy" for child in children)
+    server.process.send_signal(signal.SIGINT)
+    assert server.process.wait(60) == 0
+    _, alive = psutil.wait_procs(children, 5)
+    assert not alive
+    for port in (server.http_port, server.otlp_grpc_port, server.otlp_http_port):
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"http://127.0.0.1:{port}/")
+
+
+def descendants(server):
+    return psutil.Process(server.process.pid).children(recursive=True)
+
+
+def stutter(process, stop):
+    """Let `process` run for 20 ms of every 170 ms, so that its requests take some 150 ms longer."""
+    while not stop.is_set():
+        process.suspend()
+        time.sleep(0.15)
+        process.resume()
+        time.sleep(0.02)
+
+
+def one_row():
+    return json.dumps(
+        {"inputs": [{"name": INPUT, "datatype": "FP32", "shape": [1, 8], "data": ROWS[0].tolist()}]}
+    ).encode()

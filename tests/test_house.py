@@ -1,0 +1,64 @@
+"""The house itself: every setting documented, the README's commands and tree true."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from tests.settings_page import PAGE, SECTIONS, page
+
+README = Path("README.md").read_text() if Path("README.md").exists() else ""
+CLASSES = [each for _, classes in SECTIONS for each in classes]
+
+
+@pytest.mark.parametrize("settings", CLASSES, ids=lambda each: each.__name__)
+def test_every_setting_says_what_it_means(settings):
+    undocumented = [name for name, field in settings.model_fields.items() if not field.description]
+    assert undocumented == []
+
+
+def test_every_settings_class_is_on_the_page():
+    def subclasses(base):
+        return {sub for direct in base.__subclasses__() for sub in {direct} | subclasses(direct)}
+
+    ours = {
+        each
+        for each in subclasses(BaseModel)
+        if each.__module__.split(".")[0] in ("deployments", "optimization", "telemetry")
+        and not each.__name__.startswith("_")
+        and each.__module__ != "optimization.artifact"  # the manifest is written, not set
+    }
+    assert {each.__name__ for each in ours} == {each.__name__ for each in CLASSES}
+
+
+def test_the_settings_page_is_current():
+    assert PAGE.read_text() == page(), "run: python -m tests.settings_page"
+
+
+def test_every_make_target_in_the_readme_exists():
+    targets = set(re.findall(r"^([a-z-]+):", Path("Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"make ([a-z-]+)", README))
+    assert named
+    assert named <= targets
+
+
+def test_make_help_lists_every_public_target():
+    printed = subprocess.run(["make", "help"], capture_output=True, text=True, check=True).stdout
+    phony = re.search(r"^\.PHONY: (.*)$", Path("Makefile").read_text(), re.MULTILINE)[1].split()
+    assert [target for target in phony if f"  {target} " not in printed] == []
+
+
+def test_every_path_in_the_readme_tree_exists():
+    tree = re.search(r"```\ntrimtab/\n(.*?)```", README, re.DOTALL)[1]
+    paths = re.findall(r"^[│ ├└─]*([\w./-]+)", tree, re.MULTILINE)
+    missing = [path for path in paths if not Path(path).exists()]
+    assert len(paths) > 10
+    assert missing == []
+
+
+def test_every_python_module_in_the_readme_can_be_called():
+    for module in set(re.findall(r"python -m ([a-z_.]+)", README)):
+        path = Path(*module.split("."))
+        assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), module
