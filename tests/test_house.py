@@ -52,10 +52,12 @@ def test_make_help_lists_every_public_target():
 
 def test_every_path_in_the_readme_tree_exists():
     tree = re.search(r"```\ntrimtab/\n(.*?)```", README, re.DOTALL)[1]
-    paths = re.findall(r"^[│ ├└─]*([\w./-]+)", tree, re.MULTILINE)
-    missing = [path for path in paths if not Path(path).exists()]
-    assert len(paths) > 10
-    assert missing == []
+    paths, folder = [], Path()
+    for indent, name in re.findall(r"^([│ ]*)[├└]── (\S+)", tree, re.MULTILINE):
+        paths.append(folder / name if indent else Path(name))
+        folder = folder if indent else Path(name)
+    assert len(paths) > 20
+    assert [path for path in paths if not path.exists()] == []
 
 
 def test_every_python_module_in_the_readme_can_be_called():
