@@ -74,10 +74,10 @@ def _table(manifest: Manifest) -> Table:
         title=f"{manifest.name} {manifest.version}", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
     )
     table.add_column("step", no_wrap=True)
-    for heading in (f"{quality} %\n(95 % interval)", "para-\nmeters", "zeros\n%", "file\nkB"):
+    for heading in (f"{quality} %\n(95 % CI)", "para-\nmeters", "zeros\n%", "file\nkB"):
         table.add_column(heading, justify="right", no_wrap=True)
     for size in sizes:
-        table.add_column(f"µs, batch\nof {size}", justify="right", no_wrap=True)
+        table.add_column(f"µs at\nbatch {size}", justify="right", no_wrap=True)
     for each in manifest.measurements:
         table.add_row(
             each.step,
@@ -92,7 +92,7 @@ def _table(manifest: Manifest) -> Table:
     if teacher is not None and teacher is not final:
         table.add_section()
         table.add_row(
-            "teacher / final",
+            "ratio",
             f"{final.quality.value / teacher.quality.value:.1%} kept",
             f"{teacher.num_parameters / final.num_parameters:.1f} x",
             "",
@@ -139,4 +139,4 @@ def _measured(manifest: Manifest, step: str) -> Measurement | None:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.2f}"
+    return f"{100 * share:.1f}"
