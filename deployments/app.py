@@ -13,7 +13,6 @@ from pydantic import BaseModel
 from ray import serve
 from ray.serve import Application, Deployment
 from starlette.types import ASGIApp
-from telemetry.collector import Collector, CollectorConfig
 
 from deployments.model import ModelApp
 from deployments.server import server_app
@@ -21,6 +20,7 @@ from deployments.session import Session
 from deployments.settings import ModelSettings, ServerSettings, parse
 from optimization.artifact import find, load
 from telemetry import resources
+from telemetry.collector import Collector, CollectorConfig
 from telemetry.emit import Emitter
 
 HEAD_NODE = {"node:__internal_head__": 0.001}
@@ -38,7 +38,8 @@ class Model:
             artifact.manifest,
             session.run,
             max_batch_size=session.max_batch_size,
-            settings=settings,
+            inline=session.is_quick,
+            max_body_bytes=settings.max_body_bytes,
             emitter=emitter,
         )
 

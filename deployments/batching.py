@@ -20,9 +20,6 @@ from deployments.tensors import Array
 
 Run = Callable[[Mapping[str, Array]], dict[str, Array]]
 
-INLINE_S = 0.0005
-"""A model faster than this runs in the event loop: handing it to a thread would take longer than the work."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
@@ -57,17 +54,18 @@ class _Waiting:
 class Batcher:
     """Calls `run` with up to `max_batch_size` rows at a time; every input's first dimension is the batch.
 
-    With `max_batch_size` 1 each request is a call of its own, whatever its shapes.
+    With `max_batch_size` 1 each request is a call of its own, whatever its shapes. `inline` calls `run` in the event
+    loop: right for a model so quick that handing it to a thread would take longer than the work.
     """
 
-    def __init__(self, run: Run, *, max_batch_size: int, report: Callable[[BatchDone], None]) -> None:
+    def __init__(self, run: Run, *, max_batch_size: int, inline: bool, report: Callable[[BatchDone], None]) -> None:
         self._run = run
+        self._inline = inline
         self._max_batch_size = max_batch_size
         self._report = report
         self._queue: deque[_Waiting] = deque()
         self._wake = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
-        self._typical_s = INLINE_S  # the first call goes to the thread, until the model is known to be quick
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -163,13 +161,9 @@ class Batcher:
         self._report(BatchDone(num_samples=at, duration_s=(ended_ns - started_ns) / 1e9))
 
     async def _call(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        began = time.perf_counter()
-        if self._typical_s < INLINE_S:
-            outputs = self._run(inputs)
-        else:
-            outputs = await asyncio.get_running_loop().run_in_executor(self._thread, self._run, inputs)
-        self._typical_s += 0.1 * (time.perf_counter() - began - self._typical_s)
-        return outputs
+        if self._inline:
+            return self._run(inputs)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, inputs)
 
 
 def _stack(batch: list[_Waiting]) -> Mapping[str, Array]:

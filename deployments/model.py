@@ -15,7 +15,6 @@ from deployments.batching import Batcher, Prediction, Run
 from deployments.errors import MethodNotAllowedError, NotFoundError, RequestError
 from deployments.meters import ModelMeters, RequestMeter, report_artifact
 from deployments.protocol import Response
-from deployments.settings import ModelSettings
 from optimization.artifact import Manifest
 from telemetry.emit import Emitter
 
@@ -39,16 +38,23 @@ class ModelApp:
     """
 
     def __init__(
-        self, manifest: Manifest, run: Run, *, max_batch_size: int, settings: ModelSettings, emitter: Emitter
+        self,
+        manifest: Manifest,
+        run: Run,
+        *,
+        max_batch_size: int,
+        inline: bool,
+        max_body_bytes: int,
+        emitter: Emitter,
     ) -> None:
         self._manifest = manifest
-        self._max_body_bytes = settings.max_body_bytes
+        self._max_body_bytes = max_body_bytes
         self._outputs = tuple(spec.name for spec in manifest.outputs)
         self._types = {spec.name: spec.datatype for spec in manifest.outputs}
         self._emitter = emitter
         self._requests = RequestMeter(emitter)
         self._meters = ModelMeters(emitter)
-        self._batcher = Batcher(run, max_batch_size=max_batch_size, report=self._meters.batch)
+        self._batcher = Batcher(run, max_batch_size=max_batch_size, inline=inline, report=self._meters.batch)
         report_artifact(manifest, emitter)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,5 +1,6 @@
 """One ONNX Runtime session: the artifact's model, ready to predict."""
 
+import time
 from collections.abc import Mapping
 
 import numpy as np
@@ -7,6 +8,9 @@ import onnxruntime
 
 from deployments.tensors import DTYPES, Array
 from optimization.artifact import Artifact, TensorSpec
+
+QUICK_S = 0.0005
+"""Handing a batch to a thread and back costs up to this much while the event loop is busy."""
 
 
 class Session:
@@ -21,12 +25,22 @@ class Session:
         self._session = onnxruntime.InferenceSession(artifact.model_path, options, providers=_providers())
         self._outputs = [spec.name for spec in artifact.manifest.outputs]
         self.max_batch_size = _largest_batch(artifact.manifest.inputs, max_batch_size)
-        for size in {1, self.max_batch_size}:
-            self.run(_zeros(artifact.manifest.inputs, size))
+        self.run(_zeros(artifact.manifest.inputs, 1))
+        self.is_quick = self._seconds(_zeros(artifact.manifest.inputs, self.max_batch_size)) < QUICK_S
+        """Whether even the largest batch takes so little that it may run in the event loop."""
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Outputs by name for inputs by name."""
         return dict(zip(self._outputs, self._session.run(self._outputs, dict(feeds)), strict=True))
+
+    def _seconds(self, feeds: Mapping[str, Array]) -> float:
+        """How long the model takes for `feeds` once warm: the best of five."""
+        durations: list[float] = []
+        for _ in range(6):
+            began = time.perf_counter()
+            self.run(feeds)
+            durations.append(time.perf_counter() - began)
+        return min(durations[1:])
 
 
 def _providers() -> list[str]:

@@ -113,7 +113,10 @@ def _numbers(name: str, datatype: str, data: list[Any]) -> Array:
         raise RequestError(f"input {name!r}: nested data must be rectangular: {error}") from error
     if array.size == 0:
         return array.astype(dtype)
-    if dtype.kind == "b":
+    if dtype.kind in "iu" and array.dtype.kind in "fO" and not _first_misfit(data, dtype):
+        array = np.array(data, dtype=object)  # whole numbers beyond int64, which numpy would take for floats
+        allowed = True
+    elif dtype.kind == "b":
         allowed = array.dtype.kind == "b" or (array.dtype.kind in "iu" and bool(np.isin(array, (0, 1)).all()))
     elif dtype.kind == "f":
         allowed = array.dtype.kind in "iuf"
@@ -128,7 +131,7 @@ def _numbers(name: str, datatype: str, data: list[Any]) -> Array:
         if low < limits.min or high > limits.max:
             raise RequestError(f"input {name!r}: {datatype} lies in [{limits.min}, {limits.max}], got {low} to {high}")
     with np.errstate(over="ignore"):
-        return array.astype(dtype, copy=False)
+        return array.astype(dtype)
 
 
 def _first_misfit(data: list[Any], dtype: np.dtype[Any]) -> str:

@@ -10,7 +10,6 @@ import pytest
 
 from deployments.model import ModelApp
 from deployments.session import Session
-from deployments.settings import ModelSettings
 from telemetry.emit import Emitter
 from tests.conftest import expected_probabilities, free_port
 
@@ -36,14 +35,15 @@ class Mounted:
 @pytest.fixture
 def call(tiny_artifact):
     """A function that sends requests, all at once, and gives their responses."""
-    settings = ModelSettings(artifact="tiny", max_batch_size=8, max_body_bytes=4096)
-    session = Session(tiny_artifact, num_threads=1, max_batch_size=settings.max_batch_size)
+    session = Session(tiny_artifact, num_threads=1, max_batch_size=8)
 
     def send(*requests, run=session.run):
         async def main():
             endpoint = f"http://127.0.0.1:{free_port()}"
             emitter = Emitter(service="tiny", version="1", role="replica", instance="i", endpoint=endpoint)
-            app = ModelApp(tiny_artifact.manifest, run, max_batch_size=8, settings=settings, emitter=emitter)
+            app = ModelApp(
+                tiny_artifact.manifest, run, max_batch_size=8, inline=True, max_body_bytes=4096, emitter=emitter
+            )
             app._batcher.start()
             transport = httpx.ASGITransport(Mounted(app))
             async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:

@@ -77,7 +77,8 @@ def test_nested_json_is_row_major():
         ("INT32", [1.5], "1.5"),
         ("UINT8", [256], r"\[0, 255\], got 256"),
         ("UINT8", [-1], "got -1"),
-        ("INT64", [2**70], "beyond 64 bits"),
+        ("INT64", [2**70], f"got {2**70}"),
+        ("FP32", [2**70, None], "None"),
         ("BOOL", [2], "BOOL cannot hold"),
         ("BYTES", [1], "takes strings, got 1"),
         ("FP32", [[1.0], [1.0, 2.0]], "rectangular"),
@@ -88,6 +89,11 @@ def test_nested_json_is_row_major():
 def test_wrong_json_is_refused_with_its_reason(datatype, data, said):
     with pytest.raises(RequestError, match=said):
         from_json("x", datatype, [1], data)
+
+
+def test_the_largest_unsigned_integer_is_exact():
+    """numpy alone takes such a list for floats."""
+    assert from_json("x", "UINT64", [2], [2**64 - 1, 0]).tolist() == [2**64 - 1, 0]
 
 
 def test_wrong_number_of_bytes_is_refused():
