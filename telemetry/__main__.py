@@ -1,12 +1,13 @@
 """`python -m telemetry`: the collector and its page, without a cluster."""
 
 import argparse
+import contextlib
 import logging
 
 import uvicorn
 
 from telemetry.collector import Collector, CollectorConfig
-from telemetry.receiver import PortTaken, listen
+from telemetry.receiver import PortTakenError, listen
 
 
 def main() -> None:
@@ -26,14 +27,12 @@ def main() -> None:
         for setting, port in (("grpc_port", arguments.grpc_port), ("http_port", arguments.http_port)):
             listen(setting, arguments.host, port).close()
         page = listen("page_port", arguments.host, arguments.page_port)
-    except PortTaken as error:
+    except PortTakenError as error:
         raise SystemExit(error.strerror) from None
     logging.getLogger(__name__).info("the page: http://%s:%d/telemetry", arguments.host, page.getsockname()[1])
     server = uvicorn.Server(uvicorn.Config(collector.asgi, log_level="warning", timeout_graceful_shutdown=1))
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         server.run(sockets=[page])
-    except KeyboardInterrupt:
-        pass
 
 
 if __name__ == "__main__":

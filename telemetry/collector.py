@@ -72,9 +72,12 @@ class Collector:
         self.spans = SpanStore()
         self._watchers: dict[str, Watcher] = {}
         self._expired_s = clock()
-        receiver = {"host": self.config.host, "max_body_bytes": self.config.max_body_bytes}
-        self._grpc = GrpcReceiver(self, port=self.config.grpc_port, **receiver)
-        self._http = HttpReceiver(self, port=self.config.http_port, **receiver)
+        self._grpc = GrpcReceiver(
+            self, host=self.config.host, port=self.config.grpc_port, max_body_bytes=self.config.max_body_bytes
+        )
+        self._http = HttpReceiver(
+            self, host=self.config.host, port=self.config.http_port, max_body_bytes=self.config.max_body_bytes
+        )
         self._ticking: asyncio.Task[None] | None = None
         self.asgi = routes.application(
             views.Sources(
@@ -97,7 +100,7 @@ class Collector:
         """Listen on both ports.
 
         Raises:
-            PortTaken: another process listens on one of them.
+            PortTakenError: another process listens on one of them.
         """
         await self._grpc.start()
         try:
@@ -172,7 +175,7 @@ class Collector:
             await asyncio.sleep(TICK_S)
             try:
                 self.tick()
-            except Exception:  # noqa: BLE001 - one service's bad data must not end the watch over the others
+            except Exception:  # one service's bad data must not end the watch over the others
                 logger.exception("a tick of the collector failed; it goes on")
 
     @contextlib.asynccontextmanager

@@ -55,7 +55,7 @@ class Point:
     delta: bool = False
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """A data point cannot be taken; the message says why, for the sender."""
 
 
@@ -73,7 +73,7 @@ def origin(resource: Resource) -> Origin:
     )
 
 
-def points(metric: otlp.Metric) -> Iterator[Point | Refused]:
+def points(metric: otlp.Metric) -> Iterator[Point | RefusedError]:
     """The metric's data points; those that break a rule come as the refusal."""
     kind = metric.WhichOneof("data")
     if kind is None:
@@ -84,7 +84,7 @@ def points(metric: otlp.Metric) -> Iterator[Point | Refused]:
             continue
         try:
             yield _point(metric, kind, data, point)
-        except Refused as refusal:
+        except RefusedError as refusal:
             yield refusal
 
 
@@ -104,15 +104,15 @@ def _attributes(pairs: Iterable[KeyValue]) -> Attributes:
 def _point(metric: otlp.Metric, kind: str, data: otlp.Sum, point: otlp.NumberDataPoint) -> Point:
     scale = _SCALES.get(metric.unit, 1.0)
     if point.time_unix_nano == 0:
-        raise Refused(f"{metric.name}: time_unix_nano must be set, got 0")
+        raise RefusedError(f"{metric.name}: time_unix_nano must be set, got 0")
     if kind == "gauge":
         temporality = _CUMULATIVE
     elif kind in ("sum", "histogram", "exponential_histogram"):
         temporality = data.aggregation_temporality
     else:
-        raise Refused(f"{metric.name}: a {kind} is not understood; send a gauge, sum or histogram")
+        raise RefusedError(f"{metric.name}: a {kind} is not understood; send a gauge, sum or histogram")
     if temporality not in (_DELTA, _CUMULATIVE):
-        raise Refused(f"{metric.name}: aggregation_temporality must be delta or cumulative, got {temporality}")
+        raise RefusedError(f"{metric.name}: aggregation_temporality must be delta or cumulative, got {temporality}")
     return Point(
         metric=metric.name[:MAX_TEXT],
         attributes=_attributes(point.attributes),
@@ -132,13 +132,13 @@ def _number(name: str, point: otlp.NumberDataPoint, scale: float) -> float:
 def _explicit(name: str, point: otlp.HistogramDataPoint, scale: float) -> Buckets:
     bounds = tuple(bound * scale for bound in point.explicit_bounds)
     if list(bounds) != sorted(set(bounds)) or not all(map(math.isfinite, bounds)):
-        raise Refused(f"{name}: explicit_bounds must be finite and increase, got {bounds}")
+        raise RefusedError(f"{name}: explicit_bounds must be finite and increase, got {bounds}")
     if not point.bucket_counts:  # a histogram may come without buckets: only count and sum
         return Buckets(
             counts={0: point.count} if point.count else {}, total=_finite(name, point.sum * scale), bounds=()
         )
     if len(point.bucket_counts) != len(bounds) + 1:
-        raise Refused(
+        raise RefusedError(
             f"{name}: bucket_counts must be one more than explicit_bounds, "
             f"got {len(point.bucket_counts)} and {len(bounds)}"
         )
@@ -158,7 +158,7 @@ def _exponential(name: str, point: otlp.ExponentialHistogramDataPoint, scale: fl
 
 def _finite(name: str, value: float) -> float:
     if not math.isfinite(value):
-        raise Refused(f"{name}: values must be finite, got {value}")
+        raise RefusedError(f"{name}: values must be finite, got {value}")
     return value
 
 

@@ -76,7 +76,7 @@ def logs_response(sink: Sink, request: ExportLogsServiceRequest) -> ExportLogsSe
     return ExportLogsServiceResponse(partial_success=partial)
 
 
-class PortTaken(OSError):
+class PortTakenError(OSError):
     """A port to listen on belongs to another process."""
 
     def __init__(self, setting: str, host: str, port: int) -> None:
@@ -91,7 +91,7 @@ def listen(setting: str, host: str, port: int) -> socket.socket:
     """A listening socket; 0 takes any free port.
 
     Raises:
-        PortTaken: another process listens there.
+        PortTakenError: another process listens there.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -102,7 +102,7 @@ def listen(setting: str, host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         if error.errno == errno.EADDRINUSE:
-            raise PortTaken(setting, host, port) from None
+            raise PortTakenError(setting, host, port) from None
         raise
     listener.setblocking(False)
     return listener

@@ -1,11 +1,17 @@
 """OTLP over gRPC (https://opentelemetry.io/docs/specs/otlp/#otlpgrpc)."""
 
-import grpc
-from opentelemetry.proto.collector.logs.v1 import logs_service_pb2, logs_service_pb2_grpc
-from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
+from collections.abc import Callable
+from typing import Any
 
-from telemetry.receiver import PortTaken, Sink, listen, logs_response, metrics_response, traces_response
+import grpc
+from google.protobuf.message import DecodeError, Message
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from telemetry.receiver import PortTakenError, Sink, listen, logs_response, metrics_response, traces_response
+
+_PACKAGE = "opentelemetry.proto.collector"
 
 
 class GrpcReceiver:
@@ -22,21 +28,27 @@ class GrpcReceiver:
         """Listen.
 
         Raises:
-            PortTaken: another process listens on the port.
+            PortTakenError: another process listens on the port.
         """
         # gRPC's own error names no port: try it first. Without so_reuseport=0 two collectors would share it silently.
         listen("grpc_port", self._host, self.port).close()
         server = grpc.aio.server(
             options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", self._max_body_bytes)]
         )
-        metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(_Metrics(self._sink), server)
-        trace_service_pb2_grpc.add_TraceServiceServicer_to_server(_Traces(self._sink), server)
-        logs_service_pb2_grpc.add_LogsServiceServicer_to_server(_Logs(self._sink), server)
+        server.add_generic_rpc_handlers(
+            (
+                _service(
+                    f"{_PACKAGE}.metrics.v1.MetricsService", self._sink, ExportMetricsServiceRequest, metrics_response
+                ),
+                _service(f"{_PACKAGE}.trace.v1.TraceService", self._sink, ExportTraceServiceRequest, traces_response),
+                _service(f"{_PACKAGE}.logs.v1.LogsService", self._sink, ExportLogsServiceRequest, logs_response),
+            )
+        )
         host = f"[{self._host}]" if ":" in self._host else self._host
         try:
             self.port = server.add_insecure_port(f"{host}:{self.port}")
         except RuntimeError:
-            raise PortTaken("grpc_port", self._host, self.port) from None
+            raise PortTakenError("grpc_port", self._host, self.port) from None
         await server.start()
         self._server = server
 
@@ -46,31 +58,18 @@ class GrpcReceiver:
             await self._server.stop(grace=0.5)
 
 
-class _Metrics(metrics_service_pb2_grpc.MetricsServiceServicer):
-    def __init__(self, sink: Sink) -> None:
-        self._sink = sink
+def _service(
+    name: str, sink: Sink, message: type[Message], respond: Callable[[Sink, Any], Message]
+) -> "grpc.GenericRpcHandler[bytes, bytes]":
+    """One OTLP service, decoded here so that a body that is no protobuf is the client's error, not an internal one."""
 
-    async def Export(  # noqa: N802 - gRPC's name
-        self, request: metrics_service_pb2.ExportMetricsServiceRequest, context: object
-    ) -> metrics_service_pb2.ExportMetricsServiceResponse:
-        return metrics_response(self._sink, request)
+    async def export(body: bytes, context: "grpc.aio.ServicerContext[bytes, bytes]") -> bytes:
+        request = message()
+        try:
+            request.ParseFromString(body)
+        except DecodeError as error:
+            rule = f"the body must be an {message.DESCRIPTOR.name}: {error}"
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, rule)
+        return respond(sink, request).SerializeToString()
 
-
-class _Traces(trace_service_pb2_grpc.TraceServiceServicer):
-    def __init__(self, sink: Sink) -> None:
-        self._sink = sink
-
-    async def Export(  # noqa: N802 - gRPC's name
-        self, request: trace_service_pb2.ExportTraceServiceRequest, context: object
-    ) -> trace_service_pb2.ExportTraceServiceResponse:
-        return traces_response(self._sink, request)
-
-
-class _Logs(logs_service_pb2_grpc.LogsServiceServicer):
-    def __init__(self, sink: Sink) -> None:
-        self._sink = sink
-
-    async def Export(  # noqa: N802 - gRPC's name
-        self, request: logs_service_pb2.ExportLogsServiceRequest, context: object
-    ) -> logs_service_pb2.ExportLogsServiceResponse:
-        return logs_response(self._sink, request)
+    return grpc.method_handlers_generic_handler(name, {"Export": grpc.unary_unary_rpc_method_handler(export)})

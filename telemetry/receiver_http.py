@@ -9,8 +9,8 @@ from typing import Any
 import uvicorn
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError, Message
-from google.rpc.code_pb2 import INVALID_ARGUMENT, RESOURCE_EXHAUSTED
-from google.rpc.status_pb2 import Status
+from google.rpc.code_pb2 import INVALID_ARGUMENT, RESOURCE_EXHAUSTED  # type: ignore[import-untyped]  # no stubs
+from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # no stubs
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -28,7 +28,7 @@ JSON = "application/json"
 _CHUNK_BYTES = 64 * 1024
 
 
-class Rejected(Exception):
+class RejectedError(Exception):
     """A request as a whole cannot be taken."""
 
     def __init__(self, status_code: int, message: str) -> None:
@@ -44,10 +44,10 @@ def application(sink: Sink, max_body_bytes: int) -> Starlette:
             content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
             try:
                 if content_type not in (PROTOBUF, JSON):
-                    raise Rejected(415, f"content-type must be {PROTOBUF} or {JSON}, got {content_type!r}")
+                    raise RejectedError(415, f"content-type must be {PROTOBUF} or {JSON}, got {content_type!r}")
                 body = await _body(request, max_body_bytes)
                 return _answer(respond(sink, _decoded(body, message(), content_type)), content_type)
-            except Rejected as rejected:
+            except RejectedError as rejected:
                 code = RESOURCE_EXHAUSTED if rejected.status_code == 413 else INVALID_ARGUMENT
                 status = Status(code=code, message=str(rejected))
                 return _answer(status, content_type, rejected.status_code)
@@ -86,7 +86,7 @@ class HttpReceiver:
         """Listen.
 
         Raises:
-            PortTaken: another process listens on the port.
+            PortTakenError: another process listens on the port.
         """
         listener = listen("http_port", self._host, self.port)
         self.port = listener.getsockname()[1]
@@ -109,7 +109,7 @@ async def _body(request: Request, max_body_bytes: int) -> bytes:
     """The body, decompressed; never holds more than `max_body_bytes` of it."""
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("gzip", "identity", ""):
-        raise Rejected(415, f"content-encoding must be gzip or identity, got {encoding!r}")
+        raise RejectedError(415, f"content-encoding must be gzip or identity, got {encoding!r}")
     gunzip = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS) if encoding == "gzip" else None
     parts: list[bytes] = []
     num_bytes = 0
@@ -117,10 +117,10 @@ async def _body(request: Request, max_body_bytes: int) -> bytes:
         for part in _inflated(gunzip, chunk) if gunzip else (chunk,):
             num_bytes += len(part)
             if num_bytes > max_body_bytes:
-                raise Rejected(413, f"the body must not exceed {max_body_bytes} bytes after decompression")
+                raise RejectedError(413, f"the body must not exceed {max_body_bytes} bytes after decompression")
             parts.append(part)
     if gunzip and not gunzip.eof:
-        raise Rejected(400, "the gzip body must be complete, got a part of it")
+        raise RejectedError(400, "the gzip body must be complete, got a part of it")
     return b"".join(parts)
 
 
@@ -130,7 +130,7 @@ def _inflated(gunzip: "zlib._Decompress", chunk: bytes) -> Iterator[bytes]:
         try:
             yield gunzip.decompress(chunk, _CHUNK_BYTES)
         except zlib.error as error:
-            raise Rejected(400, f"the body must be gzip, as content-encoding says: {error}") from None
+            raise RejectedError(400, f"the body must be gzip, as content-encoding says: {error}") from None
         chunk = gunzip.unconsumed_tail
 
 
@@ -141,7 +141,7 @@ def _decoded(body: bytes, message: Message, content_type: str) -> Message:
             return receiver_json.parse(body, message)
         message.ParseFromString(body)
     except (DecodeError, ValueError) as error:
-        raise Rejected(400, f"the body must be an {name}: {error}") from None
+        raise RejectedError(400, f"the body must be an {name}: {error}") from None
     return message
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from telemetry.distribution import Buckets
-from telemetry.points import Key, Origin, Point, Refused, origin, points
+from telemetry.points import Key, Origin, Point, RefusedError, origin, points
 
 NUM_REMEMBERED = 64
 """Delta points by which a repeated one is recognised."""
@@ -105,7 +105,7 @@ class SeriesStore:
             latest_ns = previous_ns or 0
             for metric in (metric for scope in resource.scope_metrics for metric in scope.metrics):
                 for point in points(metric):
-                    if isinstance(point, Refused):
+                    if isinstance(point, RefusedError):
                         outcome.refuse(str(point))
                         continue
                     series = self._find(Key(sender.service, sender.instance, point.metric, point.attributes), outcome)

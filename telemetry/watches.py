@@ -63,10 +63,10 @@ class LatencyWatch:
     """Watches the median and the 95th percentile of the request duration.
 
     One observation is at least `MIN_REQUESTS` requests, or what came in `MAX_GATHER_S`: a percentile of two requests
-    says nothing.
+    says nothing. With fewer than `FULL_REQUESTS` a score counts in proportion: few requests' tail wanders.
     """
 
-    MIN_REQUESTS, FEWEST_REQUESTS, MAX_GATHER_S = 8, 3, 3.0
+    MIN_REQUESTS, FEWEST_REQUESTS, FULL_REQUESTS, MAX_GATHER_S = 8, 3, 30, 3.0
 
     signal = "latency"
     decision = Decision(num_needed=4, num_considered=5)
@@ -86,8 +86,9 @@ class LatencyWatch:
         if self._gathered.num_values < needed:
             return None
         values = dict(zip(self._detectors, self._gathered.quantiles(0.95, 0.5), strict=True))
+        weight = min(1.0, self._gathered.num_values / self.FULL_REQUESTS)
         self._gathered, self._gathered_s = Distribution(), 0.0
-        scores = {name: detector.score_one(values[name]) for name, detector in self._detectors.items()}
+        scores = {name: weight * detector.score_one(values[name]) for name, detector in self._detectors.items()}
         name = max(scores, key=lambda name: scores[name])
         unusual = scores[name] >= self._threshold
         expected = self._detectors[name].expected()
@@ -108,7 +109,7 @@ class LatencyWatch:
 class ErrorWatch:
     """Watches the share of requests that failed, over the last `WINDOW_S` and at least `MIN_REQUESTS` of them."""
 
-    WINDOW_S, MAX_WINDOW_S, MIN_REQUESTS = 10.0, 30.0, 10
+    WINDOW_S, MAX_WINDOW_S, MIN_REQUESTS = 10.0, 20.0, 10
 
     decision = Decision(num_needed=2, num_considered=3)
 
@@ -121,20 +122,17 @@ class ErrorWatch:
         self._num_unusual = 0
 
     def see(self, frame: Frame) -> Verdict | None:
-        """Score the window that ends with this frame; learn the frame."""
+        """Score the window that ends with this frame; learn what has left it."""
         if not frame.num_requests:
             return None
-        latest = Proportion(getattr(frame, self._counted), frame.num_requests)
-        self._recent.append((frame.time_s, latest))
+        self._recent.append((frame.time_s, Proportion(getattr(frame, self._counted), frame.num_requests)))
         window = self._window(frame.time_s)
         if window.num_trials < self.MIN_REQUESTS:
-            self._detector.learn_one(latest)
             return None
         score, expected = self._detector.score_one(window), self._detector.expected()
         unusual = score >= 1.0
         self._num_unusual = self._num_unusual + 1 if unusual else 0
-        if self._num_unusual % LEARNT_WHILE_UNUSUAL == 0:
-            self._detector.learn_one(latest)
+        self._learn(frame.time_s)
         value = window.num_hits / window.num_trials
         return Verdict(
             time_s=frame.time_s,
@@ -146,8 +144,6 @@ class ErrorWatch:
         )
 
     def _window(self, now_s: float) -> Proportion:
-        while len(self._recent) > 1 and now_s - self._recent[0][0] >= self.MAX_WINDOW_S:
-            self._recent.popleft()
         num_hits = num_trials = 0
         for time_s, proportion in reversed(self._recent):
             if now_s - time_s >= self.WINDOW_S and num_trials >= self.MIN_REQUESTS:
@@ -155,6 +151,13 @@ class ErrorWatch:
             num_hits += proportion.num_hits
             num_trials += proportion.num_trials
         return Proportion(num_hits, num_trials)
+
+    def _learn(self, now_s: float) -> None:
+        """Learn what is too old to be part of a window: its first seconds, not yet unusual, may be an incident's."""
+        while self._recent and now_s - self._recent[0][0] >= self.MAX_WINDOW_S:
+            _, proportion = self._recent.popleft()
+            if self._num_unusual % LEARNT_WHILE_UNUSUAL == 0:
+                self._detector.learn_one(proportion)
 
 
 def watches(config: DetectionConfig) -> list[Watch]:

@@ -80,10 +80,6 @@ def application(sources: views.Sources, lifespan: Lifespan | None = None) -> Sta
         """`{now, alerts: [{id, service, signal, state, started_s, fired_s, resolved_s, value, ..., sentence}]}`."""
         return _json(views.alerts(sources))
 
-    async def with_slash(request: Request) -> Response:
-        """Relative links need the slash; the redirect is relative too, for whatever prefix a proxy puts before it."""
-        return RedirectResponse(request.url.path.rpartition("/")[2] + "/")
-
     paths: list[BaseRoute] = [
         Route("/api/services", services),
         Route("/api/series", series),
@@ -91,25 +87,33 @@ def application(sources: views.Sources, lifespan: Lifespan | None = None) -> Sta
         *(Route(f"/{name}", _file(name, media_type)) for name, media_type in _FILES.items()),
     ]
     return Starlette(
-        routes=[Route("", with_slash), Route(PREFIX, with_slash), Mount(PREFIX, routes=paths), *paths],
-        middleware=[Middleware(_Headers)],
+        routes=[Mount(PREFIX, routes=paths), *paths],
+        middleware=[Middleware(_Edge)],
         lifespan=lifespan,
     )
 
 
-class _Headers:
-    """Adds what keeps the page from running or loading anything that is not its own."""
+class _Edge:
+    """Adds the headers that keep the page from loading what is not its own, and the slash that relative links need."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(_HEADERS)
             await send(message)
 
-        await self._app(scope, receive, with_headers if scope["type"] == "http" else send)
+        app = self._app
+        if scope["path"] == (scope.get("root_path") or PREFIX):
+            # Relative as well, for whatever a proxy puts before it.
+            app = RedirectResponse(scope["path"].rpartition("/")[2] + "/")
+        await app(scope, receive, with_headers)
 
 
 def _file(name: str, media_type: str) -> Callable[[Request], Any]:

@@ -1,5 +1,6 @@
 """What the page shows, as JSON-ready data: times in Unix seconds, values in base units, None where there is nothing."""
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -159,7 +160,8 @@ def _with_instances(
     found = sorted(sources.series.of(service.name, metric), key=lambda series: -series.touched_s)[:MAX_INSTANCES]
     if len(found) < 2:
         return tracks
-    labelled = sorted((_label(series.key.instance, series.key.attributes), series.track) for series in found)
+    labelled = [(_label(series.key.instance, series.key.attributes), series.track) for series in found]
+    labelled.sort(key=lambda pair: pair[0])
     return [*tracks, *labelled]
 
 
@@ -181,7 +183,7 @@ def _binned(track: Track, first_s: float, step_s: float, num_bins: int, *, peak:
         counts = np.bincount(where, minlength=num_bins)
         np.divide(np.bincount(where, values, minlength=num_bins), counts, out=grid, where=counts > 0)
     filled = np.flatnonzero(np.isfinite(grid))
-    for left, right in zip(filled[:-1], filled[1:], strict=True):
+    for left, right in itertools.pairwise(filled):
         if 1 < right - left <= 3:
             grid[left + 1 : right] = grid[left]
     return grid

@@ -1,0 +1,39 @@
+// Numbers as people read them.
+
+const digits = (value) => {
+  const size = Math.abs(value);
+  if (size >= 100) return Math.round(value).toLocaleString("en-US");
+  return String(Number(value.toFixed(size >= 10 ? 1 : 2)));
+};
+
+const scaled = (value, units) => {
+  const size = Math.abs(value);
+  const [factor, unit] = units.find(([least]) => size >= least) ?? units.at(-1);
+  return `${digits(value / factor)} ${unit}`;
+};
+
+const SECONDS = [[1, "s"], [1e-3, "ms"], [1e-6, "µs"]];
+const BYTES = [[2 ** 40, "TiB"], [2 ** 30, "GiB"], [2 ** 20, "MiB"], [2 ** 10, "KiB"], [1, "B"]];
+
+export function format(value, unit) {
+  if (value === null || value === undefined || Number.isNaN(value)) return "–";
+  if (value === 0) return unit === "%" ? "0 %" : unit === "s" ? "0 s" : unit === "By" ? "0 B" : "0";
+  if (unit === "s") return scaled(value, SECONDS);
+  if (unit === "By") return scaled(value, BYTES);
+  if (unit === "%") return `${digits(value * 100)} %`;
+  if (unit === "" && Math.abs(value) < 0.01) return value.toPrecision(2);
+  return digits(value);
+}
+
+// The y axis splits at round numbers of the unit that is shown: 256 MiB, not 268.4.
+export function increments(unit) {
+  if (unit !== "By") return undefined;
+  return Array.from({ length: 44 }, (_, power) => 2 ** power);
+}
+
+export const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString([], { hour12: false });
+
+export function ago(seconds) {
+  if (seconds < 90) return `${Math.max(0, Math.round(seconds))} s`;
+  return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`;
+}
