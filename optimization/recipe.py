@@ -217,7 +217,7 @@ class Recipe(_Settings):
     data: Data
     """What to learn from."""
     teacher: Teacher
-    """The large model."""
+    """The large model the student learns from."""
     steps: Annotated[tuple[Step, ...], AfterValidator(_order)]
     """What makes the model small, in order: distill first, quantize last."""
 

@@ -74,18 +74,18 @@ def _table(manifest: Manifest) -> Table:
         title=f"{manifest.name} {manifest.version}", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
     )
     table.add_column("step", no_wrap=True)
-    for heading in (f"{quality} %\n(95 % CI)", "para-\nmeters", "zeros\n%", "file\nkB"):
+    for heading in (f"{quality} %\n(95 % CI)", "para-\nmeters", "zeros\n%", "ONNX\nfile"):
         table.add_column(heading, justify="right", no_wrap=True)
     for size in sizes:
-        table.add_column(f"µs at\nbatch {size}", justify="right", no_wrap=True)
+        table.add_column(f"latency\nbatch {size}", justify="right", no_wrap=True)
     for each in manifest.measurements:
         table.add_row(
             each.step,
             f"{_percent(each.quality.value)} ({_percent(each.quality.low)}-{_percent(each.quality.high)})",
-            f"{each.num_parameters:,}",
+            f"{each.num_parameters:,}" if each.num_parameters < 1e6 else _short(each.num_parameters, ""),
             f"{100 * each.sparsity:.1f}",
-            f"{each.size_bytes / 1e3:,.1f}",
-            *(f"{each.latency_s[size] * 1e6:,.1f}" for size in sizes),
+            _short(each.size_bytes, "B"),
+            *(_short(each.latency_s[size], "s") for size in sizes),
             style="dim" if each.step == "control" else "bold" if each is manifest.measurements[-1] else None,
         )
     teacher, final = _measured(manifest, "teacher"), manifest.measurements[-1]
@@ -122,7 +122,7 @@ def _findings(manifest: Manifest) -> Iterator[str]:
 def _distillation(student: Measurement, control: Measurement) -> str:
     difference = 100 * (student.quality.value - control.quality.value)
     apart = student.quality.low > control.quality.high or control.quality.low > student.quality.high
-    verdict = "beyond chance" if apart else "the intervals overlap, so this run shows no difference"
+    verdict = "beyond chance" if apart else "the intervals overlap: this run shows no difference"
     return f"distillation: {difference:+.2f} points against the no-teacher control ({verdict})"
 
 
@@ -140,3 +140,12 @@ def _measured(manifest: Manifest, step: str) -> Measurement | None:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f}"
+
+
+def _short(value: float, unit: str) -> str:
+    """Three digits and a prefix: 12.3 kB, 45.6 µs."""
+    prefixes = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""), (1e-3, "m"))
+    scale, prefix = next((each for each in prefixes if value >= 0.9995 * each[0]), (1e-6, "µ"))
+    number = value / scale
+    digits = 2 if number < 9.995 else 1 if number < 99.95 else 0
+    return f"{number:.{digits}f} {prefix}{unit}".rstrip()

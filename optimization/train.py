@@ -135,9 +135,9 @@ class Workers:
 
     def __enter__(self) -> Self:
         self._owns_cluster = not ray.is_initialized()
-        if self._owns_cluster:
-            _connect(self._num_workers)
         try:
+            if self._owns_cluster:
+                _connect(self._num_workers)
             self._start()
             while ray.get(self._mailbox.num_present.remote()) < self._num_workers:
                 self._expect_alive("they had started")
@@ -151,7 +151,8 @@ class Workers:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if self._thread.is_alive():
+            # After an error, or Ctrl-C, a cluster of our own need not wait for its workers: it takes them along.
+            if self._thread.is_alive() and (error is None or not self._owns_cluster):
                 self._mailbox.close.remote()
                 self._thread.join(_PATIENCE_S)
         finally:

@@ -1,0 +1,61 @@
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from optimization import export, graph, models
+from optimization.artifact import TensorSpec
+from optimization.data import Dataset
+from optimization.errors import ExportError
+from optimization.recipe import Cnn, Mlp
+
+
+def exported(path: Path, dataset: Dataset, config: Mlp | Cnn) -> nn.Module:
+    model = models.build(config, dataset, seed=0).eval()
+    export.export(
+        model, path,
+        num_features=dataset.num_features, num_outputs=dataset.num_outputs, input_name=dataset.input_name,
+    )  # fmt: skip
+    return model
+
+
+@pytest.mark.parametrize(
+    "config", [Mlp(kind="mlp", hidden=(8,)), Cnn(kind="cnn", channels=(4, 4), hidden=(8,))], ids=str
+)
+@pytest.mark.parametrize("size", [1, 3, 32])
+def test_onnx_computes_what_torch_computes(tmp_path: Path, digits: Dataset, config: Mlp | Cnn, size: int) -> None:
+    model = exported(tmp_path / "m.onnx", digits, config)
+    batch = digits.held_out.inputs[:size]
+    with torch.inference_mode():
+        expected = torch.softmax(model(torch.from_numpy(batch)), dim=1).numpy()
+    got = graph.predict(graph.session(tmp_path / "m.onnx"), batch)
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+
+
+def test_one_file_holds_the_model_and_names_its_tensors(tmp_path: Path, tumours: Dataset) -> None:
+    exported(tmp_path / "m.onnx", tumours, Mlp(kind="mlp", hidden=(10,)))
+    assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
+    model = graph.read(tmp_path / "m.onnx")
+    assert graph.inputs(model) == (TensorSpec(name="features", datatype="FP32", shape=("batch", 8)),)
+    assert graph.outputs(model) == (TensorSpec(name="probability", datatype="FP32", shape=("batch", 1)),)
+
+
+def test_file_does_not_name_where_it_was_made(tmp_path: Path, tumours: Dataset) -> None:
+    exported(tmp_path / "m.onnx", tumours, Mlp(kind="mlp", hidden=(10,)))
+    content = (tmp_path / "m.onnx").read_bytes()
+    assert str(Path(export.__file__).parent).encode() not in content
+    assert b".py" not in content
+    assert not any(node.metadata_props for node in onnx.load(tmp_path / "m.onnx").graph.node)
+
+
+def test_parity_refuses_another_model(tmp_path: Path, digits: Dataset) -> None:
+    model = exported(tmp_path / "m.onnx", digits, Mlp(kind="mlp", hidden=(8,)))
+    inputs = digits.held_out.inputs
+    assert export.parity(model, tmp_path / "m.onnx", inputs, num_outputs=10, seed=0) < 1e-5
+    with torch.no_grad():
+        model[-1].bias[0] += 0.1
+    with pytest.raises(ExportError, match=r"must equal the torch model to 0.0001, got a difference of"):
+        export.parity(model, tmp_path / "m.onnx", inputs, num_outputs=10, seed=0)

@@ -1,0 +1,125 @@
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import yaml
+from onnx import TensorProto, helper, numpy_helper
+
+from optimization import __main__ as cli
+from optimization import artifact, recipe
+
+SEED = Path(recipe.__file__).parent / "recipes" / "seed.yaml"
+
+
+def call(*words: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "optimization", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def matmul(path: Path) -> Path:
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "toy",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 4])],
+        [numpy_helper.from_array(np.eye(4, dtype=np.float32), "w")],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    return path
+
+
+def test_every_problem_of_a_recipe_is_printed_before_anything_runs(tmp_path: Path) -> None:
+    raw = yaml.safe_load(SEED.read_text())
+    raw["steps"][1]["threshold"] = -1
+    raw["workers"] = 0
+    raw["data"]["kid"] = "digits"
+    path = tmp_path / "bad.yaml"
+    path.write_text(yaml.safe_dump(raw))
+    ended = call(path, "--artifacts", tmp_path / "artifacts")
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines() == [
+        "workers must be a whole number of at least 1, got 0",
+        "data has an unknown setting 'kid', did you mean 'kind'?",
+        "sparsify.threshold must be greater than 0, got -1",
+    ]
+    assert ended.stdout == ""
+    assert not (tmp_path / "artifacts").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["none.yaml"], "none.yaml cannot be read: No such file or directory"),
+        (["run", "."], ". cannot be read: Is a directory"),
+        (["inspect", "none"], "none/manifest.json cannot be read"),
+        (["publish", "none.onnx", "--name", "toy"], "none.onnx must be an ONNX file, got no file"),
+        (["publish", "none.onnx"], "the following arguments are required: --name"),
+        ([], "the following arguments are required: VERB"),
+    ],
+)
+def test_wrong_call_ends_with_code_2_and_one_message(words: list[str], message: str) -> None:
+    ended = call(*words)
+    assert ended.returncode == 2
+    assert message in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_dry_run_prints_the_plan_and_makes_nothing(tmp_path: Path) -> None:
+    ended = call(SEED, "--dry-run", "--artifacts", tmp_path / "artifacts")
+    assert ended.returncode == 0
+    assert all(word in ended.stdout for word in ("teacher", "distill", "sparsify", "quantize", "0.01"))
+    assert not (tmp_path / "artifacts").exists()
+
+
+def test_published_recipe_is_up_to_date_within_a_second(tmp_path: Path) -> None:
+    wanted = recipe.load(SEED)
+    publish(tmp_path, wanted)
+    began = time.perf_counter()
+    ended = call(SEED, "--artifacts", tmp_path)
+    assert time.perf_counter() - began < 2, "torch or Ray was imported"
+    assert ended.returncode == 0, ended.stderr
+    assert "up to date" in ended.stdout
+
+
+@pytest.mark.parametrize("change", ["damaged", "other recipe"])
+def test_artifact_that_is_damaged_or_of_another_recipe_is_not_up_to_date(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: str
+) -> None:
+    wanted = recipe.load(SEED)
+    published = publish(tmp_path, wanted)
+    assert cli._published(wanted, tmp_path) == published
+    if change == "damaged":
+        published.model_path.write_bytes(b"")
+    else:
+        publish(tmp_path, wanted.model_copy(update={"seed": 1}))
+    assert cli._published(wanted, tmp_path) is None
+    assert ("truncated" in capsys.readouterr().err) is (change == "damaged")
+
+
+def test_any_onnx_file_becomes_an_artifact(tmp_path: Path) -> None:
+    ended = call("publish", matmul(tmp_path / "m.onnx"), "--name", "toy", "--artifacts", tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    manifest = artifact.load(tmp_path / "toy" / "1").manifest
+    assert manifest.inputs[0].shape == ("batch", 4)
+    assert manifest.recipe is None
+    assert "x FP32 ['batch', 4] → y FP32 ['batch', 4]" in call("inspect", tmp_path / "toy" / "1").stdout
+
+
+def test_inspect_refuses_a_damaged_artifact(tmp_path: Path) -> None:
+    published = publish(tmp_path, recipe.load(SEED))
+    published.model_path.write_bytes(published.model_path.read_bytes()[:-1])
+    ended = call("inspect", published.path)
+    assert ended.returncode == 2
+    assert "truncated or altered" in ended.stderr
+
+
+def publish(root: Path, wanted: recipe.Recipe) -> artifact.Artifact:
+    spec = (artifact.TensorSpec(name="x", datatype="FP32", shape=("batch", 4)),)
+    return artifact.publish(
+        root, {artifact.MODEL: matmul(root / "m.onnx")},
+        name=wanted.name, recipe_sha256=wanted.sha256, inputs=spec, outputs=spec,
+    )  # fmt: skip
