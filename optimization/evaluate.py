@@ -99,7 +99,7 @@ def _durations(call: Callable[[], object]) -> list[float]:
 
 
 def _histogram(name: str, values: NDArray[np.float32]) -> Histogram:
-    """Equal shares of the values in each bin, as far as ties allow: drift then moves every bin alike."""
+    """Equal shares of the values in each bin, as far as ties allow; a value on an edge counts above it."""
     edges = np.unique(np.quantile(values.astype(np.float64), np.linspace(0, 1, _NUM_BINS + 1)[1:-1]))
     counts = np.bincount(np.searchsorted(edges, values, side="right"), minlength=len(edges) + 1)
     return Histogram(name=name, edges=tuple(edges.tolist()), counts=tuple(counts.tolist()))

@@ -44,8 +44,8 @@ def prune(model: nn.Module, *, ratio: float, round_to: int, example: Tensor) -> 
 
 def num_units_kept(num_units: int, ratio: float, round_to: int) -> int:
     """How many of a layer's units stay: a multiple of `round_to` where the layer is that wide, and at least one."""
-    kept = max(1, round(num_units * (1 - ratio)))
-    return min(num_units, max(round_to, round(kept / round_to) * round_to))
+    multiples = round(num_units * (1 - ratio) / round_to)
+    return min(num_units, max(1, multiples) * round_to)
 
 
 def silence(layer: nn.Module, units: list[int]) -> None:

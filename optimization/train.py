@@ -13,10 +13,12 @@ import asyncio
 import logging
 import math
 import os
+import signal
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
@@ -137,7 +139,8 @@ class Workers:
         self._owns_cluster = not ray.is_initialized()
         try:
             if self._owns_cluster:
-                _connect(self._num_workers)
+                with _held_back(signal.SIGINT):
+                    _connect(self._num_workers)
             self._start()
             while ray.get(self._mailbox.num_present.remote()) < self._num_workers:
                 self._expect_alive("they had started")
@@ -228,6 +231,22 @@ def _connect(num_workers: int) -> None:
     else:
         num_cpus = max(num_workers, os.cpu_count() or 1)
         ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, **quiet)
+
+
+@contextmanager
+def _held_back(number: signal.Signals) -> Iterator[None]:
+    """Deliver the signal only when the block is done: a cluster that is half started leaves processes behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[int] = []
+    usual = signal.signal(number, lambda got, _frame: held.append(got))
+    try:
+        yield
+    finally:
+        signal.signal(number, usual)
+    if held:
+        signal.raise_signal(number)
 
 
 def work(config: dict[str, Any]) -> None:

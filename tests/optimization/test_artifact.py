@@ -80,7 +80,9 @@ def test_senseless_schema_version_is_refused(tmp_path: Path, version: object) ->
         artifact.load(published.path)
 
 
-@pytest.mark.parametrize("name", ["../outside", "/etc/hostname", "a/../../outside", "", "a\\b", "a\0b"])
+@pytest.mark.parametrize(
+    "name", ["../outside", "/etc/hostname", "a/../../outside", "a/../model.onnx", "", "a\\b", "a\0b"]
+)
 def test_listed_file_outside_the_artifact_is_refused(tmp_path: Path, name: str) -> None:
     published = publish(tmp_path)
     (tmp_path / "toy" / "outside").write_bytes(b"secret")
