@@ -14,6 +14,7 @@ from ray import serve
 from ray.serve import Application, Deployment
 from starlette.types import ASGIApp
 
+from deployments.ingress import LOG_TARGET, SERVICE, IngressLog
 from deployments.model import ModelApp
 from deployments.server import server_app
 from deployments.session import Session
@@ -51,7 +52,9 @@ class Server:
     """The endpoints that speak for all models."""
 
     def __init__(self, settings: ServerSettings) -> None:
-        self._app = server_app(_models, _emitter(settings, "server", "", "server"))
+        target = os.environ.get(LOG_TARGET)
+        ingress = IngressLog(target, _emitter(settings, SERVICE, "", "ingress", trace_ratio=0.0)) if target else None
+        self._app = server_app(_models, _emitter(settings, "server", "", "server"), ingress)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         return self._app
@@ -108,14 +111,16 @@ def _models() -> Mapping[str, bool]:
     }
 
 
-def _emitter(settings: ServerSettings, service: str, version: str, role: str) -> Emitter:
+def _emitter(
+    settings: ServerSettings, service: str, version: str, role: str, trace_ratio: float | None = None
+) -> Emitter:
     emitter = Emitter(
         service=service,
         version=version,
         role=role,
         instance=serve.get_replica_context().replica_id.unique_id,
         endpoint=settings.telemetry_endpoint or _collector_endpoint(),
-        trace_ratio=settings.trace_ratio,
+        trace_ratio=settings.trace_ratio if trace_ratio is None else trace_ratio,
     )
     resources.observe(emitter)
     return emitter

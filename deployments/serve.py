@@ -23,6 +23,7 @@ import yaml
 
 from deployments import banner, preflight
 from deployments.errors import SettingsError
+from deployments.ingress import LOG_TARGET
 from optimization.artifact import ArtifactError
 
 STOP_TIMEOUT_S = 5.0
@@ -66,6 +67,7 @@ def set_environment(environment: MutableMapping[str, str], scratch: Path) -> Non
         "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response junk-response",
         # Ctrl-C ends the clients' server too: no need to wait the usual 30 s for other ingresses to look away.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
+        LOG_TARGET: f"127.0.0.1:{preflight.free_port(5514)}",
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(preflight.free_port(9101)),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(preflight.free_port(8404)),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(scratch / "haproxy.cfg"),

@@ -16,6 +16,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployments.asgi import error_body, path_below
+from deployments.ingress import IngressLog
 from deployments.meters import RequestMeter
 from telemetry.emit import Emitter
 
@@ -25,7 +26,7 @@ Models = Callable[[], Mapping[str, bool]]
 EXTENSIONS = ("binary_tensor_data", "model_repository(index)")
 
 
-def server_app(models: Models, emitter: Emitter) -> ASGIApp:
+def server_app(models: Models, emitter: Emitter, ingress: IngressLog | None = None) -> ASGIApp:
     """The ASGI application mounted at `/v2`.
 
     GET  /v2                      name, version, extensions
@@ -33,6 +34,8 @@ def server_app(models: Models, emitter: Emitter) -> ASGIApp:
     GET  /v2/health/ready         every model answers
     GET  /v2/models               the index, for people
     POST /v2/repository/index     the index, as Triton's clients ask for it
+
+    Where `ingress` is given, it listens as long as the application lives.
     """
     meter = RequestMeter(emitter)
 
@@ -81,7 +84,11 @@ def server_app(models: Models, emitter: Emitter) -> ASGIApp:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> Any:
         emitter.start()
+        if ingress:
+            await ingress.start()
         yield
+        if ingress:
+            await ingress.stop()
         await run_in_threadpool(emitter.shutdown)
 
     paths: list[tuple[str, str, Callable[[Request], Awaitable[Response]]]] = [
