@@ -16,10 +16,11 @@ class ProportionShift:
 
     The bound (Wilson 1927, doi:10.1080/01621459.1927.10502953) makes one failure of two requests say little, 300 of
     1000 much. The baseline is the proportion over past trials, forgotten by half every `half_life` lessons.
+    Before `warmup` lessons nothing is unusual; with a `warmup` of 0 the baseline starts at 0.
     """
 
     def __init__(
-        self, *, z: float = 3.0, floor: float = 0.05, half_life: float = 120.0, warmup: int = 0, min_hits: int = 3
+        self, *, z: float = 2.6, floor: float = 0.05, half_life: float = 120.0, warmup: int = 1, min_hits: int = 5
     ) -> None:
         self._z = z
         self._floor = floor

@@ -9,7 +9,7 @@ const digits = (value) => {
 const scaled = (value, units) => {
   const size = Math.abs(value);
   const [factor, unit] = units.find(([least]) => size >= least) ?? units.at(-1);
-  return `${digits(value / factor)} ${unit}`;
+  return `${digits(value / factor)}\u00a0${unit}`;
 };
 
 const SECONDS = [[1, "s"], [1e-3, "ms"], [1e-6, "µs"]];
@@ -17,10 +17,10 @@ const BYTES = [[2 ** 40, "TiB"], [2 ** 30, "GiB"], [2 ** 20, "MiB"], [2 ** 10, "
 
 export function format(value, unit) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
-  if (value === 0) return unit === "%" ? "0 %" : unit === "s" ? "0 s" : unit === "By" ? "0 B" : "0";
+  if (value === 0) return unit === "%" ? "0\u00a0%" : unit === "s" ? "0\u00a0s" : unit === "By" ? "0\u00a0B" : "0";
   if (unit === "s") return scaled(value, SECONDS);
   if (unit === "By") return scaled(value, BYTES);
-  if (unit === "%") return `${digits(value * 100)} %`;
+  if (unit === "%") return `${digits(value * 100)}\u00a0%`;
   if (unit === "" && Math.abs(value) < 0.01) return value.toPrecision(2);
   return digits(value);
 }

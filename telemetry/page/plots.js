@@ -52,14 +52,14 @@ export class Plots {
     shown.plot.batch(() => {
       shown.plot.setData(data, false);
       shown.plot.setScale("x", { min: series.since, max: series.now });
-      shown.plot.setScale("y", shown.plot.range(data));
+      shown.plot.setScale("y", range(data, content));
     });
     this.shade(shown.plot, content.key, series, alerts);
   }
 
   make(content, data, figure) {
     const axis = { stroke: style("--soft"), font: "12px system-ui, sans-serif", grid: { stroke: style("--grid"), width: 1 }, ticks: { show: false } };
-    const plot = new uPlot(
+    return new uPlot(
       {
         width: this.width(figure),
         height: HEIGHT,
@@ -67,7 +67,7 @@ export class Plots {
         cursor: { sync: { key: "telemetry" }, points: { size: 7 }, drag: { x: false, y: false } },
         scales: { x: { time: true, auto: false }, y: { auto: false } },
         axes: [
-          { ...axis, space: 70, size: 30, values: (_, splits) => splits.map(timeOfDay(splits)) },
+          { ...axis, space: 46, size: 30, values: (_, splits) => splits.map(timeOfDay(splits)) },
           { ...axis, space: 34, size: 68, incrs: increments(content.unit), values: (_, splits) => splits.map((value) => format(value, content.unit)) },
         ],
         series: [
@@ -84,8 +84,6 @@ export class Plots {
       data,
       figure,
     );
-    plot.range = (rows) => range(rows, content);
-    return plot;
   }
 
   shade(plot, key, series, alerts) {
@@ -97,9 +95,9 @@ export class Plots {
       const band = document.createElement("div");
       band.className = concerns(key, alert) ? "band" : "band other";
       band.dataset.alert = alert.id;
-      const left = plot.valToPos(from, "x");
-      band.style.left = `${left}px`;
-      band.style.width = `${Math.max(2, plot.valToPos(to, "x") - left)}px`;
+      const span = series.now - series.since;
+      band.style.left = `${((from - series.since) / span) * 100}%`;
+      band.style.width = `${((to - from) / span) * 100}%`;
       plot.over.prepend(band);
     }
   }

@@ -141,7 +141,6 @@ def series(sources: Sources, service: Service, since_s: float) -> Json:
 def _service(service: Service, num_firing: int, now_s: float) -> Json:
     alive = [instance for instance in service.instances.values() if instance.ends_s() >= now_s]
     known = alive or list(service.instances.values())
-    last = {signal: track.values[-1] for signal, track in service.history.items()}
     return {
         "name": service.name,
         "versions": sorted({instance.origin.version for instance in known if instance.origin.version}),
@@ -149,8 +148,14 @@ def _service(service: Service, num_firing: int, now_s: float) -> Json:
         "num_instances": len(alive),
         "seen": service.touched_s,
         "num_firing": num_firing,
-        "last": {signal: value if math.isfinite(value) else None for signal, value in last.items()},
+        "last": {signal: _last(signal, track) for signal, track in service.history.items()},
     }
+
+
+def _last(signal: str, track: Track) -> float | None:
+    """The value now; of a training that ended, where it ended."""
+    values = track.values[-10:] if signal.startswith("train_") else track.values[-1:]
+    return next((value for value in reversed(values) if math.isfinite(value)), None)
 
 
 def _with_instances(

@@ -170,7 +170,7 @@ def replay(
         order = np.argsort(phases)
         for index in order:
             mine = {status: d[owners[status] == index] for status, d in statuses.items()}
-            clock.now_s = START_S + at_s + 1 + phases[index] + rng.uniform(0, 0.05)
+            clock.now_s = START_S + at_s + 1 + float(phases[index] + rng.uniform(0, 0.05))
             request = senders[index].request({s: d for s, d in mine.items() if len(d)}, clock.now_s)
             collector.receive_metrics(request)
         clock.now_s = START_S + at_s + 1.96

@@ -1,0 +1,87 @@
+"""The collector as a whole: its ports, its life, its command."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import httpx
+import pytest
+from pydantic import ValidationError
+
+from telemetry.collector import Collector, CollectorConfig
+from telemetry.receiver import PortTakenError, listen
+from tests.conftest import free_port
+from tests.telemetry.running import running
+from tests.telemetry.traffic import Clock, Sender
+
+
+@pytest.mark.parametrize("setting", ["grpc_port", "http_port"])
+def test_a_taken_port_is_named_with_what_to_do(setting):
+    taken = listen(setting, "127.0.0.1", 0)
+    port = taken.getsockname()[1]
+    collector = Collector(CollectorConfig(**{"grpc_port": 0, "http_port": 0, setting: port}))
+    with pytest.raises(PortTakenError, match=f"{setting} must be free on 127.0.0.1, got {port}.*set {setting}"):
+        asyncio.run(collector.start())
+    taken.close()
+
+
+def test_two_collectors_cannot_share_a_port():
+    with running() as it, pytest.raises(PortTakenError):
+        asyncio.run(Collector(CollectorConfig(grpc_port=it.collector.grpc_port, http_port=0)).start())
+
+
+def test_a_collector_can_stop_and_its_ports_are_free_again():
+    ports = {"grpc_port": free_port(), "http_port": free_port()}
+    for _ in range(2):
+        with running(**ports):
+            pass
+
+
+def test_unknown_settings_are_refused():
+    with pytest.raises(ValidationError):
+        CollectorConfig(port=1)
+
+
+def test_what_is_older_than_the_retention_is_forgotten():
+    clock = Clock()
+    collector = Collector(CollectorConfig(retention_s=60), clock=clock)
+    collector.receive_metrics(Sender().request({}, clock.now_s))
+    clock.now_s += 100
+    collector.tick()
+    assert not collector.series.series
+    assert not collector.services
+
+
+def test_ten_thousand_points_are_taken_in_a_second():
+    clock = Clock()
+    collector = Collector(clock=clock)
+    senders = [Sender(instance=f"replica-{index}") for index in range(50)]
+    began = time.perf_counter()
+    for _ in range(200):
+        clock.now_s += 1
+        for sender in senders:
+            collector.receive_metrics(sender.request({}, clock.now_s))
+    assert time.perf_counter() - began < 5
+
+
+def test_the_command_runs_and_ends_cleanly_on_ctrl_c():
+    ports = [str(free_port()) for _ in range(3)]
+    names = ("--grpc-port", "--http-port", "--page-port")
+    command = [sys.executable, "-m", "telemetry", *(word for pair in zip(names, ports, strict=True) for word in pair)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ}) as process:
+        for _ in range(100):
+            try:
+                assert "Trimtab" in httpx.get(f"http://127.0.0.1:{ports[2]}/telemetry/").text
+                break
+            except httpx.ConnectError:
+                time.sleep(0.1)
+        again = subprocess.run(command, capture_output=True, text=True, check=False)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=10)
+    assert process.returncode == 0
+    assert "Traceback" not in said
+    assert again.returncode == 1
+    assert again.stderr.strip().startswith(f"grpc_port must be free on 127.0.0.1, got {ports[0]}")

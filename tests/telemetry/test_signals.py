@@ -1,0 +1,133 @@
+"""A service's signals, from OTLP messages in simulated time."""
+
+import math
+
+import numpy as np
+import pytest
+from opentelemetry.proto.metrics.v1 import metrics_pb2 as otlp
+
+from telemetry.collector import Collector
+from telemetry.page import views
+from tests.telemetry.traffic import START_S, Clock, Sender, attributes
+
+
+def run(senders, seconds, *, per_second=20, interval_s=1, durations=None):
+    """Report `per_second` requests of each sender every `interval_s`."""
+    clock = Clock()
+    collector = Collector(clock=clock)
+    for at_s in range(interval_s, seconds + 1, interval_s):
+        for index, sender in enumerate(senders):
+            clock.now_s = START_S + at_s + 0.1 * index
+            values = np.full(per_second * interval_s, 0.002) if durations is None else durations
+            collector.receive_metrics(sender.request({200: values}, clock.now_s))
+        collector.tick()
+    return collector, clock
+
+
+def column(collector, signal, service="digits"):
+    return list(collector.services[service].history[signal].values)
+
+
+@pytest.mark.parametrize("delta", [False, True])
+@pytest.mark.parametrize("interval_s", [1, 10, 60])
+def test_throughput_is_the_senders_rate_at_any_interval_and_temporality(delta, interval_s):
+    collector, _ = run([Sender(delta=delta)], 300, interval_s=interval_s)
+    values = column(collector, "throughput")
+    assert values[1:] == pytest.approx([20] * (len(values) - 1), rel=0.02)
+    assert len(values) == pytest.approx(300 / interval_s, abs=2)
+
+
+def test_throughput_is_summed_over_instances():
+    collector, _ = run([Sender(instance="a"), Sender(instance="b"), Sender(instance="c")], 30)
+    assert column(collector, "throughput")[-1] == pytest.approx(60, rel=0.15)
+    assert np.mean(column(collector, "throughput")[5:]) == pytest.approx(60, rel=0.02)
+
+
+def test_latency_quantiles_are_numpys_within_a_bucket():
+    durations = np.random.default_rng(0).lognormal(math.log(0.01), 0.5, 2000)
+    collector, _ = run([Sender()], 5, durations=durations)
+    for name, q in (("latency_p50", 0.5), ("latency_p95", 0.95), ("latency_p99", 0.99)):
+        assert column(collector, name)[-1] == pytest.approx(np.quantile(durations, q), rel=0.35)
+
+
+def test_a_dead_replica_leaves_the_sums():
+    collector, clock = run([Sender(instance="a"), Sender(instance="b")], 20)
+    survivor = Sender(instance="a", start_s=clock.now_s)
+    for _ in range(10):
+        clock.now_s += 1
+        collector.receive_metrics(survivor.request({200: np.full(20, 0.002)}, clock.now_s))
+        collector.tick()
+    assert column(collector, "throughput")[10] == pytest.approx(40, rel=0.15)
+    assert column(collector, "throughput")[-1] == pytest.approx(20, rel=0.02)
+    assert column(collector, "cpu")[-1] == pytest.approx(0.3)
+
+
+def test_signals_end_with_their_senders():
+    collector, clock = run([Sender()], 20)
+    for _ in range(100):
+        clock.now_s += 1
+        collector.tick()
+    assert math.isnan(column(collector, "throughput")[-1])
+    assert sum(map(math.isnan, column(collector, "throughput"))) == 1
+    assert views.services(views_of(collector, clock))["services"][0]["num_instances"] == 0
+
+
+def test_error_shares_follow_status_and_error_type():
+    clock, sender = Clock(), Sender()
+    collector = Collector(clock=clock)
+    for at_s in (1, 2):
+        clock.now_s = START_S + at_s
+        statuses = {200: 60, 400: 20, 404: 10, 500: 5, 503: 5}
+        collector.receive_metrics(sender.request({s: np.full(n, 0.002) for s, n in statuses.items()}, clock.now_s))
+    assert column(collector, "client_error_ratio")[-1] == pytest.approx(0.3)
+    assert column(collector, "server_error_ratio")[-1] == pytest.approx(0.1)
+
+
+def test_a_gpu_that_two_processes_report_counts_once():
+    senders = [Sender(instance=name) for name in "ab"]
+    for sender in senders:
+        gpu = otlp.Metric(name="hw.gpu.utilization")
+        gpu.gauge.data_points.add(time_unix_nano=int(START_S * 1e9), as_double=0.8, attributes=attributes(hw__id="0"))
+        memory = otlp.Metric(name="hw.gpu.memory.usage", unit="By")
+        memory.gauge.data_points.add(time_unix_nano=int(START_S * 1e9), as_int=2**30, attributes=attributes(hw__id="0"))
+        sender.extra = [gpu, memory]
+    collector, _ = run(senders, 5)
+    assert column(collector, "gpu")[-1] == 0.8
+    assert column(collector, "gpu_memory")[-1] == 2**30
+
+
+def test_milliseconds_become_seconds():
+    clock, sender = Clock(), Sender()
+    collector = Collector(clock=clock)
+    for at_s in (1, 2):
+        clock.now_s = START_S + at_s
+        request = sender.request({200: np.full(100, 2.0)}, clock.now_s)
+        request.resource_metrics[0].scope_metrics[0].metrics[-1].unit = "ms"
+        collector.receive_metrics(request)
+    assert 0.001 <= column(collector, "latency_p50")[-1] <= 0.0025
+
+
+def views_of(collector, clock):
+    return views.Sources(
+        services=collector.services,
+        series=collector.series,
+        alerts=collector.alerts,
+        spans=collector.spans,
+        clock=clock,
+    )
+
+
+@pytest.mark.parametrize("seconds", [300, 900, 3600])
+def test_a_plot_has_at_most_600_points_and_keeps_the_peak(seconds):
+    clock, sender = Clock(), Sender()
+    collector = Collector(clock=clock)
+    for at_s in range(1, seconds):
+        clock.now_s = START_S + at_s
+        duration = 5.0 if at_s == seconds // 2 else 0.002
+        collector.receive_metrics(sender.request({200: np.full(5, duration)}, clock.now_s))
+    shown = views.series(views_of(collector, clock), collector.services["digits"], clock.now_s - seconds)
+    (latency,) = [plot for plot in shown["plots"] if plot["key"] == "latency"]
+    values = np.array(latency["lines"][1]["values"], float)
+    assert len(values) == len(shown["times"]) <= views.MAX_POINTS + 1
+    assert np.nanmax(values) > 2.5
+    assert np.isfinite(values[5:-1]).all()
