@@ -25,7 +25,8 @@ from telemetry.receiver_http import HttpReceiver
 from telemetry.series import Increment, SeriesStore
 from telemetry.signals import Service
 from telemetry.traces import SpanStore
-from telemetry.watches import DetectionConfig, Watcher, watches
+from telemetry.watcher import Watcher
+from telemetry.watches import DetectionConfig, watches
 
 logger = logging.getLogger(__name__)
 

@@ -112,8 +112,7 @@ def test_robust_z_is_scale_free(scale):
 def test_robust_z_is_numpys():
     window = np.array(noise(9, 120))
     detector = RobustZScore(relative_floor=0.0)
-    for x in window:
-        detector.learn_one(x)
+    scores(detector, [*noise(11), *window])
     lower, median, upper = np.percentile(window, (25, 50, 75))
     assert detector.score_one(9.0) == pytest.approx((9.0 - median) / ((upper - lower) / 1.349))
 

@@ -43,6 +43,16 @@ def test_throughput_is_summed_over_instances():
     assert np.mean(column(collector, "throughput")[5:]) == pytest.approx(60, rel=0.02)
 
 
+def test_a_frame_waits_for_every_instance():
+    clock, senders = Clock(), [Sender(instance=name) for name in "abc"]
+    collector = Collector(clock=clock)
+    for third in range(3, 93):
+        clock.now_s = START_S + third // 3 + 0.3 * (third % 3)
+        collector.receive_metrics(senders[third % 3].request({200: np.full(20, 0.002)}, clock.now_s))
+        collector.tick()
+    assert len(column(collector, "throughput")) == pytest.approx(30, abs=2)
+
+
 def test_latency_quantiles_are_numpys_within_a_bucket():
     durations = np.random.default_rng(0).lognormal(math.log(0.01), 0.5, 2000)
     collector, _ = run([Sender()], 5, durations=durations)
