@@ -38,7 +38,6 @@ def announce(config: Mapping[str, Any]) -> None:
             console.print(f"  try        curl -s {base}{route}/infer -d @{artifact.path / EXAMPLE}", soft_wrap=True)
     console.print(f"  server     {base}/v2")
     console.print(f"  telemetry  {base}/telemetry")
-    console.print("  dashboard  http://localhost:8265")
     console.print("Ctrl-C stops everything.\n")
 
 

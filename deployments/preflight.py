@@ -15,8 +15,10 @@ DEFAULT_HTTP_PORT = 8000
 _RECIPES = Path("optimization/recipes")
 
 
-def check(config: Mapping[str, Any]) -> None:
+def check(config: Mapping[str, Any], *, ports: bool = True) -> None:
     """Check Trimtab's applications in a parsed `serve_config.yaml`.
+
+    `ports` says whether they are about to be opened on this machine, and so must be free.
 
     Raises:
         SettingsError: a setting breaks its rule, or a port is taken.
@@ -31,10 +33,11 @@ def check(config: Mapping[str, Any]) -> None:
                 parse(ServerSettings, args, where)
             case "deployments.app:telemetry":
                 collector = parse(CollectorConfig, args, where)
-                _check_port(collector.host, collector.grpc_port, f"{where}.grpc_port")
-                _check_port(collector.host, collector.http_port, f"{where}.http_port")
-    host, port = http_address(config)
-    _check_port(host, port, "http_options.port")
+                if ports:
+                    _check_port(collector.host, collector.grpc_port, f"{where}.grpc_port")
+                    _check_port(collector.host, collector.http_port, f"{where}.http_port")
+    if ports:
+        _check_port(*http_address(config), "http_options.port")
 
 
 def http_address(config: Mapping[str, Any]) -> tuple[str, int]:

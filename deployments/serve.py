@@ -14,7 +14,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ def main() -> None:
         config = _config_to_run(sys.argv[1:])
         if config is not None:
             try:
-                preflight.check(config)
+                preflight.check(config, ports=not joins_cluster(sys.argv[1:], os.environ))
             except (ArtifactError, SettingsError) as error:
                 sys.exit(f"serve: {error}")
             for number in _ENDINGS:
@@ -49,6 +49,17 @@ def main() -> None:
             cli()
         finally:
             end_ingress(scratch)
+
+
+def joins_cluster(arguments: list[str], environment: Mapping[str, str]) -> bool:
+    """Whether Ray's command will use a cluster that runs already, where our own ports may well be open."""
+    for at, word in enumerate(arguments):
+        if word in ("-a", "--address"):
+            return arguments[at + 1 : at + 2] != ["local"]
+        if word.startswith("--address="):
+            return word != "--address=local"
+    started_here = Path(tempfile.gettempdir(), "ray", "ray_current_cluster")  # written by `ray start`
+    return "RAY_ADDRESS" in environment or started_here.exists()
 
 
 def set_environment(environment: MutableMapping[str, str], scratch: Path) -> None:

@@ -12,7 +12,7 @@ import yaml
 from benchmarks.servers import BIN
 from deployments import preflight
 from deployments.errors import SettingsError
-from deployments.serve import end_ingress, set_environment
+from deployments.serve import end_ingress, joins_cluster, set_environment
 from optimization.artifact import ArtifactError
 from tests.conftest import free_port
 
@@ -78,6 +78,29 @@ def test_a_port_that_is_taken_is_named(tiny_artifact, place, setting):
         taken.listen()
         with pytest.raises(SettingsError, match=rf"{setting} must be free, got {port}"):
             preflight.check(wanted)
+
+
+def test_ports_of_a_cluster_that_runs_already_may_be_open(tiny_artifact):
+    wanted = config(tiny_artifact)
+    with socket.socket() as ours:
+        ours.bind(("127.0.0.1", wanted["http_options"]["port"]))
+        ours.listen()
+        preflight.check(wanted, ports=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "joins"),
+    [
+        (["run", "c.yaml"], {}, False),
+        (["run", "c.yaml", "--address", "local"], {"RAY_ADDRESS": "x:6379"}, False),
+        (["run", "c.yaml", "--address", "auto"], {}, True),
+        (["run", "--address=x:6379", "c.yaml"], {}, True),
+        (["run", "c.yaml"], {"RAY_ADDRESS": "x:6379"}, True),
+    ],
+)
+def test_an_address_says_that_a_cluster_runs_already(arguments, environment, joins, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert joins_cluster(arguments, environment) is joins
 
 
 def test_the_command_fails_at_once_without_a_traceback(tiny_artifact, tmp_path):
