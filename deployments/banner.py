@@ -9,10 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from deployments import preflight
-from optimization.artifact import ArtifactError, find, load
-
-EXAMPLE = "example.json"
-"""A request that fits the model, if the artifact has one."""
+from optimization.artifact import EXAMPLE, ArtifactError, find, load
 
 
 def announce(config: Mapping[str, Any]) -> None:

@@ -5,11 +5,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from telemetry.collector import CollectorConfig
-
 from deployments.errors import SettingsError
 from deployments.settings import ModelSettings, ServerSettings, parse
 from optimization.artifact import ArtifactError, find, load
+from telemetry.collector import CollectorConfig
 
 DEFAULT_HTTP_PORT = 8000
 _RECIPES = Path("optimization/recipes")

@@ -1,5 +1,6 @@
 """Exports a torch model as one ONNX file with a dynamic batch, and checks that both compute the same."""
 
+import json
 import logging
 import warnings
 from pathlib import Path
@@ -79,3 +80,9 @@ def _forget_origin(path: Path) -> None:
     del model.graph.metadata_props[:]
     del model.metadata_props[:]
     onnx.save(model, path)
+
+
+def save_example(row: NDArray[np.float32], path: Path, *, input_name: str) -> None:
+    """Write an Open Inference Protocol request for one sample, of shape [features]."""
+    tensor = {"name": input_name, "datatype": "FP32", "shape": [1, len(row)], "data": row.tolist()}
+    path.write_text(json.dumps({"inputs": [tensor]}))

@@ -21,7 +21,7 @@ import pytest
 
 from benchmarks.load import drive
 from benchmarks.servers import trimtab, wait_until_ready
-from optimization.artifact import find, load
+from optimization.artifact import EXAMPLE, find, load
 from tests.conftest import free_port
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -141,6 +141,13 @@ def test_the_served_model_answers_as_onnxruntime_does(server, training):
     assert answer.status_code == 200, answer.text
     (output,) = answer.json()["outputs"]
     np.testing.assert_allclose(np.reshape(output["data"], (5, 1)), expected(training[0], ROWS), atol=1e-6)
+
+
+def test_the_artifacts_own_example_is_answered_and_the_banner_names_it(server, training):
+    example = training[0].path / EXAMPLE
+    answer = httpx.post(f"{server.url}/v2/models/seed/infer", content=example.read_bytes())
+    assert answer.status_code == 200, answer.text
+    assert f"curl -s http://localhost:{server.http_port}/v2/models/seed/infer -d @" in server.log.read_text()
 
 
 @pytest.mark.clients
