@@ -5,7 +5,6 @@
 Everything a recipe can get wrong is found here, before any training. Nothing here imports torch or Ray.
 """
 
-import difflib
 import hashlib
 import json
 from pathlib import Path
@@ -22,8 +21,9 @@ from pydantic import (
     WrapValidator,
     model_validator,
 )
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import PydanticCustomError
 
+from optimization import problems
 from optimization.artifact import NAME_PATTERN
 from optimization.errors import RecipeError
 
@@ -59,7 +59,9 @@ class _Settings(BaseModel):
     def _know_every_key(cls, raw: Any) -> Any:
         unknown = [key for key in raw if key not in cls.model_fields] if isinstance(raw, dict) else []
         if unknown:
-            hints = "; ".join(f"unknown setting {str(key)!r}{_nearest(key, list(cls.model_fields))}" for key in unknown)
+            hints = "; ".join(
+                f"unknown setting {str(key)!r}{problems.nearest(key, list(cls.model_fields))}" for key in unknown
+            )
             raise PydanticCustomError("unknown", "{hints}", {"hints": hints})
         return raw
 
@@ -136,7 +138,7 @@ class Training(_Settings):
 
 
 class Teacher(_Settings):
-    """The large model."""
+    """A large model to learn from."""
 
     model: Model
     """Its architecture."""
@@ -217,7 +219,7 @@ class Recipe(_Settings):
     data: Data
     """What to learn from."""
     teacher: Teacher
-    """The large model the student learns from."""
+    """The large model."""
     steps: Annotated[tuple[Step, ...], AfterValidator(_order)]
     """What makes the model small, in order: distill first, quantize last."""
 
@@ -287,48 +289,7 @@ def parse(raw: dict[str, Any]) -> Recipe:
     try:
         return Recipe.model_validate(raw)
     except ValidationError as error:
-        raise RecipeError("\n".join(_phrase(item) for item in error.errors())) from error
-
-
-def _phrase(item: ErrorDetails) -> str:
-    """One problem as *name, rule, what was got*."""
-    name, got = _name(item["loc"]), item["input"]
-    match item["type"]:
-        case "unknown":
-            return f"{name or 'recipe'} has an {item['msg']}"
-        case "misfit":
-            return item["msg"]
-        case "missing":
-            return f"{name} is missing"
-        case "union_tag_not_found":
-            return f"{name}.kind is missing"
-        case "union_tag_invalid":
-            known = [tag.strip("' ") for tag in item["ctx"]["expected_tags"].split(",")]
-            tag = item["ctx"]["tag"]
-            return f"{name}.kind must be one of {', '.join(known)}, got {tag!r}{_nearest(tag, known)}"
-        case "rule" if name == "steps":
-            return f"{name} {item['msg']}, got {_kinds(got)}"
-        case _:
-            return f"{name} {item['msg'].replace('Input should', 'must')}, got {got!r}"
-
-
-def _name(location: tuple[int | str, ...]) -> str:
-    """`prune.ratio` for ("steps", 1, "prune", "ratio"); the tags of the other unions are left out."""
-    parts = list(location)
-    if len(parts) > 2 and parts[0] == "steps":
-        parts = parts[2:]
-    unions = {"data": ("digits", "breast_cancer"), "model": ("mlp", "cnn"), "student": ("mlp", "cnn")}
-    kept = [part for i, part in enumerate(parts) if i == 0 or part not in unions.get(str(parts[i - 1]), ())]
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in kept).lstrip(".")
-
-
-def _nearest(word: object, known: list[str]) -> str:
-    near = difflib.get_close_matches(str(word), known, n=1)
-    return f", did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
-
-
-def _kinds(steps: Any) -> str:
-    return ", ".join(str(step.get("kind", step)) if isinstance(step, dict) else str(step) for step in steps) or "none"
+        raise RecipeError("\n".join(problems.phrase(item, raw) for item in error.errors())) from error
 
 
 def _misfit(rule: str, got: object) -> PydanticCustomError:

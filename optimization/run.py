@@ -17,9 +17,10 @@ from optimization import artifact, data, evaluate, export, graph, models, prune,
 from optimization.artifact import Artifact, Measurement
 from optimization.data import Dataset
 from optimization.distill import SoftTargets, teacher_logits
+from optimization.mailbox import Job
 from optimization.recipe import Distill, Prune, Quantize, Recipe, Sparsify, Training
 from optimization.report import Phases
-from optimization.train import Job, Workers
+from optimization.train import Workers
 
 _LIBRARIES = ("torch", "onnx", "onnxruntime", "onnxscript", "torch-pruning", "ray", "numpy", "scikit-learn")
 _CHECK_SAMPLES = 256
@@ -137,10 +138,12 @@ def _publish(recipe: Recipe, dataset: Dataset, candidates: list[Candidate], root
     final = candidates[-1]
     served = graph.read(final.path)
     is_quantized = final.parity is None
+    example = final.path.with_name(artifact.EXAMPLE)
+    export.save_example(held_out.inputs[0], example, input_name=dataset.input_name)
     with phases.phase("publish"):
         return artifact.publish(
             root,
-            {artifact.MODEL: final.path},
+            {artifact.MODEL: final.path, artifact.EXAMPLE: example},
             name=recipe.name,
             recipe=recipe.model_dump(mode="json"),
             recipe_sha256=recipe.sha256,

@@ -9,7 +9,6 @@ workers stay, and take one job after the other from a mailbox. The weights come 
 cluster needs no storage that all nodes share.
 """
 
-import asyncio
 import logging
 import math
 import os
@@ -19,7 +18,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
@@ -34,92 +32,14 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from optimization.data import Split
-from optimization.distill import SoftTargets, distillation_loss, hard_loss
+from optimization.distill import distillation_loss, hard_loss
 from optimization.errors import TrainError
-from optimization.recipe import Training
+from optimization.mailbox import Job, Letter, Mailbox
 from telemetry import conventions, emit, resources
 
 _POLL_S = 0.1
 _PATIENCE_S = 20.0
 """How long workers may take to end once they were told to."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """One model to train."""
-
-    step: str
-    """What it is trained for: "teacher", "control", or the kind of the recipe's step."""
-    model: nn.Module
-    """Where training starts; gives logits."""
-    training: Training
-    seed: int
-    """Seeds the order of the examples."""
-    soft: SoftTargets | None = None
-    """The teacher's outputs; none to learn from the labels alone."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Letter:
-    """What the driver finds in the mailbox."""
-
-    num_epochs: int = 0
-    loss: float = math.nan
-    weights: dict[str, Tensor] | None = None
-    problem: str | None = None
-
-
-class _Mailbox:
-    """An actor between driver and workers: jobs go one way, progress and weights the other."""
-
-    def __init__(self, split: Split) -> None:
-        self._split = split
-        self._present: set[int] = set()
-        self._jobs: list[Job] = []
-        self._letter = _Letter()
-        self._closed = False
-        self._changed = asyncio.Condition()
-
-    async def enter(self, rank: int) -> tuple[Split, int]:
-        """Note that a worker is there; give it the training data and the number of the job it begins with."""
-        self._present.add(rank)
-        pending = self._letter.weights is None and self._letter.problem is None
-        return self._split, len(self._jobs) - 1 if self._jobs and pending else len(self._jobs)
-
-    async def num_present(self) -> int:
-        """Workers that are there."""
-        return len(self._present)
-
-    async def post(self, job: Job) -> None:
-        """Offer a job to every worker."""
-        async with self._changed:
-            self._letter = _Letter()
-            self._jobs.append(job)
-            self._changed.notify_all()
-
-    async def take(self, number: int) -> Job | None:
-        """Wait for the job of that number; none once the mailbox is closed."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._closed or len(self._jobs) > number)
-            return None if self._closed else self._jobs[number]
-
-    async def report(self, letter: _Letter) -> None:
-        """Replace what the driver finds."""
-        self._letter = letter
-
-    async def letter(self) -> _Letter:
-        """Progress of the current job, without its weights."""
-        return replace(self._letter, weights={} if self._letter.weights is not None else None)
-
-    async def weights(self) -> dict[str, Tensor] | None:
-        """The trained weights of the current job."""
-        return self._letter.weights
-
-    async def close(self) -> None:
-        """Send the workers home."""
-        async with self._changed:
-            self._closed = True
-            self._changed.notify_all()
 
 
 class Workers:
@@ -169,7 +89,7 @@ class Workers:
         """
         ray.get(self._mailbox.post.remote(job))
         while True:
-            letter: _Letter = ray.get(self._mailbox.letter.remote())
+            letter: Letter = ray.get(self._mailbox.letter.remote())
             if letter.problem is not None:
                 raise TrainError(letter.problem)
             advance(letter.num_epochs, letter.loss)
@@ -186,7 +106,7 @@ class Workers:
                 f"workers must be at most the cluster's {available.get('CPU', 0):.0f} CPUs, got {self._num_workers}"
             )
         use_gpu = available.get("GPU", 0) >= self._num_workers
-        self._mailbox = ray.remote(num_cpus=0)(_Mailbox).remote(self._split)
+        self._mailbox = ray.remote(num_cpus=0)(Mailbox).remote(self._split)
         self._storage = tempfile.TemporaryDirectory(prefix="trimtab-", ignore_cleanup_errors=True)
         trainer = TorchTrainer(
             work,
@@ -261,7 +181,7 @@ def work(config: dict[str, Any]) -> None:
         endpoint=config["endpoint"],
     )
     resources.observe(emitter)
-    meter = _Meter(emitter, rank)
+    meter = Meter(emitter, rank)
     emitter.start()
     try:
         split, number = ray.get(mailbox.enter.remote(rank))
@@ -274,7 +194,7 @@ def work(config: dict[str, Any]) -> None:
         emitter.shutdown()
 
 
-class _Meter:
+class Meter:
     """Telemetry of one worker."""
 
     def __init__(self, emitter: emit.Emitter, rank: int) -> None:
@@ -291,7 +211,7 @@ class _Meter:
         self._loss.set(loss, attributes)
 
 
-def fit(job: Job, split: Split, meter: _Meter) -> Iterator[_Letter]:
+def fit(job: Job, split: Split, meter: Meter) -> Iterator[Letter]:
     """Train this worker's share and yield the progress after each epoch, at last with the weights.
 
     Equal jobs give equal models, whatever the number of workers, up to rounding: the workers share each batch, and
@@ -330,12 +250,12 @@ def fit(job: Job, split: Split, meter: _Meter) -> Iterator[_Letter]:
             meter.step(job.step, time.perf_counter() - began, len(rows), float(losses.detach().mean()))
         mean_loss = _mean(total, num_seen)
         if not math.isfinite(mean_loss):  # the same number on every worker, so that all of them stop
-            yield _Letter(problem=_divergence(job, epoch, mean_loss))
+            yield Letter(problem=_divergence(job, epoch, mean_loss))
             return
-        yield _Letter(num_epochs=epoch + 1, loss=mean_loss)
+        yield Letter(num_epochs=epoch + 1, loss=mean_loss)
     trained = model.module if isinstance(model, DistributedDataParallel) else model
     weights = {name: tensor.detach().cpu() for name, tensor in trained.state_dict().items()}
-    yield _Letter(num_epochs=job.training.epochs, loss=mean_loss, weights=weights)
+    yield Letter(num_epochs=job.training.epochs, loss=mean_loss, weights=weights)
 
 
 def num_batches(num_samples: int, batch_size: int) -> int:

@@ -16,8 +16,9 @@ from optimization import distill, train
 from optimization.data import Split
 from optimization.distill import SoftTargets
 from optimization.errors import TrainError
+from optimization.mailbox import Job
 from optimization.recipe import Training
-from optimization.train import Job, Workers
+from optimization.train import Workers
 
 
 def model() -> nn.Sequential:
