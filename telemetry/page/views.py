@@ -20,7 +20,7 @@ MAX_POINTS = 600
 """Points of one line; a longer range shows the peak or the mean of several."""
 MAX_INSTANCES = 8
 """Lines of one plot that stand for an instance; the latest to report are shown."""
-STEPS = ("teacher", "control", "distill", "prune", "quantize")
+STEPS = ("teacher", "control", "distill", "prune", "sparsify", "quantize")
 
 Json = dict[str, Any]
 
