@@ -95,6 +95,7 @@ def report_artifact(manifest: Manifest, emitter: Emitter) -> None:
 def _attributes(method: str, route: str, status: int) -> Attributes:
     attributes: Attributes = (
         (conventions.METHOD, method),
+        (conventions.SCHEME, "http"),
         (conventions.ROUTE, route),
         (conventions.STATUS_CODE, status),
     )

@@ -19,6 +19,7 @@ ROLE = "trimtab.role"
 
 # Data point attributes.
 METHOD = "http.request.method"
+SCHEME = "url.scheme"
 ROUTE = "http.route"
 STATUS_CODE = "http.response.status_code"
 ERROR_TYPE = "error.type"
@@ -36,7 +37,7 @@ class Instrument:
     """One metric: its name, what kind of number it is, its unit (UCUM) and, for a histogram, its bucket bounds."""
 
     name: str
-    kind: Literal["counter", "gauge", "histogram"]
+    kind: Literal["counter", "updowncounter", "gauge", "histogram"]
     unit: str
     description: str
     boundaries: tuple[float, ...] = ()
@@ -88,12 +89,14 @@ PROCESS_CPU_UTILIZATION = Instrument(
     description="CPU seconds the process used per second and available CPU.",
 )
 PROCESS_MEMORY_USAGE = Instrument(
-    name="process.memory.usage", kind="gauge", unit="By", description="Resident memory of the process."
+    name="process.memory.usage", kind="updowncounter", unit="By", description="Resident memory of the process."
 )
 GPU_UTILIZATION = Instrument(
     name="hw.gpu.utilization", kind="gauge", unit="1", description="Fraction of time the GPU was busy."
 )
-GPU_MEMORY_USAGE = Instrument(name="hw.gpu.memory.usage", kind="gauge", unit="By", description="GPU memory in use.")
+GPU_MEMORY_USAGE = Instrument(
+    name="hw.gpu.memory.usage", kind="updowncounter", unit="By", description="GPU memory in use."
+)
 TRAIN_STEP_DURATION = Instrument(
     name="trimtab.train.step.duration",
     kind="histogram",

@@ -54,6 +54,8 @@ class _Reportable(Protocol):
 class Counter:
     """A sum that only grows."""
 
+    kinds = ("counter",)
+
     def __init__(self, instrument: Instrument) -> None:
         self.instrument = instrument
         self._lock = threading.Lock()
@@ -72,7 +74,12 @@ class Counter:
 
 
 class Gauge:
-    """A number that is what it is now: the last one set, or what `observe` gives at export."""
+    """A number that is what it is now: the last one set, or what `observe` gives at export.
+
+    An amount that can be summed over processes, such as memory, goes out as OpenTelemetry's UpDownCounter.
+    """
+
+    kinds = ("gauge", "updowncounter")
 
     def __init__(self, instrument: Instrument, observe: Callable[[], Mapping[Attributes, float]] | None = None) -> None:
         self.instrument = instrument
@@ -86,11 +93,16 @@ class Gauge:
     def data(self, start_ns: int, now_ns: int) -> points.DataT:
         """The values now."""
         values = self._observe() if self._observe else dict(self._values)
-        return points.Gauge(_numbers(values, start_ns, now_ns))
+        numbers = _numbers(values, start_ns, now_ns)
+        if self.instrument.kind == "updowncounter":
+            return points.Sum(numbers, _CUMULATIVE, is_monotonic=False)
+        return points.Gauge(numbers)
 
 
 class Histogram:
     """Counts of values between the instrument's boundaries; a value on a boundary falls below it."""
+
+    kinds = ("histogram",)
 
     def __init__(self, instrument: Instrument) -> None:
         self.instrument = instrument
@@ -256,7 +268,7 @@ class Emitter:
     def _add(self, reportable: _Kind) -> _Kind:
         name = reportable.instrument.name
         assert name not in self._instruments, f"{name} is already reported"
-        assert reportable.instrument.kind == type(reportable).__name__.lower()
+        assert reportable.instrument.kind in reportable.kinds
         self._instruments[name] = reportable
         return reportable
 

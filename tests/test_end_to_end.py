@@ -99,14 +99,13 @@ def seconds_until_alert(server, signal_name, service="seed", limit_s=15.0):
 
 
 @contextmanager
-def traffic(server, make_request, per_s=40):
-    """Steady requests in the background."""
+def meanwhile(act):
+    """Call `act` over and over in a thread until the block ends."""
     done = threading.Event()
 
     def run():
-        with httpx.Client() as client:
-            while not done.wait(1 / per_s):
-                make_request(client)
+        while not done.is_set():
+            act()
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -115,6 +114,17 @@ def traffic(server, make_request, per_s=40):
     finally:
         done.set()
         thread.join()
+
+
+def steady(url, body, per_s=40):
+    """Something for `meanwhile`: a request and a pause."""
+    client = httpx.Client()
+
+    def act():
+        client.post(url, content=body)
+        time.sleep(1 / per_s)
+
+    return act
 
 
 def test_the_recipe_makes_the_missions_own_model(training):
@@ -224,12 +234,12 @@ def test_what_goes_wrong_is_flagged_within_15_s(server):
     (replica,) = [p for p in descendants(server) if "ServeReplica:seed:Model" in command_line(p)]
     began = time.time()
     seconds = {}
-    with traffic(server, lambda client: client.post(server.url + path, content=one_row())):
+    with meanwhile(steady(server.url + path, one_row())):
         time.sleep(40)
         assert alerts(server, began) == []
-        with traffic(server, lambda client: client.post(server.url + path, content=b"{")):
+        with meanwhile(steady(server.url + path, b"{")):
             seconds["error burst"] = seconds_until_alert(server, "client_errors")
-        with stutter(replica):
+        with meanwhile(lambda: stutter(replica)):
             seconds["stutter"] = seconds_until_alert(server, "latency", "ingress")
         flood = {"port": server.http_port, "path": path, "body": full_batch(), "connections": 64, "duration_s": 15}
         flooding = threading.Thread(target=drive, kwargs=flood)
@@ -262,25 +272,12 @@ def command_line(process):
         return ""
 
 
-@contextmanager
 def stutter(process):
-    """Let `process` run for 20 ms of every 170 ms."""
-    done = threading.Event()
-
-    def run():
-        while not done.is_set():
-            process.suspend()
-            time.sleep(0.15)
-            process.resume()
-            time.sleep(0.02)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
+    """Something for `meanwhile`: let `process` run for 20 ms of 170 ms."""
+    process.suspend()
+    time.sleep(0.15)
+    process.resume()
+    time.sleep(0.02)
 
 
 def one_row():

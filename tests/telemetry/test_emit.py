@@ -150,6 +150,8 @@ def test_cpu_and_memory_of_this_process_are_observed(sink):
         pass
     emitter.shutdown()
     (cpu,) = sink.last("process.cpu.utilization").gauge.data_points
-    (memory,) = sink.last("process.memory.usage").gauge.data_points
+    usage = sink.last("process.memory.usage").sum  # the conventions make it an UpDownCounter
+    (memory,) = usage.data_points
+    assert not usage.is_monotonic
     assert 0.05 < cpu.as_double <= 1.5
     assert memory.as_int > 10 * 2**20
