@@ -52,8 +52,8 @@ class Workers:
         self._split = split
         self._num_workers = num_workers
         self._service = service
-        self._failure: BaseException | None = None
         self._mailbox: Any  # an actor's handle, whose methods Ray makes up
+        self._run: ray.ObjectRef[None] | None = None
 
     def __enter__(self) -> Self:
         self._owns_cluster = not ray.is_initialized()
@@ -66,20 +66,20 @@ class Workers:
                 self._expect_alive("they had started")
                 time.sleep(_POLL_S)
         except BaseException:
-            self._shutdown()
+            self._abort()
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            # After an error, or Ctrl-C, a cluster of our own need not wait for its workers: it takes them along.
-            if self._thread.is_alive() and (error is None or not self._owns_cluster):
-                self._mailbox.close.remote()
-                self._thread.join(_PATIENCE_S)
-        finally:
-            self._shutdown()
+        if error is not None:
+            self._abort()
+            return
+        ray.get(self._mailbox.close.remote())
+        ray.wait([self._run], timeout=_PATIENCE_S)
+        if self._owns_cluster:
+            ray.shutdown()
 
     def train(self, job: Job, advance: Callable[[int, float], None] = lambda _epochs, _loss: None) -> nn.Module:
         """Train `job.model`, on all workers together, and return it; `advance` is told of each epoch and its loss.
@@ -107,41 +107,52 @@ class Workers:
             )
         use_gpu = available.get("GPU", 0) >= self._num_workers
         self._mailbox = ray.remote(num_cpus=0)(Mailbox).remote(self._split)
-        self._storage = tempfile.TemporaryDirectory(prefix="trimtab-", ignore_cleanup_errors=True)
-        trainer = TorchTrainer(
-            work,
-            train_loop_config={
-                "mailbox": self._mailbox,
-                "service": self._service,
-                "run": uuid4().hex[:8],
-                "endpoint": os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"),
-            },
-            torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
-            scaling_config=ray_train.ScalingConfig(num_workers=self._num_workers, use_gpu=use_gpu),
-            run_config=ray_train.RunConfig(
-                name=self._service,
-                storage_path=self._storage.name,
-                failure_config=ray_train.FailureConfig(max_failures=2),  # a lost worker costs the job it was in
-            ),
-        )
-        self._thread = threading.Thread(target=self._fit, args=(trainer,), name="ray-train", daemon=True)
-        self._thread.start()
+        settings = {
+            "mailbox": self._mailbox,
+            "service": self._service,
+            "run": uuid4().hex[:8],
+            "endpoint": os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"),
+        }
+        scaling = ray_train.ScalingConfig(num_workers=self._num_workers, use_gpu=use_gpu)
+        self._run = ray.remote(num_cpus=0, max_retries=0)(_run).remote(settings, scaling)
 
     def _expect_alive(self, event: str) -> None:
-        if not self._thread.is_alive():
-            raise TrainError(f"the workers stopped before {event}: {self._failure}")
-
-    def _fit(self, trainer: TorchTrainer) -> None:
+        assert self._run is not None, "started"
+        if not ray.wait([self._run], timeout=0)[0]:
+            return
         try:
-            trainer.fit()
-        except Exception as error:  # noqa: BLE001  # whatever it is, `train` tells the user
-            self._failure = error
+            ray.get(self._run)
+        except ray.exceptions.RayError as error:
+            raise TrainError(f"the workers stopped before {event}: {error}") from error
 
-    def _shutdown(self) -> None:
+    def _abort(self) -> None:
+        """Leave without waiting for what is being trained."""
+        if not ray.is_initialized():
+            return
+        if self._run is not None:
+            ray.cancel(self._run, force=True)  # the workers end with the task that owns them
         if self._owns_cluster:
             ray.shutdown()
-        if hasattr(self, "_storage"):
-            self._storage.cleanup()
+
+
+def _run(settings: dict[str, Any], scaling: ray_train.ScalingConfig) -> None:
+    """Run Ray Train until the mailbox is closed.
+
+    This is a task of its own, not a thread of the driver: a thread that still waits for Ray when Ray is shut down takes
+    the whole process with it.
+    """
+    with tempfile.TemporaryDirectory(prefix="trimtab-", ignore_cleanup_errors=True) as storage:
+        TorchTrainer(
+            work,
+            train_loop_config=settings,
+            torch_config=TorchConfig(backend="nccl" if scaling.use_gpu else "gloo"),
+            scaling_config=scaling,
+            run_config=ray_train.RunConfig(
+                name=settings["service"],
+                storage_path=storage,
+                failure_config=ray_train.FailureConfig(max_failures=2),  # a lost worker costs the job it was in
+            ),
+        ).fit()
 
 
 def _connect(num_workers: int) -> None:

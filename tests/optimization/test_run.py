@@ -89,7 +89,7 @@ def test_seed_recipe_gives_a_small_model_that_works(
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.parametrize("after", ["load data", "start 2 workers"])
-def test_ctrl_c_stops_at_once_and_leaves_no_process(tmp_path: Path, after: str) -> None:
+def test_ctrl_c_stops_soon_and_leaves_no_process(tmp_path: Path, after: str) -> None:
     command = [sys.executable, "-m", "optimization", str(RECIPES / "digits.yaml"), "--artifacts", str(tmp_path / "a")]
     environment = os.environ | {"FORCE_COLOR": "1", "COLUMNS": "120"}  # a terminal's bars, drawn as they move
     with subprocess.Popen(
@@ -104,7 +104,7 @@ def test_ctrl_c_stops_at_once_and_leaves_no_process(tmp_path: Path, after: str) 
         process.send_signal(signal.SIGINT)
         began = time.perf_counter()
         _, stderr = process.communicate(timeout=30)
-    assert time.perf_counter() - began < 10
+    assert time.perf_counter() - began < 20
     assert process.returncode == 130
     assert stderr.decode().splitlines()[-1] == "stopped; nothing was published"
     assert "Traceback" not in stderr.decode()
