@@ -36,8 +36,9 @@ format: install-dev ## rewrite the code in the house's format
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
 
-benchmark: install-dev ## requests per second against plain Ray Serve
+benchmark: install-dev ## requests per second against plain Ray Serve; ten minutes under watch
 	@$(BIN)/python -m benchmarks.ingress
+	@$(BIN)/python -m benchmarks.watch
 
 clean: ## remove environments, artifacts and caches
 	rm -rf $(VENV) $(CLIENTS) artifacts runs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

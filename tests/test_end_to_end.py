@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -21,6 +20,7 @@ import pytest
 
 from benchmarks.load import drive
 from benchmarks.servers import trimtab, wait_until_ready
+from benchmarks.watch import alerts, replica, requests, seconds_until, stutter
 from optimization.artifact import EXAMPLE, find, load
 from tests.conftest import free_port
 
@@ -76,55 +76,6 @@ INPUT = "features"
 def expected(artifact, rows):
     session = onnxruntime.InferenceSession(artifact.model_path, providers=["CPUExecutionProvider"])
     return session.run(None, {INPUT: rows})[0]
-
-
-def alerts(server, since_s, signal_name=None, service=None):
-    found = httpx.get(f"{server.url}/telemetry/api/alerts").json()["alerts"]
-    return [
-        alert["sentence"]
-        for alert in found
-        if alert["fired_s"] >= since_s
-        and signal_name in (None, alert["signal"])
-        and service in (None, alert["service"])
-    ]
-
-
-def seconds_until_alert(server, signal_name, service="seed", limit_s=15.0):
-    began = time.time()
-    while time.time() - began < limit_s:
-        if alerts(server, began, signal_name, service):
-            return time.time() - began
-        time.sleep(0.25)
-    pytest.fail(f"no alert on {signal_name} within {limit_s} s")
-
-
-@contextmanager
-def meanwhile(act):
-    """Call `act` over and over in a thread until the block ends."""
-    done = threading.Event()
-
-    def run():
-        while not done.is_set():
-            act()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-
-
-def steady(url, body, per_s=40):
-    """Something for `meanwhile`: a request and a pause."""
-    client = httpx.Client()
-
-    def act():
-        client.post(url, content=body)
-        time.sleep(1 / per_s)
-
-    return act
 
 
 def test_the_recipe_makes_the_missions_own_model(training):
@@ -231,22 +182,21 @@ def test_what_goes_wrong_is_flagged_within_15_s(server):
     """An error burst, a flood that makes requests wait in the replica, and a replica that stutters, which shows only
     at the ingress: while it is stopped it reads no requests."""
     path = "/v2/models/seed/infer"
-    (replica,) = [p for p in descendants(server) if "ServeReplica:seed:Model" in command_line(p)]
     began = time.time()
     seconds = {}
-    with meanwhile(steady(server.url + path, one_row())):
+    with requests(server.url + path, one_row(), per_s=40):
         time.sleep(40)
         assert alerts(server, began) == []
-        with meanwhile(steady(server.url + path, b"{")):
-            seconds["error burst"] = seconds_until_alert(server, "client_errors")
-        with meanwhile(lambda: stutter(replica)):
-            seconds["stutter"] = seconds_until_alert(server, "latency", "ingress")
+        with requests(server.url + path, b"{", per_s=40):
+            seconds["error burst"] = seconds_until(server, "client_errors", "seed")
+        with stutter(replica(server, "seed")):
+            seconds["stutter"] = seconds_until(server, "latency", "ingress")
         flood = {"port": server.http_port, "path": path, "body": full_batch(), "connections": 64, "duration_s": 15}
         flooding = threading.Thread(target=drive, kwargs=flood)
         flooding.start()
-        seconds["flood"] = seconds_until_alert(server, "latency")
+        seconds["flood"] = seconds_until(server, "latency", "seed")
         flooding.join()
-    print("\nflagged after", {name: f"{value:.1f} s" for name, value in seconds.items()})
+    assert None not in seconds.values(), seconds
 
 
 def test_ctrl_c_leaves_no_process_and_no_port(server):
@@ -270,14 +220,6 @@ def command_line(process):
         return " ".join(process.cmdline())
     except psutil.NoSuchProcess:
         return ""
-
-
-def stutter(process):
-    """Something for `meanwhile`: let `process` run for 20 ms of 170 ms."""
-    process.suspend()
-    time.sleep(0.15)
-    process.resume()
-    time.sleep(0.02)
 
 
 def one_row():
