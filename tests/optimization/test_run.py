@@ -1,5 +1,6 @@
 """The seed recipe from end to end, and what its workers report on the way."""
 
+import json
 import os
 import signal
 import subprocess
@@ -70,7 +71,10 @@ def test_seed_recipe_gives_a_small_model_that_works(
     assert {each.num_parameters for each in manifest.measurements[1:]} == {8 * 10 + 10 + 10 + 1}
     assert manifest.parity is not None
     assert manifest.parity <= 1e-4
-    assert sorted(path.name for path in loaded.path.iterdir()) == ["manifest.json", "model.onnx"]
+    assert sorted(path.name for path in loaded.path.iterdir()) == ["example.json", "manifest.json", "model.onnx"]
+    example = json.loads((loaded.path / artifact.EXAMPLE).read_text())["inputs"][0]
+    assert example["shape"] == [1, 8]
+    np.testing.assert_array_equal(np.float32(example["data"]).ravel(), tumours.held_out.inputs[0])
 
     majority = np.bincount(tumours.held_out.labels).max() / len(tumours.held_out.labels)
     for each in manifest.measurements:
