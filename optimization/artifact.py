@@ -87,10 +87,13 @@ class Machine(_Model):
 
 
 class Histogram(_Model):
-    """A reference distribution, for telling drift: `len(counts) == len(edges) + 1`, the outer bins open."""
+    """A reference distribution, for telling drift: `len(counts) == len(edges) + 1`, the outer bins open.
+
+    A value on an edge counts above it, as in `numpy.searchsorted(edges, value, side="right")`.
+    """
 
     name: str
-    """The tensor it describes."""
+    """The tensor it describes, or "top_probability": the largest output of each sample."""
     edges: tuple[float, ...]
     counts: tuple[int, ...]
 

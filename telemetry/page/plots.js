@@ -67,7 +67,7 @@ export class Plots {
         cursor: { sync: { key: "telemetry" }, points: { size: 7 }, drag: { x: false, y: false } },
         scales: { x: { time: true, auto: false }, y: { auto: false } },
         axes: [
-          { ...axis, space: 46, size: 30, values: (_, splits) => splits.map(timeOfDay(splits)) },
+          { ...axis, space: 76, size: 30, values: (_, splits) => splits.map(timeOfDay(splits)) },
           { ...axis, space: 34, size: 68, incrs: increments(content.unit), values: (_, splits) => splits.map((value) => format(value, content.unit)) },
         ],
         series: [
