@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.applications import Starlette
 
 from telemetry.alerts import AlertBook
+from telemetry.levels import LEVELS, LevelWatch
 from telemetry.page import routes, views
 from telemetry.receiver import Refusal
 from telemetry.receiver_grpc import GrpcReceiver
@@ -26,7 +27,7 @@ from telemetry.series import Increment, SeriesStore
 from telemetry.signals import Service
 from telemetry.traces import SpanStore
 from telemetry.watcher import Watcher
-from telemetry.watches import DetectionConfig, watches
+from telemetry.watches import DetectionConfig, Watch, watches
 
 logger = logging.getLogger(__name__)
 
@@ -168,8 +169,11 @@ class Collector:
         if frame is None:
             return
         if service.name not in self._watchers:
-            self._watchers[service.name] = Watcher(service.name, watches(self.config.detection), self.alerts)
+            self._watchers[service.name] = Watcher(service.name, self._watches(), self.alerts)
         self._watchers[service.name].see(frame)
+
+    def _watches(self) -> list[Watch]:
+        return [*watches(self.config.detection), *map(LevelWatch, LEVELS)]
 
     async def _tick_forever(self) -> None:
         while True:

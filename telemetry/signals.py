@@ -53,6 +53,7 @@ class Frame:
 
     time_s: float
     interval_s: float = MIN_INTERVAL_S
+    num_instances: int = 1
     num_requests: int = 0
     num_server_errors: int = 0
     num_client_errors: int = 0
@@ -154,6 +155,7 @@ class Service:
             instance.reported = False
         frame = self._frame
         frame.time_s, frame.interval_s = now_s, max(now_s - self._closed_s, 1e-3)
+        frame.num_instances = len(alive)
         frame.durations = self._distributions[names.REQUEST_DURATION.name]
         frame.signals = _signals(frame, self._distributions, alive)
         for signal, value in frame.signals.items():

@@ -199,6 +199,20 @@ def test_what_goes_wrong_is_flagged_within_15_s(server):
     assert None not in seconds.values(), seconds
 
 
+def test_a_killed_replica_fails_no_request(server):
+    """HAProxy sends the request again; while there is no replica, requests wait for the next."""
+    statuses = []
+    process = replica(server, "seed")
+    with httpx.Client(timeout=60) as client:
+        for number in range(200):
+            if number == 20:
+                process.kill()
+            statuses.append(client.post(f"{server.url}/v2/models/seed/infer", content=one_row()).status_code)
+            time.sleep(0.02)
+    assert set(statuses) == {200}
+    assert replica(server, "seed").pid != process.pid
+
+
 def test_ctrl_c_leaves_no_process_and_no_port(server):
     children = descendants(server)
     assert any("/haproxy " in command_line(child) for child in children)

@@ -2,11 +2,17 @@
 
 import { format, increments } from "./format.js";
 
-const SIGNALS = { latency: "latency", errors: ["server_errors", "client_errors"] };
+const SIGNALS = {
+  latency: ["latency"],
+  errors: ["server_errors", "client_errors"],
+  waiting: ["queue", "inference"],
+  step: ["train_step"],
+  memory: ["memory"],
+};
 const HEIGHT = 190;
 
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-const concerns = (key, alert) => [SIGNALS[key] ?? []].flat().includes(alert.signal);
+const concerns = (key, alert) => (SIGNALS[key] ?? []).includes(alert.signal);
 
 export class Plots {
   constructor(parent) {
