@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -98,6 +98,40 @@ class Histogram(_Model):
     counts: tuple[int, ...]
 
 
+class TextPreprocessing(_Model):
+    """Text becomes the int64 tensors `input_ids` and `attention_mask`, padded to the longest of its batch."""
+
+    kind: Literal["text"] = "text"
+    tokenizer: str = "tokenizer.json"
+    """The artifact's file for Hugging Face's `tokenizers`; it pads and adds the special tokens as it says."""
+    max_length: int = Field(ge=1)
+    """Tokens beyond this many, special ones among them, are cut off."""
+    input: str = "text"
+    """Name of the BYTES tensor that raw requests carry, of shape [batch]."""
+
+
+class PicturePreprocessing(_Model):
+    """A JPEG or PNG becomes one float32 tensor: resized, cropped at the centre, scaled to [0, 1], normalised."""
+
+    kind: Literal["picture"] = "picture"
+    input: str = "image"
+    """Name of the BYTES tensor that raw requests carry, of shape [batch]; one encoded picture per element."""
+    height: int = Field(ge=1)
+    width: int = Field(ge=1)
+    channels: Literal[1, 3] = 3
+    """1 makes it grey, 3 RGB."""
+    resize: int | None = Field(default=None, ge=1)
+    """Pixels of the shorter side before the crop; without it, the picture is stretched to height and width."""
+    mean: tuple[float, ...] = (0.0,)
+    """Subtracted from each channel after scaling to [0, 1]; one number stands for all channels."""
+    std: tuple[float, ...] = (1.0,)
+    """Divides each channel after that; one number stands for all channels."""
+    layout: Literal["NCHW", "NHWC"] = "NCHW"
+
+
+Preprocessing = Annotated[TextPreprocessing | PicturePreprocessing, Field(discriminator="kind")]
+
+
 class FileEntry(_Model):
     """Size and digest of one file of the artifact."""
 
@@ -129,6 +163,8 @@ class Manifest(_Model):
     """Fraction of held-out examples on which the served model and its fp32 form give the same class."""
     machine: Machine | None = None
     histograms: tuple[Histogram, ...] = ()
+    preprocessing: Preprocessing | None = None
+    """How raw input becomes the model's tensors; none for a model that takes tensors alone."""
     libraries: dict[str, str] = {}
     files: dict[str, FileEntry]
 
