@@ -1,6 +1,7 @@
 """What several packages' tests share: a tiny real model, free ports, and a word on what was left out."""
 
 import shutil
+import signal
 import socket
 from pathlib import Path
 
@@ -63,6 +64,11 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def pytest_configure() -> None:
+    """Let the programs under test hear Ctrl-C, even where a shell started pytest in the background and so deaf to it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
