@@ -14,6 +14,7 @@ from ray import serve
 from ray.serve import Application, Deployment
 from starlette.types import ASGIApp
 
+from deployments import lane
 from deployments.ingress import LOG_TARGET, SERVICE, IngressLog
 from deployments.model import ModelApp
 from deployments.server import server_app
@@ -35,7 +36,7 @@ class Model:
         artifact = load(find(settings.artifacts, settings.artifact, settings.version))
         session = Session(artifact, num_threads=settings.num_threads, max_batch_size=settings.max_batch_size)
         emitter = _emitter(settings, settings.artifact, artifact.manifest.version, "replica")
-        self._app = ModelApp(
+        app = ModelApp(
             artifact.manifest,
             session.run,
             max_batch_size=session.max_batch_size,
@@ -43,6 +44,7 @@ class Model:
             max_body_bytes=settings.max_body_bytes,
             emitter=emitter,
         )
+        self._app = lane.open_lane(f"/v2/models/{settings.artifact}", app)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         return self._app

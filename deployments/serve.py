@@ -73,6 +73,8 @@ def set_environment(environment: MutableMapping[str, str], scratch: Path) -> Non
     defaults = {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        # What Ray's wrapper does for each request takes longer than a small model's work.
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "deployments.lane:middlewares",
         "RAY_SERVE_HAPROXY_NBTHREAD": str(num_threads),
         # Inference is a pure function: a request whose replica died may be sent to the next.
         "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response junk-response",
