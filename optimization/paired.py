@@ -1,8 +1,8 @@
 """Compares two models on the same examples: how much accuracy one loses against the other, and how sure that is.
 
 Only examples on which exactly one of them is right say anything. Tango's score test (Tango 1998, Statistics in
-Medicine 17:891) stays honest where they are few, as between a teacher and its student, and is McNemar's where no drop is
-allowed.
+Medicine 17:891) stays honest where they are few, as between a teacher and its student; where no drop is allowed it is
+McNemar's.
 """
 
 import math

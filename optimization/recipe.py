@@ -45,9 +45,11 @@ Ratio = Annotated[float, Field(gt=0, lt=1), _rule("lie in (0, 1)")]
 Share = Annotated[float, Field(ge=0, le=1), _rule("lie in [0, 1]")]
 Positive = Annotated[float, Field(gt=0), _rule("be greater than 0")]
 NonNegative = Annotated[float, Field(ge=0), _rule("be 0 or greater")]
+Confidence = Annotated[float, Field(ge=0.5, lt=1), _rule("lie in [0.5, 1)")]
 Count = Annotated[int, Field(ge=1, strict=True), _rule("be a whole number of at least 1")]
 Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True), _rule("be a whole number in [0, 2^32)")]
 Widths = Annotated[tuple[Count, ...], Field(min_length=1), _rule("be a list of whole numbers of at least 1")]
+Choice = Annotated[tuple[Any, ...], Field(min_length=1), _rule("be a list of values to try")]
 Name = Annotated[str, Field(pattern=NAME_PATTERN), _rule(f"match {NAME_PATTERN}")]
 
 
@@ -207,6 +209,30 @@ def _order(steps: tuple[Step, ...]) -> tuple[Step, ...]:
     return steps
 
 
+class Budget(_Settings):
+    """How much accuracy the small model may lose."""
+
+    max_drop: Ratio = 0.01
+    """Accuracy it may lose against the teacher, as a fraction of all examples: 0.01 is one point."""
+    confidence: Confidence = 0.95
+    """How sure that must be, in [0.5, 1), whichever of the trials is chosen."""
+
+
+class Search(_Settings):
+    """Try the steps with other settings, and publish the one that costs least within the budget."""
+
+    budget: Budget = Budget()
+    """What quality must be kept."""
+    target: Literal["latency", "size", "cost"] = "latency"
+    """What to make small: seconds of a call, bytes of the ONNX file, or CPU seconds per example at the best batch."""
+    batch_size: Literal[1, 32] = 1
+    """Batch size whose latency is the target."""
+    trials: Count = 8
+    """How many combinations of the choices to try: all of them where there are no more, else a random sample."""
+    choices: Annotated[dict[str, Choice], Field(min_length=1), _rule("name at least one setting and its values")]
+    """Values to try by setting, such as `prune.ratio: [0.3, 0.5]`; a step's kind alone takes [true, false]."""
+
+
 class Recipe(_Settings):
     """How to make one small model."""
 
@@ -222,6 +248,8 @@ class Recipe(_Settings):
     """The large model."""
     steps: Annotated[tuple[Step, ...], AfterValidator(_order)]
     """What makes the model small, in order: distill first, quantize last."""
+    search: Search | None = None
+    """Other settings of the steps to try, and how to choose; without it they are run as they stand."""
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:

@@ -32,6 +32,8 @@ SECTIONS: list[tuple[str, list[type[BaseModel]]]] = [
             recipe.Prune,
             recipe.Sparsify,
             recipe.Quantize,
+            recipe.Search,
+            recipe.Budget,
         ],
     ),
 ]
