@@ -11,7 +11,7 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -19,9 +19,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from optimization.findings import Findings
+
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 MODEL = "model.onnx"
+REPORT = "report.html"
+"""What was found, for people; an artifact need not have one."""
 EXAMPLE = "example.json"
 """A request to try, as the Open Inference Protocol wants it; an artifact need not have one."""
 
@@ -166,6 +170,8 @@ class Manifest(_Model):
     preprocessing: Preprocessing | None = None
     """How raw input becomes the model's tensors; none for a model that takes tensors alone."""
     libraries: dict[str, str] = {}
+    findings: Findings = Findings()
+    """Curves, comparisons, confusions, layers and the search: what a report shows besides the measurements."""
     files: dict[str, FileEntry]
 
 
@@ -182,10 +188,13 @@ class Artifact:
         return self.path / MODEL
 
 
-def publish(root: Path, files: Mapping[str, Path], **fields: Any) -> Artifact:
+def publish(
+    root: Path, files: Mapping[str, Path], pages: Mapping[str, Callable[[Manifest], str]] | None = None, **fields: Any
+) -> Artifact:
     """Copy `files` and a manifest made of `fields` into the next version of the artifact `fields["name"]`.
 
-    `files` maps names inside the artifact to the files to copy. A reader sees the whole version or none of it.
+    `files` maps names inside the artifact to the files to copy, `pages` to what writes a text of the manifest. A reader
+    sees the whole version or none of it.
 
     Raises:
         ArtifactError: the model lacks, or a field breaks the schema.
@@ -206,11 +215,12 @@ def publish(root: Path, files: Mapping[str, Path], **fields: Any) -> Artifact:
         entries = {inside: _entry(_inside(staging, inside)) for inside in files}
         while True:
             version = str(max(versions(root, name), default=0) + 1)
-            manifest = _manifest(
-                {"schema_version": SCHEMA_VERSION, "created": datetime.now(UTC), **fields}
-                | {"version": version, "files": entries},
-                home / version,
-            )
+            known = {"schema_version": SCHEMA_VERSION, "created": datetime.now(UTC), **fields, "version": version}
+            for inside, write in (pages or {}).items():
+                target = _inside(staging, inside)
+                target.write_text(write(_manifest(known | {"files": entries}, home / version)), encoding="utf-8")
+                entries[inside] = _entry(target)
+            manifest = _manifest(known | {"files": entries}, home / version)
             (staging / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
             try:
                 staging.rename(home / version)

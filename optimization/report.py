@@ -53,7 +53,7 @@ def show(console: Console, artifact: Artifact) -> None:
     manifest = artifact.manifest
     if manifest.measurements:
         console.print(_table(manifest))
-    for line in _findings(manifest):
+    for line in statements(manifest):
         console.print(f"  {line}", highlight=False, soft_wrap=True)
     console.print(f"  {artifact.path}", highlight=False, soft_wrap=True)
 
@@ -81,14 +81,14 @@ def _table(manifest: Manifest) -> Table:
     for each in manifest.measurements:
         table.add_row(
             each.step,
-            f"{_percent(each.quality.value)} ({_percent(each.quality.low)}-{_percent(each.quality.high)})",
-            f"{each.num_parameters:,}" if each.num_parameters < 1e6 else _short(each.num_parameters, ""),
+            f"{percent(each.quality.value)} ({percent(each.quality.low)}-{percent(each.quality.high)})",
+            f"{each.num_parameters:,}" if each.num_parameters < 1e6 else short(each.num_parameters, ""),
             f"{100 * each.sparsity:.1f}",
-            _short(each.size_bytes, "B"),
-            *(_short(each.latency_s[size], "s") for size in sizes),
+            short(each.size_bytes, "B"),
+            *(short(each.latency_s[size], "s") for size in sizes),
             style="dim" if each.step == "control" else "bold" if each is manifest.measurements[-1] else None,
         )
-    teacher, final = _measured(manifest, "teacher"), manifest.measurements[-1]
+    teacher, final = measured(manifest, "teacher"), manifest.measurements[-1]
     if teacher is not None and teacher is not final:
         table.add_section()
         table.add_row(
@@ -102,12 +102,13 @@ def _table(manifest: Manifest) -> Table:
     return table
 
 
-def _findings(manifest: Manifest) -> Iterator[str]:
+def statements(manifest: Manifest) -> Iterator[str]:
+    """What the numbers mean, one sentence each."""
     yield describe(manifest)
-    student, control = _measured(manifest, "distill"), _measured(manifest, "control")
+    student, control = measured(manifest, "distill"), measured(manifest, "control")
     if student is not None and control is not None:
         yield _distillation(student, control)
-    if _measured(manifest, "sparsify") is not None:
+    if measured(manifest, "sparsify") is not None:
         yield "zeros: ONNX Runtime multiplies by them all the same; they shrink a compressed file, not the latency"
     if manifest.measurements and manifest.measurements[-1].step == "quantize":
         yield _quantization(*manifest.measurements[-2:])
@@ -134,15 +135,23 @@ def _quantization(before: Measurement, after: Measurement) -> str:
     return f"INT8: {before.size_bytes / after.size_bytes:.2f} x smaller file, {speeds}{note}"
 
 
-def _measured(manifest: Manifest, step: str) -> Measurement | None:
+def measured(manifest: Manifest, step: str) -> Measurement | None:
+    """What that step left behind, if it ran."""
     return next((each for each in manifest.measurements if each.step == step), None)
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """A share in percent, without the sign."""
     return f"{100 * share:.1f}"
 
 
-def _short(value: float, unit: str) -> str:
+def points(share: float) -> str:
+    """A difference of shares in percentage points."""
+    number = f"{100 * share:.3g}"
+    return f"{number} point" if number == "1" else f"{number} points"
+
+
+def short(value: float, unit: str) -> str:
     """Three digits and a prefix: 12.3 kB, 45.6 µs."""
     prefixes = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""), (1e-3, "m"))
     scale, prefix = next((each for each in prefixes if value >= 0.9995 * each[0]), (1e-6, "µ"))

@@ -25,6 +25,7 @@ from telemetry.receiver_grpc import GrpcReceiver
 from telemetry.receiver_http import HttpReceiver
 from telemetry.series import Increment, SeriesStore
 from telemetry.signals import Service
+from telemetry.stragglers import StragglerWatch
 from telemetry.traces import SpanStore
 from telemetry.watcher import Watcher
 from telemetry.watches import DetectionConfig, Watch, watches
@@ -173,7 +174,7 @@ class Collector:
         self._watchers[service.name].see(frame)
 
     def _watches(self) -> list[Watch]:
-        return [*watches(self.config.detection), *map(LevelWatch, LEVELS)]
+        return [*watches(self.config.detection), *map(LevelWatch, LEVELS), StragglerWatch()]
 
     async def _tick_forever(self) -> None:
         while True:

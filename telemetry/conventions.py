@@ -104,6 +104,13 @@ TRAIN_STEP_DURATION = Instrument(
     description="Duration of one optimizer step.",
     boundaries=_SECONDS,
 )
+TRAIN_WORK_DURATION = Instrument(
+    name="trimtab.train.work.duration",
+    kind="histogram",
+    unit="s",
+    description="Part of an optimizer step in which a worker waits for no other: fetching its examples, forward pass.",
+    boundaries=_SECONDS,
+)
 TRAIN_SAMPLES = Instrument(
     name="trimtab.train.samples", kind="counter", unit="{sample}", description="Samples trained on."
 )

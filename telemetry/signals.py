@@ -41,6 +41,9 @@ class Instance:
     counted: dict[str, float] = field(default_factory=dict)
     covered: dict[str, list[float]] = field(default_factory=dict)
     """By signal: seconds covered since the last frame, and until when."""
+    work: Distribution = field(default_factory=Distribution)
+    """A train worker's own part of its steps since the last frame."""
+    rank: str = ""
 
     def ends_s(self) -> float:
         """When it counts as ended, if nothing more comes."""
@@ -59,6 +62,8 @@ class Frame:
     num_client_errors: int = 0
     durations: Distribution = field(default_factory=Distribution)
     signals: dict[str, float] = field(default_factory=dict)
+    work: dict[str, float] = field(default_factory=dict)
+    """Mean seconds of a step that each train worker spent on its own, by rank."""
 
 
 class Service:
@@ -126,6 +131,9 @@ class Service:
     def _count(self, instance: Instance, increment: Increment) -> None:
         metric, amount = increment.key.metric, increment.amount
         if isinstance(amount, Buckets):
+            if metric == names.TRAIN_WORK_DURATION.name:
+                instance.work.add(amount)
+                instance.rank = str(dict(increment.key.attributes).get(names.RANK, increment.origin.instance))
             if metric not in self._distributions:
                 return
             self._distributions[metric].add(amount)
@@ -157,6 +165,9 @@ class Service:
         frame.time_s, frame.interval_s = now_s, max(now_s - self._closed_s, 1e-3)
         frame.num_instances = len(alive)
         frame.durations = self._distributions[names.REQUEST_DURATION.name]
+        frame.work = {each.rank: each.work.mean() for each in alive if each.work.num_values}
+        for instance in alive:
+            instance.work = Distribution()
         frame.signals = _signals(frame, self._distributions, alive)
         for signal, value in frame.signals.items():
             if signal not in self.history:
@@ -203,6 +214,7 @@ def _signals(frame: Frame, distributions: dict[str, Distribution], alive: list[I
         "train_step": distributions[names.TRAIN_STEP_DURATION.name].mean(),
         "train_step_p95": train_step_p95,
     }
+    signals["straggler"] = max(slowness(frame.work).values(), default=math.nan)
     for signal, rate in (("throughput", "requests"), ("samples", "samples"), ("train_samples", "train_samples")):
         rates = [instance.rates[rate] for instance in alive if rate in instance.rates]
         signals[signal] = sum(rates) if rates else math.nan
@@ -215,6 +227,15 @@ def _signals(frame: Frame, distributions: dict[str, Distribution], alive: list[I
     signals["gpu_memory"] = sum(used) if used else math.nan
     signals["train_loss"] = statistics.fmean(losses) if losses else math.nan
     return signals
+
+
+def slowness(work: dict[str, float]) -> dict[str, float]:
+    """Each worker's own time in a step over the median of the others'; nothing where there is but one."""
+    return {
+        rank: seconds / statistics.median(other for name, other in work.items() if name != rank)
+        for rank, seconds in work.items()
+        if len(work) > 1
+    }
 
 
 def _sum(alive: list[Instance], metric: str) -> float:

@@ -74,6 +74,7 @@ PLOTS = (
     Plot(key="batch", title="Batch size", unit="samples", lines=(("mean", "batch_size"),)),
     Plot(key="loss", title="Loss", unit="", lines=(("mean", "train_loss"),)),
     Plot(key="step", title="Step time", unit="s", lines=(("mean", "train_step"), ("p95", "train_step_p95"))),
+    Plot(key="straggler", title="Slowest worker over the others", unit="", lines=(("ratio", "straggler"),), peak=True),
     Plot(key="training", title="Training throughput", unit="/s", lines=(("samples", "train_samples"),)),
     Plot(key="cpu", title="CPU", unit="%", lines=(("sum", "cpu"),)),
     Plot(key="memory", title="Memory", unit="By", lines=(("sum", "memory"),)),

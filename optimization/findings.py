@@ -1,0 +1,91 @@
+"""What a report shows besides the measurements; part of the manifest, so that it can be asked for later too."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class _Finding(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Difference(_Finding):
+    """What one model's accuracy loses against another's, on the same held-out examples."""
+
+    reference: str
+    """The step whose model it is compared with."""
+    other: str
+    num_lost: int
+    """Examples that only the reference gets right."""
+    num_won: int
+    """Examples that only the other gets right."""
+    num_samples: int
+    drop: float
+    """Accuracy of the reference less that of the other."""
+    low: float
+    """Of the drop's 95 % interval."""
+    high: float
+
+
+class Layer(_Finding):
+    """One weight of the model that is served."""
+
+    name: str
+    shape: tuple[int, ...]
+    sparsity: float
+    """Fraction of its elements that are zero."""
+    datatype: str
+    sensitivity: float | None = None
+    """Accuracy lost when this layer alone is put in INT8; none where it was not measured."""
+
+
+class Trial(_Finding):
+    """One combination of a search's choices, and what came of it."""
+
+    settings: dict[str, Any]
+    """Its value of each choice."""
+    outcome: Literal["measured", "stopped", "failed"]
+    note: str = ""
+    """When it was stopped, or why it failed."""
+    accuracy: float | None = None
+    low: float | None = None
+    """Of the accuracy's 95 % interval."""
+    high: float | None = None
+    drop: float | None = None
+    """The teacher's accuracy less this one's."""
+    p_value: float | None = None
+    """How often a model outside the budget would look this good."""
+    is_proven: bool = False
+    """Whether it lies within the budget, with the budget's confidence for all trials together."""
+    size_bytes: int | None = None
+    latency_s: dict[int, float] = {}
+    """Median seconds of a call by batch size, all trials taking turns."""
+    on_front: bool = False
+    """Whether no other trial beats it in both the target and accuracy."""
+
+
+class SearchResult(_Finding):
+    """How the published model was chosen."""
+
+    target: Literal["latency", "size", "cost"]
+    batch_size: int
+    """Whose latency was the target."""
+    max_drop: float
+    confidence: float
+    chosen: int
+    """Which of the trials is published."""
+    is_proven: bool
+    """Whether the published model lies within the budget; where none does, it is the one that comes nearest."""
+    trials: tuple[Trial, ...]
+
+
+class Findings(_Finding):
+    """What was found on the way; every part may be empty."""
+
+    losses: dict[str, tuple[float, ...]] = {}
+    """Mean training loss of each epoch, by step."""
+    differences: tuple[Difference, ...] = ()
+    confusion: tuple[tuple[int, ...], ...] = ()
+    """Held-out examples by class (row) and by the class that is served for them (column)."""
+    layers: tuple[Layer, ...] = ()
+    search: SearchResult | None = None
