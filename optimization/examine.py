@@ -1,0 +1,64 @@
+"""Finds out what a report shows: who is right where another is wrong, what is taken for what, where zeros are."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from optimization import paired
+from optimization.findings import Difference, Layer
+from optimization.paired import Pairs
+
+MAX_CLASSES = 200
+"""With more classes than this their confusions are not kept: the table grows with their square."""
+
+
+def difference(
+    classes: Mapping[str, NDArray[np.int64]], labels: NDArray[np.int64], *, reference: str, other: str
+) -> Difference:
+    """What step `other` loses against `reference`; `classes` are the steps' predictions, of shape [samples]."""
+    pairs = Pairs.of(classes[reference], classes[other], labels)
+    low, high = paired.interval(pairs)
+    return Difference(
+        reference=reference,
+        other=other,
+        num_lost=pairs.num_lost,
+        num_won=pairs.num_won,
+        num_samples=pairs.num_samples,
+        drop=pairs.drop,
+        low=low,
+        high=high,
+    )
+
+
+def differences(classes: Mapping[str, NDArray[np.int64]], labels: NDArray[np.int64]) -> tuple[Difference, ...]:
+    """The last step against the teacher and the step before it, the student against the control."""
+    steps = list(classes)
+    wanted = [("teacher", steps[-1]), ("control", "distill"), tuple(steps[-2:])]
+    found = [pair for pair in wanted if len(set(pair)) == 2 and classes.keys() >= set(pair)]
+    return tuple(difference(classes, labels, reference=one, other=other) for one, other in dict.fromkeys(found))
+
+
+def confusion(classes: NDArray[np.int64], labels: NDArray[np.int64], num_classes: int) -> tuple[tuple[int, ...], ...]:
+    """Examples by class (row) and by predicted class (column); nothing where there are too many classes."""
+    if num_classes > MAX_CLASSES:
+        return ()
+    counts = np.bincount(labels * num_classes + classes, minlength=num_classes**2)
+    return tuple(map(tuple, counts.reshape(num_classes, num_classes).tolist()))
+
+
+def layers(model: onnx.ModelProto) -> tuple[Layer, ...]:
+    """The weights of more than one dimension, in the order of the file."""
+    weights = [(each.name, numpy_helper.to_array(each)) for each in model.graph.initializer if len(each.dims) > 1]
+    return tuple(
+        Layer(
+            name=name,
+            shape=weight.shape,
+            datatype=str(weight.dtype).upper(),
+            sparsity=1 - int(np.count_nonzero(weight)) / weight.size,
+        )
+        for name, weight in weights
+        if weight.size
+    )
