@@ -5,21 +5,25 @@ wrapped here, so that they run and are tested without a cluster.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import ray
 from pydantic import BaseModel
 from ray import serve
 from ray.serve import Application, Deployment
-from starlette.types import ASGIApp
+from ray.serve.context import _get_global_client
+from starlette.types import ASGIApp, Scope
 
 from deployments import lane
+from deployments.access import audit_path, guarded, keys_file, of_model, of_page, of_server
+from deployments.audit import AuditLog
+from deployments.gate import Gate, KeyRing, Need
 from deployments.ingress import LOG_TARGET, SERVICE, IngressLog
 from deployments.model import ModelApp
 from deployments.server import server_app
 from deployments.session import Session
-from deployments.settings import ModelSettings, ServerSettings, parse
+from deployments.settings import AccessSettings, ModelSettings, ServerSettings, parse, split_access
 from optimization.artifact import find, load
 from telemetry import resources
 from telemetry.collector import Collector, CollectorConfig
@@ -44,7 +48,8 @@ class Model:
             max_body_bytes=settings.max_body_bytes,
             emitter=emitter,
         )
-        self._app = lane.open_lane(f"/v2/models/{settings.artifact}", app)
+        checked = _checked(app, settings, settings.artifact, of_model(settings.artifact))
+        self._app = lane.open_lane(f"/v2/models/{settings.artifact}", checked)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         return self._app
@@ -56,7 +61,8 @@ class Server:
     def __init__(self, settings: ServerSettings) -> None:
         target = os.environ.get(LOG_TARGET)
         ingress = IngressLog(target, _emitter(settings, SERVICE, "", "ingress", trace_ratio=0.0)) if target else None
-        self._app = server_app(_models, _emitter(settings, "server", "", "server"), ingress)
+        app = server_app(_models, _emitter(settings, "server", "", "server"), ingress)
+        self._app = _checked(app, settings, "server", of_server)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         return self._app
@@ -65,11 +71,11 @@ class Server:
 class Telemetry:
     """The collector: OTLP in, series, detectors, alerts, and the page."""
 
-    def __init__(self, config: CollectorConfig) -> None:
-        self._collector = Collector(config)
+    def __init__(self, config: CollectorConfig, access: AccessSettings) -> None:
+        self._app = _checked(Collector(config).asgi, access, "telemetry", of_page)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
-        return self._collector.asgi
+        return self._app
 
 
 def model(args: dict[str, Any]) -> Application:
@@ -92,16 +98,30 @@ def server(args: dict[str, Any]) -> Application:
 
 
 def telemetry(args: dict[str, Any]) -> Application:
-    """The collector and its page; `args` are `CollectorConfig`, its host from `TRIMTAB_HOST` where they name none."""
-    config = parse(CollectorConfig, {"host": os.environ.get("TRIMTAB_HOST", "127.0.0.1"), **args}, "args")
+    """The collector and its page; `args` are `CollectorConfig`, its host from `TRIMTAB_HOST` where they name none, and
+    `AccessSettings`."""
+    access, rest = split_access(args)
+    config = parse(CollectorConfig, {"host": os.environ.get("TRIMTAB_HOST", "127.0.0.1"), **rest}, "args")
     options = {"num_cpus": 0, "resources": HEAD_NODE}
-    return _application(Telemetry, config, max_ongoing_requests=100, ray_actor_options=options)
+    settings = parse(AccessSettings, access, "args")
+    return _application(Telemetry, config, settings, max_ongoing_requests=100, ray_actor_options=options)
 
 
-def _application(ingress: type, settings: BaseModel, **options: Any) -> Application:
+def _application(ingress: type, *settings: BaseModel, **options: Any) -> Application:
     wrapped = serve.ingress()(ingress)
     deployment: Deployment = serve.deployment(**options)(wrapped)
-    return deployment.bind(settings)
+    return deployment.bind(*settings)
+
+
+def _checked(app: ASGIApp, settings: AccessSettings, name: str, need: Callable[[Scope], Need]) -> ASGIApp:
+    """`app`, behind access control where the file of keys is named; refuses to start where it must be and is not."""
+    client = _get_global_client()
+    assert client is not None, "a replica runs within Serve"
+    file = keys_file(settings.access, client.http_config.host)
+    if file is None:
+        return app
+    log = audit_path(settings.audit, f"{name}-{serve.get_replica_context().replica_id.unique_id}")
+    return guarded(app, Gate(KeyRing(file), AuditLog(log) if log else None), need)
 
 
 def _models() -> Mapping[str, bool]:

@@ -1,6 +1,7 @@
 """What can go wrong with a request.
 
-    request -> asgi.read_body (413) -> protocol.decode (400) -> Batcher.submit (503) -> Session.run (500) -> response
+    request -> Gate.check (401, 403, 429) -> asgi.read_body (413) -> protocol.decode (400) -> Batcher.submit (503)
+            -> Session.run (500) -> response
 
 `RequestError`s are the caller's to mend and say how; anything else is ours, is logged, and reaches the caller as a
 500 without its insides.
@@ -11,6 +12,18 @@ class RequestError(Exception):
     """The request cannot be answered as it is; `status` is the HTTP status that says so."""
 
     status = 400
+
+
+class UnauthorizedError(RequestError):
+    """It carries no valid key."""
+
+    status = 401
+
+
+class ForbiddenError(RequestError):
+    """Its key is valid, but not for this."""
+
+    status = 403
 
 
 class NotFoundError(RequestError):
@@ -29,6 +42,16 @@ class BodyTooLargeError(RequestError):
     """The body is over the limit."""
 
     status = 413
+
+
+class RateLimitedError(RequestError):
+    """Its key was used more often than it may."""
+
+    status = 429
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class UnavailableError(RequestError):

@@ -5,8 +5,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from deployments import keys
+from deployments.access import keys_file
 from deployments.errors import SettingsError
-from deployments.settings import ModelSettings, ServerSettings, parse
+from deployments.settings import AccessSettings, ModelSettings, ServerSettings, parse, split_access
 from optimization.artifact import ArtifactError, find, load
 from telemetry.collector import CollectorConfig
 
@@ -25,13 +27,17 @@ def check(config: Mapping[str, Any], *, ports: bool = True) -> None:
     """
     for name, builder, args in _applications(config):
         where = f"application {name!r}: args"
+        if builder.startswith("deployments.app:"):
+            file = keys_file(parse(AccessSettings, split_access(args)[0], where).access, http_address(config)[0])
+            if file is not None:
+                keys.load(file)
         match builder:
             case "deployments.app:model":
                 _check_model(parse(ModelSettings, args, where))
             case "deployments.app:server":
                 parse(ServerSettings, args, where)
             case "deployments.app:telemetry":
-                collector = parse(CollectorConfig, args, where)
+                collector = parse(CollectorConfig, split_access(args)[1], where)
                 if ports:
                     _check_port(collector.host, collector.grpc_port, f"{where}.grpc_port")
                     _check_port(collector.host, collector.http_port, f"{where}.http_port")

@@ -14,7 +14,16 @@ class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
-class ServerSettings(_Settings):
+class AccessSettings(_Settings):
+    """Who is answered; every application of `deployments.app` takes these."""
+
+    access: str | None = None
+    """Path of the file of keys, or `open`; `TRIMTAB_ACCESS` if not given. With neither, only loopback may be served."""
+    audit: Path | None = None
+    """Directory of the audit log of requests to what keys protect; `TRIMTAB_AUDIT` if not given, else there is none."""
+
+
+class ServerSettings(AccessSettings):
     """Arguments of `deployments.app:server`, the endpoints that speak for all models."""
 
     trace_ratio: float = Field(default=0.01, ge=0, le=1)
@@ -41,6 +50,12 @@ class ModelSettings(ServerSettings):
 
 
 _S = TypeVar("_S", bound=BaseModel)
+
+
+def split_access(args: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What of `args` are `AccessSettings`, and the rest."""
+    ours = {name: value for name, value in args.items() if name in AccessSettings.model_fields}
+    return ours, {name: value for name, value in args.items() if name not in ours}
 
 
 def parse(settings: type[_S], args: Mapping[str, Any], where: str) -> _S:

@@ -6,7 +6,8 @@ from pathlib import Path
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from deployments.settings import ModelSettings, ServerSettings
+from deployments.keys import Key, KeysFile
+from deployments.settings import AccessSettings, ModelSettings, ServerSettings
 from optimization import recipe
 from telemetry.collector import CollectorConfig
 from telemetry.watches import DetectionConfig
@@ -16,8 +17,9 @@ PAGE = Path("docs/settings.md")
 SECTIONS: list[tuple[str, list[type[BaseModel]]]] = [
     (
         "`serve_config.yaml`: `args` of an application",
-        [ModelSettings, ServerSettings, CollectorConfig, DetectionConfig],
+        [ModelSettings, ServerSettings, AccessSettings, CollectorConfig, DetectionConfig],
     ),
+    ("The file of keys", [KeysFile, Key]),
     (
         "Recipes",
         [
@@ -44,6 +46,7 @@ ENVIRONMENT = """\
 | variable | meaning |
 |---|---|
 | `OTEL_EXPORTER_OTLP_ENDPOINT` | where to report; the SDK's other `OTEL_EXPORTER_OTLP_*` work too |
+| `TRIMTAB_ACCESS`, `TRIMTAB_AUDIT` | `access` and `audit` of the applications whose `args` name none |
 | `TRIMTAB_HOST` | address the collector listens on where `args` name none; `cluster.yaml` sets it |
 | `RAY_SERVE_*` | Ray Serve's own; the `serve` command sets some of them unless they are set (`deployments/serve.py`) |
 | `RAY_ADDRESS` | the Ray cluster to use; without it one is started on this machine |

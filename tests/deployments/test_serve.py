@@ -80,6 +80,19 @@ def test_a_port_that_is_taken_is_named(tiny_artifact, place, setting):
             preflight.check(wanted)
 
 
+def test_the_network_is_not_served_without_keys(tiny_artifact, tmp_path, monkeypatch):
+    monkeypatch.delenv("TRIMTAB_ACCESS", raising=False)
+    wanted = config(tiny_artifact)
+    wanted["http_options"]["host"] = "0.0.0.0"
+    with pytest.raises(SettingsError, match="access must be a file of keys or 'open'"):
+        preflight.check(wanted)
+    monkeypatch.setenv("TRIMTAB_ACCESS", str(tmp_path / "keys.yaml"))
+    with pytest.raises(SettingsError, match="cannot be read: No such file"):
+        preflight.check(wanted)
+    monkeypatch.setenv("TRIMTAB_ACCESS", "open")
+    preflight.check(wanted)
+
+
 def test_ports_of_a_cluster_that_runs_already_may_be_open(tiny_artifact):
     wanted = config(tiny_artifact)
     with socket.socket() as ours:
