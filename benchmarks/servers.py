@@ -56,8 +56,13 @@ def request_body(artifact: Artifact) -> bytes:
 
 
 @contextmanager
-def trimtab(artifact: Artifact) -> Iterator[Server]:
-    """`serve run serve_config.yaml` as a user types it, for one artifact and with ports of its own."""
+def trimtab(
+    artifact: Artifact, *, environment: Mapping[str, str] | None = None, key: str | None = None
+) -> Iterator[Server]:
+    """`serve run serve_config.yaml` as a user types it, for one artifact and with ports of its own.
+
+    Where `environment` asks for keys, `key` must be an administrator's.
+    """
     config = yaml.safe_load(Path("serve_config.yaml").read_text())
     port, grpc, http = free_port(), free_port(), free_port()
     config["http_options"]["port"] = port
@@ -71,10 +76,10 @@ def trimtab(artifact: Artifact) -> Iterator[Server]:
         "trace_ratio": 0.0,
     }
     telemetry["args"] = {"grpc_port": grpc, "http_port": http}
-    environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://localhost:{grpc}"}
-    with _serving([str(BIN / "serve")], config, environment) as (process, log):
+    changes = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://localhost:{grpc}", **(environment or {})}
+    with _serving([str(BIN / "serve")], config, changes) as (process, log):
         wait_until_ready(process, log, f"http://127.0.0.1:{port}/v2/health/ready")
-        wait_until_ready(process, log, f"http://127.0.0.1:{port}/telemetry/api/services")
+        wait_until_ready(process, log, f"http://127.0.0.1:{port}/telemetry/api/services", key=key)
         yield Server(process=process, log=log, http_port=port, otlp_grpc_port=grpc, otlp_http_port=http)
 
 
@@ -120,7 +125,12 @@ def _serving(
 
 
 def wait_until_ready(
-    process: subprocess.Popen[bytes], log: Path, url: str, body: bytes | None = None, timeout_s: float = 120
+    process: subprocess.Popen[bytes],
+    log: Path,
+    url: str,
+    body: bytes | None = None,
+    timeout_s: float = 120,
+    key: str | None = None,
 ) -> None:
     """Return when `url` answers with 200.
 
@@ -130,7 +140,8 @@ def wait_until_ready(
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            with urllib.request.urlopen(url, body, timeout=5):
+            request = urllib.request.Request(url, body, {"X-API-Key": key} if key else {})
+            with urllib.request.urlopen(request, timeout=5):
                 return
         except (OSError, urllib.error.URLError):
             time.sleep(0.2)
