@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from optimization.artifact import Artifact, Manifest, Measurement
+from optimization.findings import Difference
 
 Advance = Callable[[int, float], None]
 """Tells how far a phase is, and the loss."""
@@ -107,7 +108,7 @@ def statements(manifest: Manifest) -> Iterator[str]:
     yield describe(manifest)
     student, control = measured(manifest, "distill"), measured(manifest, "control")
     if student is not None and control is not None:
-        yield _distillation(student, control)
+        yield _distillation(student, control, difference(manifest, "control", "distill"))
     if measured(manifest, "sparsify") is not None:
         yield "zeros: ONNX Runtime multiplies by them all the same; they shrink a compressed file, not the latency"
     if manifest.measurements and manifest.measurements[-1].step == "quantize":
@@ -120,11 +121,16 @@ def statements(manifest: Manifest) -> Iterator[str]:
         yield f"latency: median of a call, ONNX Runtime, one thread of {manifest.machine.cpu}"
 
 
-def _distillation(student: Measurement, control: Measurement) -> str:
-    difference = 100 * (student.quality.value - control.quality.value)
-    apart = student.quality.low > control.quality.high or control.quality.low > student.quality.high
-    verdict = "beyond chance" if apart else "the intervals overlap: this run shows no difference"
-    return f"distillation: {difference:+.2f} points against the no-teacher control ({verdict})"
+def _distillation(student: Measurement, control: Measurement, found: Difference | None) -> str:
+    gain = student.quality.value - control.quality.value
+    if found is not None:
+        low, high = -found.high, -found.low
+        verdict = f"95 % interval {100 * low:+.2f} to {100 * high:+.2f}"
+        verdict += ": this run shows no difference" if low <= 0 <= high else ""
+    else:
+        apart = student.quality.low > control.quality.high or control.quality.low > student.quality.high
+        verdict = "beyond chance" if apart else "the intervals overlap: this run shows no difference"
+    return f"distillation: {100 * gain:+.2f} points against the no-teacher control ({verdict})"
 
 
 def _quantization(before: Measurement, after: Measurement) -> str:
@@ -138,6 +144,12 @@ def _quantization(before: Measurement, after: Measurement) -> str:
 def measured(manifest: Manifest, step: str) -> Measurement | None:
     """What that step left behind, if it ran."""
     return next((each for each in manifest.measurements if each.step == step), None)
+
+
+def difference(manifest: Manifest, reference: str, other: str) -> Difference | None:
+    """How two steps compare on the same examples, if that was looked at."""
+    found = manifest.findings.differences
+    return next((each for each in found if (each.reference, each.other) == (reference, other)), None)
 
 
 def percent(share: float) -> str:

@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from optimization import artifact, data, evaluate, export, graph, models, prune, quantize, sparsify
+from optimization import artifact, data, evaluate, examine, export, graph, models, page, prune, quantize, sparsify
 from optimization.artifact import Artifact, Measurement
 from optimization.data import Dataset
 from optimization.distill import SoftTargets, teacher_logits
+from optimization.findings import Findings
 from optimization.mailbox import Job
 from optimization.recipe import Distill, Prune, Quantize, Recipe, Sparsify, Training
 from optimization.report import Phases
@@ -136,6 +137,7 @@ def _publish(recipe: Recipe, dataset: Dataset, candidates: list[Candidate], root
             for candidate, prediction in zip(candidates, predictions, strict=True)
         )
     final = candidates[-1]
+    classes = {each.step: evaluate.classes(found) for each, found in zip(candidates, predictions, strict=True)}
     served = graph.read(final.path)
     is_quantized = final.parity is None
     example = final.path.with_name(artifact.EXAMPLE)
@@ -144,6 +146,7 @@ def _publish(recipe: Recipe, dataset: Dataset, candidates: list[Candidate], root
         return artifact.publish(
             root,
             {artifact.MODEL: final.path, artifact.EXAMPLE: example},
+            {artifact.REPORT: page.render},
             name=recipe.name,
             recipe=recipe.model_dump(mode="json"),
             recipe_sha256=recipe.sha256,
@@ -156,4 +159,9 @@ def _publish(recipe: Recipe, dataset: Dataset, candidates: list[Candidate], root
             machine=evaluate.machine(),
             histograms=evaluate.histograms(held_out.inputs, predictions[-1], dataset.input_name),
             libraries={name: version(name) for name in _LIBRARIES},
+            findings=Findings(
+                differences=examine.differences(classes, held_out.labels),
+                confusion=examine.confusion(classes[final.step], held_out.labels, len(dataset.labels)),
+                layers=examine.layers(served),
+            ),
         )

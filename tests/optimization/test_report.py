@@ -7,6 +7,7 @@ from rich.console import Console
 
 from optimization import report
 from optimization.artifact import Artifact, FileEntry, Manifest, Measurement, Quality, TensorSpec
+from optimization.findings import Difference, Findings
 
 
 def measurement(step: str, right: float, size_bytes: int, latency_s: float) -> Measurement:
@@ -64,6 +65,16 @@ def test_distillation_is_set_against_the_control(student: float, points: str, ve
     (line,) = (line for line in text.splitlines() if "distillation:" in line)
     assert points in line
     assert verdict in line
+
+
+@pytest.mark.parametrize(("low", "high", "is_shown"), [(-0.03, -0.01, True), (-0.02, 0.004, False)])
+def test_the_same_examples_tell_more_than_two_intervals(low: float, high: float, is_shown: bool) -> None:
+    found = Difference(
+        reference="control", other="distill", num_lost=1, num_won=2, num_samples=100, drop=-0.01, low=low, high=high
+    )
+    text = shown(TEACHER, CONTROL, measurement("distill", 0.96, 80_000, 10e-6), findings=Findings(differences=(found,)))
+    assert f"95 % interval {-100 * high:+.2f} to +{-100 * low:.2f}" in text
+    assert ("shows no difference" in text) is not is_shown
 
 
 def test_int8_that_is_not_faster_is_called_so() -> None:

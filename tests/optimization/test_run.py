@@ -71,7 +71,12 @@ def test_seed_recipe_gives_a_small_model_that_works(
     assert {each.num_parameters for each in manifest.measurements[1:]} == {8 * 10 + 10 + 10 + 1}
     assert manifest.parity is not None
     assert manifest.parity <= 1e-4
-    assert sorted(path.name for path in loaded.path.iterdir()) == ["example.json", "manifest.json", "model.onnx"]
+    assert sorted(path.name for path in loaded.path.iterdir()) == [
+        "example.json",
+        "manifest.json",
+        "model.onnx",
+        "report.html",
+    ]
     example = json.loads((loaded.path / artifact.EXAMPLE).read_text())["inputs"][0]
     assert example["shape"] == [1, 8]
     np.testing.assert_array_equal(np.float32(example["data"]).ravel(), tumours.held_out.inputs[0])
@@ -81,6 +86,18 @@ def test_seed_recipe_gives_a_small_model_that_works(
         assert each.quality.low > majority, f"{each.step} learned nothing"
     served = evaluate.accuracy(evaluate.predict(loaded.model_path, tumours.held_out.inputs), tumours.held_out.labels)
     assert served == manifest.measurements[-1].quality
+
+    findings = manifest.findings
+    assert [(each.reference, each.other) for each in findings.differences] == [
+        ("teacher", "quantize"), ("control", "distill"), ("sparsify", "quantize"),
+    ]  # fmt: skip
+    assert (
+        np.trace(findings.confusion)
+        == round(served.value * served.num_samples)
+        == round(manifest.measurements[-1].quality.value * np.sum(findings.confusion))
+    )
+    assert findings.layers
+    assert "seed 1" in (loaded.path / artifact.REPORT).read_text()
 
     ranks = {instance.rpartition("-")[2] for instance, _, _ in collector.seen}
     assert ranks == {"rank0", "rank1"}
