@@ -5,7 +5,8 @@
     ├── TrainError     the workers did not start, stopped, or diverged
     ├── PruneError     the smaller model is not the masked original
     ├── ExportError    the ONNX model is not the torch model
-    └── GraphError     an ONNX file cannot be read or served
+    ├── GraphError     an ONNX file cannot be read or served
+    └── WeightsError   saved weights are damaged or do not fit
 
 `artifact.ArtifactError` stands alone: `deployments` imports it too.
 """
@@ -33,3 +34,7 @@ class ExportError(OptimizationError):
 
 class GraphError(OptimizationError):
     """An ONNX file is damaged, incomplete, or not something that can be served."""
+
+
+class WeightsError(OptimizationError):
+    """Saved weights are damaged, or belong to another architecture."""

@@ -164,16 +164,40 @@ class Distill(_Settings):
 
 
 class Prune(_Settings):
-    """Cut whole neurons and channels, then recover by distillation."""
+    """Cut neurons, channels, attention heads and whole layers, then recover by distillation."""
 
     kind: Literal["prune"]
     """Selects this step."""
-    ratio: Ratio = 0.5
-    """Fraction of each hidden layer's units to cut, in (0, 1); at least one unit stays."""
+    ratio: Ratio | None = None
+    """Fraction of the hidden units to cut: neurons, channels, feed-forward units; at least one of a layer stays."""
+    threshold: Positive | None = None
+    """In place of `ratio`: units whose weights are smaller than this share of their layer's mean are cut."""
+    heads: Ratio | None = None
+    """Fraction of the attention heads to cut; at least one of a layer stays."""
+    layers: Ratio | None = None
+    """Fraction of the layers to leave out of each stack of equal ones, those that change their input least."""
+    scope: Literal["layer", "global"] = "layer"
+    """Whether each layer loses its fraction, or the weakest of all layers together go."""
+    score: Literal["magnitude", "random"] = "magnitude"
+    """What tells the weakest: the weights' size, or chance, as a control."""
     round_to: Count = 1
     """The number of units that stay is a multiple of this where the layer is wide enough."""
+    keep: tuple[str, ...] = ()
+    """Layers that stay whole, by the beginning of their name."""
+    stages: Count = 1
+    """Cut in this many stages, most in the first, each with a recovery of its own."""
     recovery: Training
-    """How the smaller model learns again."""
+    """How the smaller model learns again after each stage."""
+
+    @model_validator(mode="after")
+    def _say_how_much(self) -> Self:
+        if (self.ratio or self.threshold or self.heads or self.layers) is None:
+            raise _misfit("prune must say how much to cut: ratio, threshold, heads or layers", "none of them")
+        if self.ratio is not None and self.threshold is not None:
+            raise _misfit("prune must have ratio or threshold, not both", f"{self.ratio} and {self.threshold}")
+        if self.threshold is not None and self.stages > 1:
+            raise _misfit("prune.stages must be 1 with a threshold", self.stages)
+        return self
 
 
 class Sparsify(_Settings):
@@ -181,8 +205,21 @@ class Sparsify(_Settings):
 
     kind: Literal["sparsify"]
     """Selects this step."""
-    threshold: Positive
+    threshold: Positive | None = None
     """Weights of a smaller magnitude become zero."""
+    ratio: Ratio | None = None
+    """In place of `threshold`: fraction of the weights that become zero, the smallest first."""
+    pattern: Literal["2:4"] | None = None
+    """In place of both: the two smallest of every four inputs become zero, which newer GPUs multiply faster."""
+    scope: Literal["layer", "global"] = "layer"
+    """Whether each layer gets its fraction of zeros, or all layers together."""
+
+    @model_validator(mode="after")
+    def _say_which(self) -> Self:
+        given = [name for name in ("threshold", "ratio", "pattern") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise _misfit("sparsify must have one of threshold, ratio, pattern", " and ".join(given) or "none of them")
+        return self
 
 
 class Quantize(_Settings):

@@ -86,12 +86,16 @@ def _make(recipe: Recipe, dataset: Dataset, folder: Path, phases: Phases) -> lis
                     student = train(step.kind, student, step.training, soft)
                     keep(step.kind, student)
                 case Prune():
-                    example = torch.from_numpy(dataset.train.inputs[:_CHECK_SAMPLES])
-                    student = prune.prune(student, ratio=step.ratio, round_to=step.round_to, example=example)
-                    student = train(step.kind, student, step.recovery, soft)
+                    example = (torch.from_numpy(dataset.train.inputs[:_CHECK_SAMPLES]),)
+                    student = prune.prepare(student, example)
+                    for amount in prune.amounts(step):
+                        student = prune.prune(student, amount, example, step.score, recipe.seed)
+                        student = train(step.kind, student, step.recovery, soft)
                     keep(step.kind, student)
                 case Sparsify():
-                    student = sparsify.sparsify(student, step.threshold)
+                    student = sparsify.sparsify(
+                        student, threshold=step.threshold, ratio=step.ratio, pattern=step.pattern, scope=step.scope
+                    )
                     keep(step.kind, student)
                 case Quantize():
                     with phases.phase("quantize: calibrate"):
