@@ -71,10 +71,17 @@ export class Plots {
         height: HEIGHT,
         padding: [12, 10, 0, 0],
         cursor: { sync: { key: "telemetry" }, points: { size: 7 }, drag: { x: false, y: false } },
-        scales: { x: { time: true, auto: false }, y: { auto: false } },
+        scales: { x: { time: true, auto: false }, y: { auto: false, distr: logarithmic(content) ? 3 : 1 } },
         axes: [
-          { ...axis, space: 76, size: 30, values: (_, splits) => splits.map(timeOfDay(splits)) },
-          { ...axis, space: 34, size: 68, incrs: increments(content.unit), values: (_, splits) => splits.map((value) => format(value, content.unit)) },
+          { ...axis, space: 46, size: 30, values: (_, splits) => splits.map(timeOfDay(splits)) },
+          {
+            ...axis,
+            grid: { ...axis.grid, filter: (_, splits) => marked(splits, content) },
+            space: 34,
+            size: 68,
+            incrs: increments(content.unit),
+            values: (_, splits) => marked(splits, content).map((value) => (value === null ? "" : format(value, content.unit))),
+          },
         ],
         series: [
           {},
@@ -142,8 +149,25 @@ const isolated = (plot, series) => {
   return alone;
 };
 
+// Durations spread over decades: one slow second must not flatten all the others.
+const logarithmic = (content) => content.unit === "s";
+
+// The splits that get a line and a label: of a logarithmic axis the decades.
+const marked = (splits, content) =>
+  logarithmic(content) ? splits.map((value) => (Math.abs(Math.log10(value) - Math.round(Math.log10(value))) < 1e-6 ? value : null)) : splits;
+
+// Whole decades around what there is.
+const decades = (rows) => {
+  const values = rows.slice(1).flat().filter((value) => value > 0);
+  if (values.length === 0) return { min: 1e-3, max: 1 };
+  const low = Math.floor(Math.log10(values.reduce((a, b) => Math.min(a, b))));
+  const high = Math.ceil(Math.log10(values.reduce((a, b) => Math.max(a, b))));
+  return { min: 10 ** low, max: 10 ** Math.max(high, low + 1) };
+};
+
 // From zero, with room above; the errors' axis covers at least 5 %, so that one error is no mountain.
 const range = (rows, content) => {
+  if (logarithmic(content)) return decades(rows);
   let low = 0;
   let high = content.key === "errors" ? 0.05 : content.unit === "%" ? 0.1 : 0;
   for (const row of rows.slice(1)) {
