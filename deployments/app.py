@@ -24,6 +24,7 @@ from deployments.model import ModelApp
 from deployments.server import server_app
 from deployments.session import Session
 from deployments.settings import AccessSettings, ModelSettings, ServerSettings, parse, split_access
+from deployments.versions import Versions
 from optimization.artifact import find, load
 from telemetry import resources
 from telemetry.collector import Collector, CollectorConfig
@@ -34,22 +35,34 @@ HEAD_NODE = {"node:__internal_head__": 0.001}
 
 
 class Model:
-    """A replica: one artifact, verified, loaded and warm before it takes requests."""
+    """A replica: each version of its artifact is verified, loaded and warm before it takes requests."""
 
     def __init__(self, settings: ModelSettings) -> None:
-        artifact = load(find(settings.artifacts, settings.artifact, settings.version))
+        self._settings = settings
+        self._emitter = _emitter(settings, settings.artifact, "", "replica")
+        self._versions = Versions(
+            settings.artifacts / settings.artifact,
+            self._load,
+            policy=settings.version,
+            keep=settings.keep_versions,
+            emitter=self._emitter,
+        )
+        checked = _checked(self._versions, settings, settings.artifact, of_model(settings.artifact))
+        self._app = lane.open_lane(f"/v2/models/{settings.artifact}", checked)
+
+    def _load(self, version: str) -> ModelApp:
+        settings = self._settings
+        artifact = load(find(settings.artifacts, settings.artifact, version))
         session = Session(artifact, num_threads=settings.num_threads, max_batch_size=settings.max_batch_size)
-        emitter = _emitter(settings, settings.artifact, artifact.manifest.version, "replica")
-        app = ModelApp(
+        return ModelApp(
             artifact.manifest,
             session.run,
             max_batch_size=session.max_batch_size,
             inline=session.is_quick,
             max_body_bytes=settings.max_body_bytes,
-            emitter=emitter,
+            emitter=self._emitter,
+            versions=lambda: self._versions.ready(),
         )
-        checked = _checked(app, settings, settings.artifact, of_model(settings.artifact))
-        self._app = lane.open_lane(f"/v2/models/{settings.artifact}", checked)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         return self._app
@@ -81,7 +94,7 @@ class Telemetry:
 def model(args: dict[str, Any]) -> Application:
     """One model at its route; `args` are `ModelSettings`."""
     settings = parse(ModelSettings, args, "args")
-    find(settings.artifacts, settings.artifact, settings.version)
+    find(settings.artifacts, settings.artifact, settings.answering)
     return _application(
         Model,
         settings,

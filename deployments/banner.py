@@ -28,7 +28,7 @@ def announce(config: Mapping[str, Any]) -> None:
     for route, settings in preflight.models(config):
         console.print(f"  model      {base}{route}")
         try:
-            artifact = load(find(settings.artifacts, settings.artifact, settings.version))
+            artifact = load(find(settings.artifacts, settings.artifact, settings.answering))
         except ArtifactError:  # gone since the preflight; the replica has it in memory
             continue
         if EXAMPLE in artifact.manifest.files:

@@ -81,6 +81,8 @@ def report_artifact(manifest: Manifest, emitter: Emitter) -> None:
     quality = emitter.gauge(conventions.ARTIFACT_QUALITY)
     size = emitter.gauge(conventions.ARTIFACT_SIZE)
     latency = emitter.gauge(conventions.ARTIFACT_LATENCY)
+    for gauge in (quality, size, latency):
+        gauge.clear()  # another version may have had other steps
     for measured in manifest.measurements:
         step = (conventions.STEP, measured.step)
         metric = (conventions.QUALITY_METRIC, measured.quality.metric)

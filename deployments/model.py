@@ -1,9 +1,9 @@
 """One model as an ASGI application: `/v2/models/<name>` and what lies below it. Knows nothing of Ray."""
 
-import asyncio
 import logging
 import re
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
@@ -46,8 +46,11 @@ class ModelApp:
         inline: bool,
         max_body_bytes: int,
         emitter: Emitter,
+        versions: Callable[[], Sequence[str]] | None = None,
     ) -> None:
+        """`versions` tells which versions of the model answer; this one alone if not given."""
         self._manifest = manifest
+        self._versions = versions or (lambda: (manifest.version,))
         self._max_body_bytes = max_body_bytes
         self._outputs = tuple(spec.name for spec in manifest.outputs)
         self._types = {spec.name: spec.datatype for spec in manifest.outputs}
@@ -55,26 +58,22 @@ class ModelApp:
         self._requests = RequestMeter(emitter)
         self._meters = ModelMeters(emitter)
         self._batcher = Batcher(run, max_batch_size=max_batch_size, inline=inline, report=self._meters.batch)
-        report_artifact(manifest, emitter)
+
+    def start(self) -> None:
+        """Begin to take requests; needs a running event loop."""
+        self._batcher.start()
+
+    def serve(self) -> None:
+        """Report as this version: requests that name none come here."""
+        self._emitter.serves(self._manifest.version)
+        report_artifact(self._manifest, self._emitter)
+
+    async def stop(self) -> None:
+        """Let go of the model."""
+        await self._batcher.stop()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or live through the lifespan."""
-        if scope["type"] == "lifespan":
-            await self._lifespan(receive, send)
-        elif scope["type"] == "http":
-            await self._http(scope, receive, send)
-
-    async def _lifespan(self, receive: Receive, send: Send) -> None:
-        await receive()
-        self._batcher.start()
-        self._emitter.start()
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        await self._batcher.stop()
-        await asyncio.to_thread(self._emitter.shutdown)
-        await send({"type": "lifespan.shutdown.complete"})
-
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
         start_ns = time.time_ns()
         status, route, error, prediction = 200, "", None, None
         try:
@@ -138,12 +137,12 @@ class ModelApp:
         return _compressed(response, header(scope, b"accept-encoding")), prediction
 
     def _describe(self, action: str) -> dict[str, Any]:
-        name, version = self._manifest.name, self._manifest.version
+        name = self._manifest.name
         if action == "/ready":
             return {"name": name, "ready": True, "live": True}
         return {
             "name": name,
-            "versions": [version],
+            "versions": list(self._versions()),
             "platform": PLATFORM,
             "inputs": [protocol.describe(spec) for spec in self._manifest.inputs],
             "outputs": [protocol.describe(spec) for spec in self._manifest.outputs],

@@ -85,7 +85,8 @@ def _check_model(settings: ModelSettings) -> None:
     recipe = _RECIPES / f"{settings.artifact}.yaml"
     make = f"python -m optimization {recipe if recipe.exists() else '<recipe.yaml>'}"
     try:
-        load(find(settings.artifacts, settings.artifact, settings.version))
+        for version in settings.version or (None,):
+            load(find(settings.artifacts, settings.artifact, version))
     except ArtifactError as error:
         raise ArtifactError(f"{error}\nMake it with: {make}") from error
 

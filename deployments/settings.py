@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from deployments.errors import SettingsError
 from optimization.artifact import NAME_PATTERN
@@ -12,6 +12,19 @@ from optimization.artifact import NAME_PATTERN
 
 class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+Version = Annotated[str, Field(pattern=r"^[1-9][0-9]*$")]
+
+
+def _version_policy(given: object) -> object:
+    """One version stands for a list of one; YAML reads a bare number as an integer."""
+    if given is None:
+        return None
+    listed = list(given) if isinstance(given, list | tuple) else [given]
+    if not listed:
+        raise ValueError("a list of versions must name at least one")
+    return tuple(str(each) if isinstance(each, int) else each for each in listed)
 
 
 class AccessSettings(_Settings):
@@ -37,8 +50,11 @@ class ModelSettings(ServerSettings):
 
     artifact: str = Field(pattern=NAME_PATTERN)
     """Name of the artifact to serve; also the model's name in the protocol."""
-    version: str | None = Field(default=None, pattern=r"^[1-9][0-9]*$")
-    """Version of the artifact; the newest if not given."""
+    version: Annotated[tuple[Version, ...] | None, BeforeValidator(_version_policy)] = None
+    """Version to serve, or a list whose highest answers where a path names none; the newest, and its successors as
+    they are published, if not given."""
+    keep_versions: int = Field(default=2, ge=1, le=100)
+    """Newest versions that stay loaded and answer at `/versions/<v>`; each takes the model's memory."""
     artifacts: Path = Path("artifacts")
     """Directory of all artifacts; a relative path starts where Ray was started."""
     max_batch_size: int = Field(default=64, ge=1, le=65536)
@@ -47,6 +63,11 @@ class ModelSettings(ServerSettings):
     """CPU threads of one replica's ONNX Runtime session; keep it at the deployment's `num_cpus`."""
     max_body_bytes: int = Field(default=64 * 2**20, ge=1)
     """Largest request body in bytes, packed and unpacked; a larger one gets status 413."""
+
+    @property
+    def answering(self) -> str | None:
+        """The version for paths that name none, or none for the newest."""
+        return max(self.version, key=int) if self.version else None
 
 
 _S = TypeVar("_S", bound=BaseModel)

@@ -82,6 +82,12 @@ INFERENCE_BATCH_SIZE = Instrument(
 INFERENCE_SAMPLES = Instrument(
     name="trimtab.inference.samples", kind="counter", unit="{sample}", description="Samples predicted."
 )
+VERSION_LOADS = Instrument(
+    name="trimtab.version.loads",
+    kind="counter",
+    unit="{version}",
+    description="Versions a replica has loaded; with error.type, those it could not.",
+)
 PROCESS_CPU_UTILIZATION = Instrument(
     name="process.cpu.utilization",
     kind="gauge",

@@ -90,6 +90,10 @@ class Gauge:
         """Replace the value."""
         self._values[attributes] = value
 
+    def clear(self) -> None:
+        """Forget every value."""
+        self._values = {}
+
     def data(self, start_ns: int, now_ns: int) -> points.DataT:
         """The values now."""
         values = self._observe() if self._observe else dict(self._values)
@@ -202,24 +206,26 @@ class Emitter:
         self._exporter = OTLPMetricExporter(endpoint=endpoint, timeout=EXPORT_TIMEOUT_S)
         # The SDK logs each failed export; `_export` says it once.
         logging.getLogger("opentelemetry.exporter.otlp.proto.grpc.exporter").setLevel(logging.CRITICAL)
-        self._traces = TracerProvider(sampler=ALWAYS_ON, resource=self.resource)
-        self._traces.add_span_processor(
-            BatchSpanProcessor(
-                OTLPSpanExporter(endpoint=endpoint, timeout=EXPORT_TIMEOUT_S), schedule_delay_millis=interval_s * 1000
-            )
+        self._spans = BatchSpanProcessor(
+            OTLPSpanExporter(endpoint=endpoint, timeout=EXPORT_TIMEOUT_S), schedule_delay_millis=interval_s * 1000
         )
-        self._tracer = self._traces.get_tracer("trimtab")
+        self._tracer = self._new_tracer()
+
+    def serves(self, version: str) -> None:
+        """Report as `version` from now on; what has been counted goes on."""
+        self.resource = self.resource.merge(Resource({SERVICE_VERSION: version}))
+        self._tracer = self._new_tracer()
 
     def counter(self, instrument: Instrument) -> Counter:
-        """The counter for `instrument`."""
+        """The counter for `instrument`, the same one each time."""
         return self._add(Counter(instrument))
 
     def histogram(self, instrument: Instrument) -> Histogram:
-        """The histogram for `instrument`."""
+        """The histogram for `instrument`, the same one each time."""
         return self._add(Histogram(instrument))
 
     def gauge(self, instrument: Instrument, observe: Callable[[], Mapping[Attributes, float]] | None = None) -> Gauge:
-        """The gauge for `instrument`; `observe`, if given, is asked for the values at each export."""
+        """The gauge for `instrument`, the same one each time; `observe`, if given, gives the values at each export."""
         return self._add(Gauge(instrument, observe))
 
     def sampled(self, traceparent: str | None) -> bool:
@@ -263,14 +269,18 @@ class Emitter:
             self._thread.join(EXPORT_TIMEOUT_S)
         self._export()
         self._exporter.shutdown()
-        self._traces.shutdown()
+        self._spans.shutdown()  # type: ignore[no-untyped-call]
+
+    def _new_tracer(self) -> trace.Tracer:
+        provider = TracerProvider(sampler=ALWAYS_ON, resource=self.resource, shutdown_on_exit=False)
+        provider.add_span_processor(self._spans)
+        return provider.get_tracer("trimtab")
 
     def _add(self, reportable: _Kind) -> _Kind:
-        name = reportable.instrument.name
-        assert name not in self._instruments, f"{name} is already reported"
         assert reportable.instrument.kind in reportable.kinds
-        self._instruments[name] = reportable
-        return reportable
+        known = self._instruments.setdefault(reportable.instrument.name, reportable)
+        assert isinstance(known, type(reportable)), f"{reportable.instrument.name} is reported as another kind"
+        return known
 
     def _run(self) -> None:
         while not self._stopping.wait(self._interval_s):

@@ -89,6 +89,7 @@ class Service:
             if instance is None:
                 instance = Instance(origin=increment.origin, seen_s=now_s)
                 self.instances[increment.origin.instance] = instance
+            instance.origin = increment.origin  # a replica may come to serve another version
             if instance.latest_s and increment.end_s > instance.latest_s:
                 instance.interval_s = max(0.05, increment.end_s - instance.latest_s)
             instance.latest_s = max(instance.latest_s, increment.end_s)
