@@ -57,11 +57,11 @@ def request_body(artifact: Artifact) -> bytes:
 
 @contextmanager
 def trimtab(
-    artifact: Artifact, *, environment: Mapping[str, str] | None = None, key: str | None = None
+    artifact: Artifact, *, environment: Mapping[str, str] | None = None, key: str | None = None, **args: Any
 ) -> Iterator[Server]:
     """`serve run serve_config.yaml` as a user types it, for one artifact and with ports of its own.
 
-    Where `environment` asks for keys, `key` must be an administrator's.
+    Where `environment` asks for keys, `key` must be an administrator's. `args` are further settings of the model.
     """
     config = yaml.safe_load(Path("serve_config.yaml").read_text())
     port, grpc, http = free_port(), free_port(), free_port()
@@ -74,6 +74,7 @@ def trimtab(
         "artifacts": str(artifact.path.parents[1].absolute()),
         "version": artifact.manifest.version,
         "trace_ratio": 0.0,
+        **args,
     }
     telemetry["args"] = {"grpc_port": grpc, "http_port": http}
     changes = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://localhost:{grpc}", **(environment or {})}
