@@ -131,8 +131,9 @@ class ModelApp:
         request = protocol.decode(body, length, self._manifest.inputs, self._outputs)
         prediction = await self._batcher.submit(request.inputs)
         self._meters.queued(prediction)
+        manifest = self._manifest
         response = protocol.encode(
-            self._manifest.name, self._manifest.version, request, prediction.outputs, self._types
+            manifest.name, manifest.version, request, prediction.outputs, self._types, manifest.labels
         )
         return _compressed(response, header(scope, b"accept-encoding")), prediction
 

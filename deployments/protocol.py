@@ -3,17 +3,21 @@
     decode: body -> header JSON + raw buffers -> checked against the manifest -> InferRequest
     encode: InferRequest + output tensors -> JSON, and the raw buffers of the outputs asked for as binary
 
-https://github.com/kserve/open-inference-protocol
+https://github.com/kserve/open-inference-protocol, and Triton's extensions "binary tensor data" and "classification":
+https://github.com/triton-inference-server/server/tree/main/docs/protocol
 """
 
 import gzip
+import math
+import struct
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
+from deployments.classification import highest
 from deployments.errors import BodyTooLargeError, RequestError
 from deployments.tensors import DTYPES, Array, check_finite, from_binary, from_json, to_binary, to_json
 from optimization.artifact import TensorSpec
@@ -31,6 +35,10 @@ class InferRequest:
     """Names of the outputs asked for, in that order."""
     binary: frozenset[str]
     """Those of them to be answered as raw bytes."""
+    classes: Mapping[str, int] = field(default_factory=dict)
+    """Those of them to be answered as their so many highest classes."""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """The request's own, such as `timeout` and `priority`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,11 +82,15 @@ def decode(
 ) -> InferRequest:
     """Read an infer request and check it against the model's `inputs` and `outputs`.
 
-    `header_length` is the `Inference-Header-Content-Length` header: where the JSON ends and the raw buffers begin.
+    `header_length` is the `Inference-Header-Content-Length` header: where the JSON ends and the raw buffers begin. At
+    "0" there is no JSON: the body is the one input's elements, and the answer is binary as well.
 
     Raises:
         RequestError: it names the part, the rule and what was got.
     """
+    if header_length == "0":
+        array = _lone_input(inputs, body)
+        return InferRequest(id=None, inputs=array, outputs=tuple(outputs), binary=frozenset(outputs))
     end = _header_end(header_length, len(body))
     try:
         request = orjson.loads(body[:end] if end != len(body) else body)
@@ -90,24 +102,37 @@ def decode(
     if id_ is not None and not isinstance(id_, str):
         raise RequestError(f"id must be a string, got {id_!r}")
     arrays = _inputs(request, inputs, memoryview(body)[end:])
-    names, binary = _outputs(request, outputs)
-    return InferRequest(id=id_, inputs=arrays, outputs=names, binary=binary)
+    names, binary, classes = _outputs(request, outputs)
+    return InferRequest(
+        id=id_, inputs=arrays, outputs=names, binary=binary, classes=classes, parameters=_parameters(request)
+    )
 
 
 def encode(
-    model: str, version: str, request: InferRequest, outputs: Mapping[str, Array], types: Mapping[str, str]
+    model: str,
+    version: str,
+    request: InferRequest,
+    outputs: Mapping[str, Array],
+    types: Mapping[str, str],
+    labels: Sequence[str] | None = None,
 ) -> Response:
-    """The response to `request`; `types` gives each output's datatype."""
+    """The response to `request`; `types` gives each output's datatype, `labels` the names of the classes.
+
+    Raises:
+        RequestError: an output cannot be given in the form asked for.
+    """
     entries: list[dict[str, Any]] = []
     buffers: list[bytes] = []
     for name in request.outputs:
-        array = outputs[name]
-        entry: dict[str, Any] = {"name": name, "datatype": types[name], "shape": list(array.shape)}
+        array, datatype = outputs[name], types[name]
+        if name in request.classes:
+            array, datatype = highest(name, array, request.classes[name], labels), "BYTES"
+        entry: dict[str, Any] = {"name": name, "datatype": datatype, "shape": list(array.shape)}
         if name in request.binary:
             buffers.append(to_binary(array))
             entry["parameters"] = {"binary_data_size": len(buffers[-1])}
         else:
-            entry["data"] = to_json(array)
+            entry["data"] = to_json(name, array)
         entries.append(entry)
     answer: dict[str, Any] = {"model_name": model, "model_version": version, "outputs": entries}
     if request.id is not None:
@@ -199,15 +224,39 @@ def _shape(entry: dict[str, Any], spec: TensorSpec, sizes: dict[str, int]) -> li
     return shape
 
 
-def _outputs(request: dict[str, Any], known: Sequence[str]) -> tuple[tuple[str, ...], frozenset[str]]:
-    all_binary = bool(_parameters(request).get("binary_data_output", False))
+def _lone_input(specs: Sequence[TensorSpec], body: bytes) -> dict[str, Array]:
+    """The body as the model's only input; its size gives the one dimension that may vary."""
+    form = "a request without JSON (Inference-Header-Content-Length 0)"
+    if len(specs) != 1:
+        raise RequestError(f"{form} needs a model of one input, this one has {len(specs)}: send JSON")
+    (spec,) = specs
+    varying = [size for size in spec.shape if isinstance(size, str)]
+    if spec.datatype == "BYTES":
+        shape = [size if isinstance(size, int) else 1 for size in spec.shape]
+        body = struct.pack("<I", len(body)) + body  # one element; the client leaves its length out
+    elif len(varying) > 1:
+        raise RequestError(f"{form} leaves open what {_names(varying)} of input {spec.name!r} are: send JSON")
+    else:
+        step = DTYPES[spec.datatype].itemsize * math.prod(size for size in spec.shape if isinstance(size, int))
+        if varying and (not body or len(body) % step):
+            raise RequestError(f"input {spec.name!r} takes a multiple of {step} bytes, got {len(body)}")
+        shape = [size if isinstance(size, int) else len(body) // step for size in spec.shape]
+    array = from_binary(spec.name, spec.datatype, shape, memoryview(body))
+    check_finite(spec.name, array)
+    return {spec.name: array}
+
+
+def _outputs(request: dict[str, Any], known: Sequence[str]) -> tuple[tuple[str, ...], frozenset[str], dict[str, int]]:
+    """Names asked for, which of them as bytes, and of which so many classes."""
+    all_binary = _flag(request, "binary_data_output", False)
     entries = request.get("outputs")
     if entries is None or entries == []:
-        return tuple(known), frozenset(known if all_binary else ())
+        return tuple(known), frozenset(known if all_binary else ()), {}
     if not isinstance(entries, list):
         raise RequestError(f"outputs must be a list, got {type(entries).__name__}")
     names: list[str] = []
     binary: set[str] = set()
+    classes: dict[str, int] = {}
     for entry in entries:
         name = entry.get("name") if isinstance(entry, dict) else None
         if not isinstance(name, str) or name not in known:
@@ -215,9 +264,14 @@ def _outputs(request: dict[str, Any], known: Sequence[str]) -> tuple[tuple[str, 
         if name in names:
             raise RequestError(f"output {name!r} must be asked for once")
         names.append(name)
-        if _parameters(entry).get("binary_data", all_binary):
+        if _flag(entry, "binary_data", all_binary):
             binary.add(name)
-    return tuple(names), frozenset(binary)
+        count = _parameters(entry).get("classification", 0)
+        if not _is_size(count):
+            raise RequestError(f"output {name!r}: classification must be a number of classes, got {count!r}")
+        if count:
+            classes[name] = count
+    return tuple(names), frozenset(binary), classes
 
 
 def _parameters(entry: dict[str, Any]) -> dict[str, Any]:
@@ -227,6 +281,13 @@ def _parameters(entry: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(parameters, dict):
         raise RequestError(f"parameters must be an object, got {type(parameters).__name__}")
     return parameters
+
+
+def _flag(entry: dict[str, Any], name: str, default: bool) -> bool:
+    value = _parameters(entry).get(name, default)
+    if not isinstance(value, bool):
+        raise RequestError(f"the parameter {name} must be true or false, got {value!r}")
+    return value
 
 
 def _is_size(value: Any) -> bool:

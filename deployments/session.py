@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 import onnxruntime
 
+from deployments.elements import as_text, run_bfloat16
 from deployments.tensors import DTYPES, Array
 from optimization.artifact import Artifact, TensorSpec
 
@@ -24,14 +25,23 @@ class Session:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = onnxruntime.InferenceSession(artifact.model_path, options, providers=_providers())
         self._outputs = [spec.name for spec in artifact.manifest.outputs]
+        tensors = (*artifact.manifest.inputs, *artifact.manifest.outputs)
+        self._has_bfloat16 = any(spec.datatype == "BF16" for spec in tensors)
         self.max_batch_size = _largest_batch(artifact.manifest.inputs, max_batch_size)
         self.run(_zeros(artifact.manifest.inputs, 1))
         self.is_quick = self._seconds(_zeros(artifact.manifest.inputs, self.max_batch_size)) < QUICK_S
         """Whether even the largest batch takes so little that it may run in the event loop."""
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Outputs by name for inputs by name."""
-        return dict(zip(self._outputs, self._session.run(self._outputs, dict(feeds)), strict=True))
+        """Outputs by name for inputs by name.
+
+        Raises:
+            RequestError: an input that is text is not UTF-8.
+        """
+        feeds = {name: as_text(name, array) if array.dtype == object else array for name, array in feeds.items()}
+        if self._has_bfloat16:
+            return dict(zip(self._outputs, run_bfloat16(self._session, self._outputs, feeds), strict=True))
+        return dict(zip(self._outputs, self._session.run(self._outputs, feeds), strict=True))
 
     def _seconds(self, feeds: Mapping[str, Array]) -> float:
         """How long the model takes for `feeds` once warm: the best of five."""

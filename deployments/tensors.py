@@ -7,9 +7,10 @@ https://github.com/triton-inference-server/server/blob/main/docs/protocol/extens
 
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,9 +31,12 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "FP16": np.dtype("<f2"),
     "FP32": np.dtype("<f4"),
     "FP64": np.dtype("<f8"),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
     "BYTES": np.dtype(object),
 }
-"""numpy's type for each datatype; elements of BYTES are `bytes`."""
+"""numpy's type for each datatype; elements of BYTES are `bytes`, or `str` where a model gave them."""
+
+_FLOATS = frozenset(dtype for name, dtype in DTYPES.items() if name.startswith(("FP", "BF")))
 
 
 def from_json(name: str, datatype: str, shape: Sequence[int], data: Any) -> Array:
@@ -51,11 +55,15 @@ def from_json(name: str, datatype: str, shape: Sequence[int], data: Any) -> Arra
     return array.reshape(shape)
 
 
-def to_json(array: Array) -> list[Any]:
-    """The elements in row-major order; `BYTES` as UTF-8 strings."""
+def to_json(name: str, array: Array) -> list[Any]:
+    """The elements in row-major order; `BYTES` as UTF-8 strings.
+
+    Raises:
+        RequestError: an element of BYTES is not UTF-8, so that JSON cannot hold it.
+    """
     flat = array.ravel()
     if array.dtype == object:
-        return [element.decode(errors="replace") if isinstance(element, bytes) else str(element) for element in flat]
+        return [_text(name, element) for element in flat]
     elements: list[Any] = flat.tolist()
     return elements
 
@@ -81,7 +89,7 @@ def to_binary(array: Array) -> bytes:
     """The elements as little-endian bytes in row-major order; each of `BYTES` after its 4-byte length."""
     if array.dtype != object:
         return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
-    elements = [element if isinstance(element, bytes) else str(element).encode() for element in array.ravel()]
+    elements = [element.encode() if isinstance(element, str) else element for element in array.ravel()]
     return b"".join(struct.pack("<I", len(element)) + element for element in elements)
 
 
@@ -91,7 +99,7 @@ def check_finite(name: str, array: Array) -> None:
     Raises:
         RequestError: there is one.
     """
-    if array.dtype.kind != "f" or math.isfinite(_sum(array)):
+    if array.dtype not in _FLOATS or math.isfinite(_sum(array)):
         return
     bad = np.argwhere(~np.isfinite(array))
     if len(bad):  # a sum may overflow though each element is finite
@@ -113,12 +121,14 @@ def _numbers(name: str, datatype: str, data: list[Any]) -> Array:
         raise RequestError(f"input {name!r}: nested data must be rectangular: {error}") from error
     if array.size == 0:
         return array.astype(dtype)
+    if array.dtype == object and any(isinstance(element, list) for element in array.flat):
+        raise RequestError(f"input {name!r}: nested data must be rectangular and at most {array.ndim} levels deep")
     if dtype.kind in "iu" and array.dtype.kind in "fO" and not _first_misfit(data, dtype):
         array = np.array(data, dtype=object)  # whole numbers beyond int64, which numpy would take for floats
         allowed = True
     elif dtype.kind == "b":
         allowed = array.dtype.kind == "b" or (array.dtype.kind in "iu" and bool(np.isin(array, (0, 1)).all()))
-    elif dtype.kind == "f":
+    elif dtype in _FLOATS:
         allowed = array.dtype.kind in "iuf"
     else:
         allowed = array.dtype.kind in "iu"
@@ -135,19 +145,23 @@ def _numbers(name: str, datatype: str, data: list[Any]) -> Array:
 
 
 def _first_misfit(data: list[Any], dtype: np.dtype[Any]) -> str:
-    kinds = {"b": (bool,), "f": (int, float), "i": (int,), "u": (int,)}[dtype.kind]
-    for element in data:
-        if isinstance(element, list):
-            inner = _first_misfit(element, dtype)
-            if inner:
-                return inner
-        elif not isinstance(element, kinds) or (dtype.kind != "b" and isinstance(element, bool)):
+    kinds = (int, float) if dtype in _FLOATS else (bool,) if dtype.kind == "b" else (int,)
+    for element in _elements(data):
+        if not isinstance(element, kinds) or (dtype.kind != "b" and isinstance(element, bool)):
             return repr(element)[:80]
     return ""
 
 
+def _text(name: str, element: str | bytes) -> str:
+    try:
+        return element if isinstance(element, str) else element.decode()
+    except UnicodeDecodeError as error:
+        rule = "holds bytes that are no UTF-8, which JSON cannot carry: ask for it with binary_data true"
+        raise RequestError(f"output {name!r} {rule}") from error
+
+
 def _bytes_elements(name: str, data: list[Any]) -> Array:
-    flat = _flatten(data)
+    flat = list(_elements(data))
     for element in flat:
         if not isinstance(element, str):
             raise RequestError(f"input {name!r}: BYTES takes strings, got {element!r}")
@@ -156,10 +170,17 @@ def _bytes_elements(name: str, data: list[Any]) -> Array:
     return array
 
 
-def _flatten(data: list[Any]) -> list[Any]:
-    if not any(isinstance(element, list) for element in data):
-        return data
-    return [inner for element in data for inner in (_flatten(element) if isinstance(element, list) else [element])]
+def _elements(data: list[Any]) -> Iterator[Any]:
+    """What lies in lists of lists, in order. Without recursion: a request may nest deeper than Python's stack."""
+    waiting = [iter(data)]
+    while waiting:
+        for element in waiting[-1]:
+            if isinstance(element, list):
+                waiting.append(iter(element))
+                break
+            yield element
+        else:
+            waiting.pop()
 
 
 def _split_bytes(name: str, count: int, raw: memoryview) -> Array:

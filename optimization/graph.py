@@ -26,6 +26,7 @@ _DATATYPES: dict[int, Datatype] = {
     TensorProto.FLOAT16: "FP16",
     TensorProto.FLOAT: "FP32",
     TensorProto.DOUBLE: "FP64",
+    TensorProto.BFLOAT16: "BF16",
     TensorProto.STRING: "BYTES",
 }
 

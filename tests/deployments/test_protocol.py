@@ -95,11 +95,18 @@ def test_binary_tensors_follow_the_header_in_order():
         (request(outputs=[{"name": "q"}]), "output names must be 'y', 'z', got 'q'"),
         (request(outputs=[{"name": "y"}, {"name": "y"}]), "asked for once"),
         (request(outputs=3), "outputs must be a list"),
+        (request(outputs=[{"name": "y", "parameters": {"binary_data": "yes"}}]), "binary_data must be true or false"),
+        (request(outputs=[{"name": "y", "parameters": {"classification": -1}}]), "a number of classes, got -1"),
+        (request(parameters={"binary_data_output": 1}), "binary_data_output must be true or false, got 1"),
     ],
 )
 def test_a_wrong_request_is_refused_with_its_reason(body, said):
     with pytest.raises(RequestError, match=said):
         read(body)
+
+
+def test_request_parameters_are_kept():
+    assert read(request(parameters={"timeout": 5000, "priority": 1})).parameters == {"timeout": 5000, "priority": 1}
 
 
 @pytest.mark.parametrize("length", ["-1", "x", "99999", "\u0663"])
@@ -112,6 +119,58 @@ def test_bytes_left_over_are_refused():
     header = orjson.dumps(request())
     with pytest.raises(RequestError, match="3 bytes follow"):
         read(header + b"abc", str(len(header)))
+
+
+def spec(datatype, *shape, name="a"):
+    return TensorSpec(name=name, datatype=datatype, shape=shape)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "body", "elements"),
+    [
+        ([spec("FP32", "batch", 2)], np.arange(6, dtype="<f4").tobytes(), [[0, 1], [2, 3], [4, 5]]),
+        ([spec("INT16", 3)], np.arange(3, dtype="<i2").tobytes(), [0, 1, 2]),
+        ([spec("BYTES", "batch")], b"\xff\xd8 a picture", [b"\xff\xd8 a picture"]),
+        ([spec("BYTES", "batch", 1)], b"", [[b""]]),
+    ],
+)
+def test_a_body_without_json_is_the_one_input(inputs, body, elements):
+    """Triton's raw binary request: the size of the body gives the shape, every output is answered as bytes."""
+    decoded = decode(body, "0", inputs, ("y",))
+    assert decoded.inputs["a"].tolist() == elements
+    assert decoded.binary == {"y"}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "body", "said"),
+    [
+        ([spec("FP32", 1), spec("FP32", 1, name="b")], b"1234", "needs a model of one input, this one has 2"),
+        ([spec("FP32", "batch", "length")], bytes(8), "leaves open what 'batch', 'length' of input 'a' are"),
+        ([spec("FP32", "batch", 2)], bytes(12), "takes a multiple of 8 bytes, got 12"),
+        ([spec("FP32", "batch", 2)], b"", "takes a multiple of 8 bytes, got 0"),
+        ([spec("FP32", 2)], bytes(4), "takes 8 bytes, got 4"),
+        ([spec("FP32", "batch")], np.array([np.nan], "<f4").tobytes(), "must be finite"),
+    ],
+)
+def test_a_body_without_json_that_leaves_its_shape_open_is_refused(inputs, body, said):
+    with pytest.raises(RequestError, match=said):
+        decode(body, "0", inputs, ("y",))
+
+
+def test_an_output_is_answered_as_its_highest_classes():
+    """The example of Triton's classification extension, with labels."""
+    asked = InferRequest(id=None, inputs={}, outputs=("y",), binary=frozenset(), classes={"y": 2})
+    output = np.array([[1.1, 3.3, 0.5, 2.4], [7, 7, 8, 0]], np.float32)
+    response = encode("m", "1", asked, {"y": output}, {"y": "FP32"}, labels=["a", "b", "c", "d"])
+    (answer,) = orjson.loads(response.body)["outputs"]
+    assert (answer["datatype"], answer["shape"]) == ("BYTES", [2, 2])
+    assert answer["data"] == ["3.300000:1:b", "2.400000:3:d", "8.000000:2:c", "7.000000:0:a"]
+
+
+def test_more_classes_than_there_are_is_refused():
+    asked = InferRequest(id=None, inputs={}, outputs=("y",), binary=frozenset(), classes={"y": 3})
+    with pytest.raises(RequestError, match="output 'y' has 2 classes, classification asks for 3"):
+        encode("m", "1", asked, {"y": np.array([1, 2])}, {"y": "INT64"})
 
 
 @given(
