@@ -6,7 +6,9 @@
     ├── PruneError     the smaller model is not the masked original
     ├── ExportError    the ONNX model is not the torch model
     ├── GraphError     an ONNX file cannot be read or served
-    └── WeightsError   saved weights are damaged or do not fit
+    ├── WeightsError   saved weights are damaged or do not fit
+    ├── SearchError    no trial of a search came to an end
+    └── CompareError   two artifacts have nothing to be compared on
 
 `artifact.ArtifactError` stands alone: `deployments` imports it too.
 """
@@ -38,3 +40,11 @@ class GraphError(OptimizationError):
 
 class WeightsError(OptimizationError):
     """Saved weights are damaged, or belong to another architecture."""
+
+
+class SearchError(OptimizationError):
+    """A search has nothing to choose from."""
+
+
+class CompareError(OptimizationError):
+    """Two artifacts cannot be compared."""
