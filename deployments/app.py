@@ -6,6 +6,7 @@ wrapped here, so that they run and are tested without a cluster.
 
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import ray
@@ -15,7 +16,7 @@ from ray.serve import Application, Deployment
 from ray.serve.context import _get_global_client
 from starlette.types import ASGIApp, Scope
 
-from deployments import lane
+from deployments import lane, repository
 from deployments.access import audit_path, guarded, keys_file, of_model, of_page, of_server
 from deployments.audit import AuditLog
 from deployments.gate import Gate, KeyRing, Need
@@ -24,7 +25,7 @@ from deployments.model import ModelApp
 from deployments.server import server_app
 from deployments.session import Session
 from deployments.settings import AccessSettings, ModelSettings, ServerSettings, parse, split_access
-from deployments.versions import Versions
+from deployments.versions import Versions, VersionStatus
 from optimization.artifact import find, load
 from telemetry import resources
 from telemetry.collector import Collector, CollectorConfig
@@ -46,6 +47,7 @@ class Model:
             policy=settings.version,
             keep=settings.keep_versions,
             emitter=self._emitter,
+            ordered=partial(repository.ordered, serve.get_replica_context().app_name),
         )
         checked = _checked(self._versions, settings, settings.artifact, of_model(settings.artifact))
         self._app = lane.open_lane(f"/v2/models/{settings.artifact}", checked)
@@ -63,6 +65,14 @@ class Model:
             emitter=self._emitter,
             versions=lambda: self._versions.ready(),
         )
+
+    async def reload_versions(self) -> list[VersionStatus]:
+        """Follow the last order now; `deployments.repository` calls this on every replica."""
+        return await self._versions.reload()
+
+    async def versions(self) -> list[VersionStatus]:
+        """What this replica holds."""
+        return self._versions.index()
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         return self._app

@@ -91,15 +91,20 @@ class Versions:
         policy: Policy,
         keep: int,
         emitter: Emitter,
+        ordered: Callable[[], Policy] = lambda: None,
     ) -> None:
         """Load the newest version that is sound, so that the replica can answer.
+
+        `ordered` is asked at each look for a policy that goes before `policy`; an empty one unloads the model.
 
         Raises:
             ArtifactError: there is none; the message says why the newest failed.
         """
         self._home = home
         self._load = load
-        self._configured = self._policy = policy
+        self._configured = policy
+        self._ordered = ordered
+        self._policy = self._now_wanted()
         self._keep = keep
         self._emitter = emitter
         self._loads = emitter.counter(conventions.VERSION_LOADS)
@@ -115,6 +120,8 @@ class Versions:
             if self._hold(version):
                 self._serve(version)
                 return
+        if self._policy == ():
+            return
         raise ArtifactError(f"model {home.name!r} has no version that can be served: {self._why()}")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -151,19 +158,20 @@ class Versions:
             for version in sorted({*self._known, *self._held}, key=int)
         ]
 
-    async def order(self, policy: Policy) -> list[VersionStatus]:
-        """Hold the versions of `policy` from now on; an empty one unloads the model. May be called from any loop.
+    async def reload(self) -> list[VersionStatus]:
+        """Look now, and try again what failed before; may be called from any event loop.
 
         Raises:
-            ArtifactError: one of them cannot be loaded; those that can are held.
+            ArtifactError: a version that is wanted cannot be loaded; those that can are held.
         """
         assert self._loop is not None, "the lifespan has not begun"
-        run = asyncio.run_coroutine_threadsafe(self._order(policy), self._loop)
+        run = asyncio.run_coroutine_threadsafe(self._reload(), self._loop)
         return await asyncio.wrap_future(run)
 
     async def look(self) -> None:
         """Load what is wanted and new, let the newest serve, let go of the rest."""
         async with self._lock:
+            self._policy = await asyncio.to_thread(self._now_wanted)
             wanted = await asyncio.to_thread(self._wanted)
             sound: list[str] = []
             for version in wanted:
@@ -177,6 +185,10 @@ class Versions:
             if sound or self._policy == ():
                 self._release(set(self._held) - set(sound))
             self._failures = {v: failure for v, failure in self._failures.items() if v in wanted}
+
+    def _now_wanted(self) -> Policy:
+        order = self._ordered()
+        return self._configured if order is None else order
 
     def _most(self, wanted: list[str]) -> int:
         return self._keep if self._policy is None else len(wanted)
@@ -227,9 +239,8 @@ class Versions:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _order(self, policy: Policy) -> list[VersionStatus]:
-        self._policy = self._configured if policy is None else policy
-        self._failures.clear()  # who orders a version wants it tried again
+    async def _reload(self) -> list[VersionStatus]:
+        self._failures.clear()
         await self.look()
         wanted = self._wanted()[:1] if self._policy is None else self._policy
         failed = [f"version {v}: {self._failures[v].reason}" for v in wanted if v in self._failures]

@@ -57,7 +57,10 @@ class Replica:
         self.emitter = Emitter(service="times", version="", role="replica", instance="i", endpoint=endpoint)
         self.home = home
         self.gate = None  # a version's load waits here where it is set
-        self.versions = Versions(home, self.load, policy=policy, keep=keep, emitter=self.emitter)
+        self.order = None
+        self.versions = Versions(
+            home, self.load, policy=policy, keep=keep, emitter=self.emitter, ordered=lambda: self.order
+        )
 
     def load(self, version):
         if self.gate:
@@ -297,17 +300,35 @@ def test_orders_unload_load_and_choose(published):
 
     async def scenario():
         async with replica(published.home, keep=1) as serving:
-            await serving.versions.order(())
+
+            async def order(policy):
+                serving.order = policy
+                return [(status.version, status.state) for status in await serving.versions.reload()]
+
+            assert await order(()) == [("1", "UNAVAILABLE"), ("2", "UNAVAILABLE")]
             refused = await serving.infer()
             assert (refused.status_code, "is unloaded" in refused.json()["error"]) == (503, True)
-            assert [status.state for status in serving.versions.index()] == ["UNAVAILABLE"] * 2
-            await serving.versions.order(("1",))
+            assert await order(("1",)) == [("1", "READY"), ("2", "UNAVAILABLE")]
             assert await serving.factor() == 1
-            index = await serving.versions.order(None)
-            assert [(status.version, status.state) for status in index] == [("1", "UNAVAILABLE"), ("2", "READY")]
+            assert await order(None) == [("1", "UNAVAILABLE"), ("2", "READY")]
             with pytest.raises(ArtifactError, match="has no version '9'"):
-                await serving.versions.order(("9",))
+                await order(("9",))
             assert await serving.factor() == 2
+
+    run(scenario)
+
+
+def test_an_order_is_followed_without_being_told_and_from_the_start(published):
+    published(), published()
+
+    async def scenario():
+        async with replica(published.home) as serving:
+            serving.order = ("1",)
+            await serving.serves("1")
+        unloaded = Versions(
+            published.home, serving.load, policy=None, keep=1, emitter=serving.emitter, ordered=lambda: ()
+        )
+        assert unloaded.ready() == []
 
     run(scenario)
 
