@@ -19,9 +19,12 @@ from starlette.types import ASGIApp, Scope
 from deployments import lane, repository
 from deployments.access import audit_path, guarded, keys_file, of_model, of_page, of_server
 from deployments.audit import AuditLog
+from deployments.batching import Limits
 from deployments.gate import Gate, KeyRing, Need
 from deployments.ingress import LOG_TARGET, SERVICE, IngressLog
 from deployments.model import ModelApp
+from deployments.prepack import cache_folder
+from deployments.raw import accepting_raw, raw_input
 from deployments.server import server_app
 from deployments.session import Session
 from deployments.settings import AccessSettings, ModelSettings, ServerSettings, parse, split_access
@@ -55,12 +58,23 @@ class Model:
     def _load(self, version: str) -> ModelApp:
         settings = self._settings
         artifact = load(find(settings.artifacts, settings.artifact, version))
-        session = Session(artifact, num_threads=settings.num_threads, max_batch_size=settings.max_batch_size)
+        session = Session(
+            artifact,
+            num_threads=settings.num_threads,
+            max_batch_size=settings.max_batch_size,
+            cache=cache_folder(),
+        )
         return ModelApp(
             artifact.manifest,
-            session.run,
-            max_batch_size=session.max_batch_size,
+            accepting_raw(artifact, session.run, settings.num_threads),
+            limits=Limits(
+                max_batch_size=session.max_batch_size,
+                max_queue_size=settings.max_queue_size,
+                latency_target_s=settings.latency_target_s,
+            ),
             inline=session.is_quick,
+            pace=session.pace,
+            raw=raw_input(artifact),
             max_body_bytes=settings.max_body_bytes,
             emitter=self._emitter,
             versions=lambda: self._versions.ready(),
@@ -108,8 +122,8 @@ def model(args: dict[str, Any]) -> Application:
     return _application(
         Model,
         settings,
-        # One full batch in the model and one that gathers meanwhile: more would only wait here.
-        max_ongoing_requests=2 * settings.max_batch_size,
+        # Ray's own count, for requests that come by its path: the batcher refuses what is too much.
+        max_ongoing_requests=settings.max_batch_size + settings.max_queue_size,
         ray_actor_options={"num_cpus": settings.num_threads},
     )
 

@@ -1,9 +1,15 @@
 """The little HTTP that the replicas need on the hot path: bodies in, JSON out."""
 
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
 import orjson
 from starlette.types import Receive, Scope, Send
 
 from deployments.errors import BodyTooLargeError
+
+_T = TypeVar("_T")
 
 JSON = ((b"content-type", b"application/json"),)
 
@@ -50,6 +56,29 @@ async def read_body(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:
         chunks.append(chunk)
         if not message.get("more_body", False):
             return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+async def while_connected(answer: Coroutine[Any, Any, _T], receive: Receive) -> _T:
+    """Await `answer`; let go of it when the client hangs up.
+
+    Raises:
+        ClientGone: it did.
+    """
+    task = asyncio.ensure_future(answer)
+    gone = asyncio.ensure_future(_disconnected(receive))
+    try:
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientGone
+        return task.result()
+    finally:
+        gone.cancel()
+        task.cancel()
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def respond(send: Send, status: int, body: bytes, headers: tuple[tuple[bytes, bytes], ...] = JSON) -> None:

@@ -1,11 +1,13 @@
 """What can go wrong with a request.
 
-    request -> Gate.check (401, 403, 429) -> asgi.read_body (413) -> protocol.decode (400) -> Batcher.submit (503)
-            -> Session.run (500) -> response
+    request -> Gate.check (401, 403, 429) -> asgi.read_body (413) -> protocol.decode (400)
+            -> Batcher.submit (429, 503, 504) -> Session.run (500) -> response
 
 `RequestError`s are the caller's to mend and say how; anything else is ours, is logged, and reaches the caller as a
 500 without its insides.
 """
+
+import math
 
 
 class RequestError(Exception):
@@ -58,6 +60,27 @@ class UnavailableError(RequestError):
     """The model is shutting down or not loaded."""
 
     status = 503
+
+
+class DeadlineError(RequestError):
+    """The time the client gave is up."""
+
+    status = 504
+
+
+class OverloadedError(RequestError):
+    """More requests wait than may."""
+
+    status = 429
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = max(1, math.ceil(retry_after_s))
+
+    @property
+    def retry_after(self) -> tuple[bytes, bytes]:
+        """The header that says when to try again, in whole seconds."""
+        return b"retry-after", str(self.retry_after_s).encode()
 
 
 class SettingsError(Exception):

@@ -10,12 +10,15 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from deployments import protocol
-from deployments.asgi import JSON, ClientGone, error_body, header, path_below, read_body, respond
-from deployments.batching import Batcher, Prediction, Run
-from deployments.errors import MethodNotAllowedError, NotFoundError, RequestError
+from deployments.asgi import JSON, ClientGone, error_body, header, path_below, read_body, respond, while_connected
+from deployments.batching import Batcher, Limits, Prediction, Run
+from deployments.errors import MethodNotAllowedError, NotFoundError, OverloadedError, RequestError
 from deployments.meters import ModelMeters, RequestMeter, report_artifact
+from deployments.pace import Pace
+from deployments.padding import padding_for
 from deployments.protocol import Response
-from optimization.artifact import Manifest
+from deployments.urgency import TIMEOUT, seconds_left, urgency_of
+from optimization.artifact import Manifest, TensorSpec
 from telemetry.emit import Emitter
 
 logger = logging.getLogger(__name__)
@@ -42,13 +45,17 @@ class ModelApp:
         manifest: Manifest,
         run: Run,
         *,
-        max_batch_size: int,
+        limits: Limits,
         inline: bool,
+        pace: Pace | None = None,
+        raw: TensorSpec | None = None,
         max_body_bytes: int,
         emitter: Emitter,
         versions: Callable[[], Sequence[str]] | None = None,
     ) -> None:
-        """`versions` tells which versions of the model answer; this one alone if not given."""
+        """`raw` is what a request may carry in place of the model's own inputs; `versions` tells which versions of the
+        model answer, this one alone if not given.
+        """
         self._manifest = manifest
         self._versions = versions or (lambda: (manifest.version,))
         self._max_body_bytes = max_body_bytes
@@ -57,7 +64,16 @@ class ModelApp:
         self._emitter = emitter
         self._requests = RequestMeter(emitter)
         self._meters = ModelMeters(emitter)
-        self._batcher = Batcher(run, max_batch_size=max_batch_size, inline=inline, report=self._meters.batch)
+        self._raw = raw
+        self._watch_clients = not inline
+        self._batcher = Batcher(
+            run,
+            limits,
+            inline=inline,
+            report=self._meters.batch,
+            pace=pace,
+            padding=padding_for(manifest.inputs, manifest.outputs),
+        )
 
     def start(self) -> None:
         """Begin to take requests; needs a running event loop."""
@@ -88,6 +104,8 @@ class ModelApp:
         except RequestError as problem:
             status, error = problem.status, str(problem)
             response = Response(body=error_body(error), headers=JSON)
+            if isinstance(problem, OverloadedError):
+                response = Response(body=response.body, headers=(*JSON, problem.retry_after))
         except Exception:
             logger.exception("a request for model %r failed", self._manifest.name)
             status, error = 500, f"model {self._manifest.name!r} failed on this request; the server's log says why"
@@ -125,11 +143,15 @@ class ModelApp:
         return action
 
     async def _infer(self, scope: Scope, receive: Receive) -> tuple[Response, Prediction]:
+        self._batcher.admit()
+        timeout_s = seconds_left(header(scope, TIMEOUT))
         body = await read_body(scope, receive, self._max_body_bytes)
         body = protocol.decompress(body, header(scope, b"content-encoding") or "", self._max_body_bytes)
         length = header(scope, protocol.HEADER_LENGTH)
-        request = protocol.decode(body, length, self._manifest.inputs, self._outputs)
-        prediction = await self._batcher.submit(request.inputs)
+        request = protocol.decode(body, length, self._manifest.inputs, self._outputs, self._raw)
+        urgency = urgency_of(request.parameters, timeout_s)
+        answer = self._batcher.submit(request.inputs, priority=urgency.rank, timeout_s=urgency.timeout_s)
+        prediction = await (while_connected(answer, receive) if self._watch_clients else answer)
         self._meters.queued(prediction)
         manifest = self._manifest
         response = protocol.encode(
@@ -147,6 +169,7 @@ class ModelApp:
             "platform": PLATFORM,
             "inputs": [protocol.describe(spec) for spec in self._manifest.inputs],
             "outputs": [protocol.describe(spec) for spec in self._manifest.outputs],
+            **({"raw_input": protocol.describe(self._raw)} if self._raw else {}),
         }
 
 

@@ -78,18 +78,23 @@ def compress(body: bytes, encoding: str) -> bytes:
 
 
 def decode(
-    body: bytes, header_length: str | None, inputs: Sequence[TensorSpec], outputs: Sequence[str]
+    body: bytes,
+    header_length: str | None,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[str],
+    raw: TensorSpec | None = None,
 ) -> InferRequest:
     """Read an infer request and check it against the model's `inputs` and `outputs`.
 
     `header_length` is the `Inference-Header-Content-Length` header: where the JSON ends and the raw buffers begin. At
-    "0" there is no JSON: the body is the one input's elements, and the answer is binary as well.
+    "0" there is no JSON: the body is the one input's elements, and the answer is binary as well. `raw` may be given in
+    place of all of `inputs`.
 
     Raises:
         RequestError: it names the part, the rule and what was got.
     """
     if header_length == "0":
-        array = _lone_input(inputs, body)
+        array = _lone_input((raw,) if raw is not None else inputs, body)
         return InferRequest(id=None, inputs=array, outputs=tuple(outputs), binary=frozenset(outputs))
     end = _header_end(header_length, len(body))
     try:
@@ -101,7 +106,8 @@ def decode(
     id_ = request.get("id")
     if id_ is not None and not isinstance(id_, str):
         raise RequestError(f"id must be a string, got {id_!r}")
-    arrays = _inputs(request, inputs, memoryview(body)[end:])
+    specs = (raw,) if raw is not None and _names_input(request, raw.name) else inputs
+    arrays = _inputs(request, specs, memoryview(body)[end:])
     names, binary, classes = _outputs(request, outputs)
     return InferRequest(
         id=id_, inputs=arrays, outputs=names, binary=binary, classes=classes, parameters=_parameters(request)
@@ -163,6 +169,11 @@ def _header_end(header_length: str | None, body_bytes: int) -> int:
             f"Inference-Header-Content-Length must be at most the body's {body_bytes} bytes, got {header_length!r}"
         )
     return int(header_length)
+
+
+def _names_input(request: dict[str, Any], name: str) -> bool:
+    entries = request.get("inputs")
+    return isinstance(entries, list) and any(isinstance(entry, dict) and entry.get("name") == name for entry in entries)
 
 
 def _inputs(request: dict[str, Any], specs: Sequence[TensorSpec], raw: memoryview) -> dict[str, Array]:

@@ -59,6 +59,11 @@ class ModelSettings(ServerSettings):
     """Directory of all artifacts; a relative path starts where Ray was started."""
     max_batch_size: int = Field(default=64, ge=1, le=65536)
     """Most samples in one call of the model; requests that wait are batched up to it."""
+    max_queue_size: int = Field(default=512, ge=1, le=10**6)
+    """Most requests that wait in a replica; one more gets status 429 and is told when to try again."""
+    latency_target_s: float | None = Field(default=None, gt=0)
+    """Seconds within which a request shall be answered. Batches stay small enough for it, and what could not keep it
+    gets status 429; without it, only `max_batch_size` and `max_queue_size` bound them."""
     num_threads: int = Field(default=1, ge=1, le=1024)
     """CPU threads of one replica's ONNX Runtime session; keep it at the deployment's `num_cpus`."""
     max_body_bytes: int = Field(default=64 * 2**20, ge=1)

@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from optimization.findings import Findings
 
@@ -132,6 +132,15 @@ class PicturePreprocessing(_Model):
     std: tuple[float, ...] = (1.0,)
     """Divides each channel after that; one number stands for all channels."""
     layout: Literal["NCHW", "NHWC"] = "NCHW"
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        for name, numbers in (("mean", self.mean), ("std", self.std)):
+            if len(numbers) not in (1, self.channels):
+                raise ValueError(f"{name} must have 1 or {self.channels} numbers, got {len(numbers)}")
+        if self.resize is not None and self.resize < max(self.height, self.width):
+            raise ValueError(f"resize must be at least height and width, got {self.resize}")
+        return self
 
 
 Preprocessing = Annotated[TextPreprocessing | PicturePreprocessing, Field(discriminator="kind")]

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from deployments.batching import Batcher
+from deployments.batching import Batcher, Limits
 from deployments.errors import RequestError, UnavailableError
 
 
@@ -35,7 +35,7 @@ def serve(recorder, requests, inline, max_batch_size=8):
     """Submit all `requests` at once; each one's prediction or error."""
 
     async def main():
-        batcher = Batcher(recorder.run, max_batch_size=max_batch_size, inline=inline, report=done.append)
+        batcher = Batcher(recorder.run, Limits(max_batch_size=max_batch_size), inline=inline, report=done.append)
         batcher.start()
         answers = await asyncio.gather(*(batcher.submit({"x": x}) for x in requests), return_exceptions=True)
         await batcher.stop()
@@ -91,7 +91,7 @@ def test_too_many_rows_are_refused(inline):
 
 def test_inputs_must_agree_on_the_batch_size():
     async def main():
-        batcher = Batcher(lambda feeds: {}, max_batch_size=4, inline=True, report=lambda _: None)
+        batcher = Batcher(lambda feeds: {}, Limits(max_batch_size=4), inline=True, report=lambda _: None)
         batcher.start()
         try:
             with pytest.raises(RequestError, match=r"same batch size, got \[1, 2\]"):
@@ -108,7 +108,7 @@ def test_a_slow_model_leaves_the_event_loop_free():
 
     async def main():
         nonlocal ticks
-        batcher = Batcher(recorder.run, max_batch_size=8, inline=False, report=lambda _: None)
+        batcher = Batcher(recorder.run, Limits(max_batch_size=8), inline=False, report=lambda _: None)
         batcher.start()
         answer = asyncio.create_task(batcher.submit({"x": rows(1)}))
         while not answer.done():
@@ -124,7 +124,7 @@ def test_a_request_whose_client_left_costs_no_call():
     recorder = Recorder(delay_s=0.05)
 
     async def main():
-        batcher = Batcher(recorder.run, max_batch_size=1, inline=False, report=lambda _: None)
+        batcher = Batcher(recorder.run, Limits(max_batch_size=1), inline=False, report=lambda _: None)
         batcher.start()
         first = asyncio.create_task(batcher.submit({"x": rows(1)}))
         await asyncio.sleep(0.01)
@@ -147,7 +147,7 @@ def test_stopping_finishes_the_batch_at_hand_and_refuses_the_rest():
         return {"y": feeds["x"]}
 
     async def main():
-        batcher = Batcher(run, max_batch_size=1, inline=False, report=lambda _: None)
+        batcher = Batcher(run, Limits(max_batch_size=1), inline=False, report=lambda _: None)
         batcher.start()
         first = asyncio.create_task(batcher.submit({"x": rows(1)}))
         second = asyncio.create_task(batcher.submit({"x": rows(2)}))

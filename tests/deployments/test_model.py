@@ -8,6 +8,7 @@ import numpy as np
 import orjson
 import pytest
 
+from deployments.batching import Limits
 from deployments.model import ModelApp
 from deployments.session import Session
 from telemetry.emit import Emitter
@@ -42,7 +43,12 @@ def call(tiny_artifact):
             endpoint = f"http://127.0.0.1:{free_port()}"
             emitter = Emitter(service="tiny", version="1", role="replica", instance="i", endpoint=endpoint)
             app = ModelApp(
-                tiny_artifact.manifest, run, max_batch_size=8, inline=True, max_body_bytes=4096, emitter=emitter
+                tiny_artifact.manifest,
+                run,
+                limits=Limits(max_batch_size=8),
+                inline=True,
+                max_body_bytes=4096,
+                emitter=emitter,
             )
             app._batcher.start()
             transport = httpx.ASGITransport(Mounted(app))

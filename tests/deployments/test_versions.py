@@ -13,6 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from deployments import versions as module
+from deployments.batching import Limits
 from deployments.model import ModelApp
 from deployments.session import Session
 from deployments.settings import ModelSettings
@@ -70,7 +71,7 @@ class Replica:
         return ModelApp(
             artifact.manifest,
             session.run,
-            max_batch_size=4,
+            limits=Limits(max_batch_size=4),
             inline=session.is_quick,
             max_body_bytes=4096,
             emitter=self.emitter,
