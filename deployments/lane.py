@@ -12,6 +12,8 @@ import asyncio
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from deployments.asgi import error_body, respond
+
 _opened: "list[Lane]" = []
 """This process's lane; empty wherever no model lives, such as in Ray's own proxy."""
 
@@ -38,9 +40,21 @@ def open_lane(prefix: str, app: ASGIApp) -> Lane:
 
 
 def middlewares() -> list[Middleware]:
-    """The short way, where this process has a model that lives in the HTTP server's own event loop."""
+    """The short way, where this process has a model that lives in the HTTP server's own event loop; no routes told."""
     loop = asyncio.get_running_loop()
-    return [Middleware(short_way, lane) for lane in _opened if lane.loop is loop]
+    return [Middleware(without_routes), *(Middleware(short_way, lane) for lane in _opened if lane.loop is loop)]
+
+
+def without_routes(ray: ASGIApp) -> ASGIApp:
+    """`ray` without its list of applications, which it tells whoever asks; `/v2/models` has it, for those with a key."""
+
+    async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == "/-/routes":
+            await respond(send, 404, error_body("see GET /v2/models"))
+        else:
+            await ray(scope, receive, send)
+
+    return refuse
 
 
 def short_way(ray: ASGIApp, lane: Lane) -> ASGIApp:

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from deployments import lane
-from deployments.lane import middlewares, open_lane, short_way
+from deployments.lane import middlewares, open_lane, short_way, without_routes
 
 
 @pytest.fixture(autouse=True)
@@ -40,9 +40,9 @@ def test_only_the_models_own_route_takes_the_short_way():
     assert seen[0][2] == "/v2/models/a"
 
 
-def test_a_process_without_a_model_gets_no_middleware():
+def test_a_process_without_a_model_has_no_short_way():
     async def main():
-        assert middlewares() == []
+        assert [middleware.cls for middleware in middlewares()] == [without_routes]
 
     asyncio.run(main())
 
@@ -60,6 +60,22 @@ def test_a_model_in_the_servers_loop_is_offered_and_one_in_another_is_not():
         await live()
         return await offered()
 
-    assert asyncio.run(both()) == [short_way]
+    assert asyncio.run(both()) == [without_routes, short_way]
     asyncio.run(live())
-    assert asyncio.run(offered()) == []
+    assert asyncio.run(offered()) == [without_routes]
+
+
+def test_nobody_is_told_the_routes():
+    seen, sent = [], []
+
+    async def send(message):
+        sent.append(message)
+
+    async def main():
+        app = without_routes(named("ray", seen))
+        await app({"type": "http", "path": "/-/routes"}, None, send)
+        await app({"type": "http", "path": "/-/healthz"}, None, send)
+
+    asyncio.run(main())
+    assert sent[0]["status"] == 404
+    assert len(seen) == 1
