@@ -46,7 +46,7 @@ def middlewares() -> list[Middleware]:
 
 
 def without_routes(ray: ASGIApp) -> ASGIApp:
-    """`ray` without its list of applications, which it tells whoever asks; `/v2/models` has it, for those with a key."""
+    """`ray` without its list of applications, told to whoever asks; `/v2/models` has it, for those with a key."""
 
     async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == "/-/routes":

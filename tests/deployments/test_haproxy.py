@@ -42,7 +42,7 @@ def certificate(tmp_path_factory):
     """A certificate of our own for `localhost`, with its key in the same file."""
     folder = tmp_path_factory.mktemp("tls")
     both = folder / "both.pem"
-    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost".split()
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
     names = ["-addext", "subjectAltName=DNS:localhost", "-keyout", folder / "key.pem", "-out", folder / "cert.pem"]
     subprocess.run([*command, *names], check=True, capture_output=True)
     both.write_bytes((folder / "cert.pem").read_bytes() + (folder / "key.pem").read_bytes())
