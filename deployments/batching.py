@@ -239,7 +239,7 @@ class Batcher:
         while self._queue and rows < most and len(passed) < most:
             entry = heappop(self._queue)
             waiting = entry[2]
-            if waiting.taken:
+            if waiting.taken or waiting.answer.done():  # its client has gone, or its time is up
                 continue
             if not batch or (rows + waiting.rows <= most and self._stack_up(batch[0], waiting)):
                 batch.append(waiting)

@@ -6,9 +6,12 @@ import time
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from deployments.batching import Batcher, Limits
-from deployments.errors import RequestError, UnavailableError
+from deployments.errors import DeadlineError, OverloadedError, RequestError, UnavailableError
+from deployments.pace import Pace
 
 
 class Recorder:
@@ -160,3 +163,123 @@ def test_stopping_finishes_the_batch_at_hand_and_refuses_the_rest():
             await batcher.submit({"x": rows(3)})
 
     asyncio.run(main())
+
+
+def batcher_of(run, **limits):
+    return Batcher(run, Limits(**{"max_batch_size": 4, **limits}), inline=False, report=lambda _: None)
+
+
+class Gate:
+    """A model that waits until it is let go, and remembers what it was given."""
+
+    def __init__(self):
+        self.opened = threading.Event()
+        self.seen = []
+
+    def run(self, feeds):
+        self.seen.append(feeds["x"].ravel().tolist())
+        self.opened.wait(5)
+        return {"y": feeds["x"]}
+
+
+async def behind(gate, batcher, *submissions):
+    """Submit while the model is busy with a first request; every outcome but that one's."""
+    batcher.start()
+    first = asyncio.create_task(batcher.submit({"x": rows(0)}))
+    while not gate.seen:
+        await asyncio.sleep(0.001)
+    rest = [asyncio.create_task(batcher.submit({"x": rows(x)}, **options)) for x, options in submissions]
+    await asyncio.sleep(0.03)
+    gate.opened.set()
+    outcomes = await asyncio.gather(*rest, return_exceptions=True)
+    await first
+    await batcher.stop()
+    return outcomes
+
+
+def test_a_lower_priority_number_goes_first_and_equals_in_order():
+    gate = Gate()
+    batcher = batcher_of(gate.run, max_batch_size=1)
+    asyncio.run(behind(gate, batcher, *((x, {"priority": p}) for x, p in [(1, 9), (2, 1), (3, 9), (4, 1)])))
+    assert gate.seen == [[0], [2], [4], [1], [3]]
+
+
+def test_a_request_whose_time_is_up_is_told_at_once_and_costs_no_call():
+    gate = Gate()
+    late, fine = asyncio.run(behind(gate, batcher_of(gate.run), (1, {"timeout_s": 0.01}), (2, {"timeout_s": 5})))
+    assert isinstance(late, DeadlineError)
+    assert "within its 0.01 s" in str(late)
+    assert fine.outputs["y"].item() == 2
+    assert gate.seen == [[0], [2]]
+
+
+def test_a_full_queue_refuses_and_says_when_to_try_again():
+    gate = Gate()
+    outcomes = asyncio.run(behind(gate, batcher_of(gate.run, max_queue_size=3), *((x, {}) for x in range(5))))
+    refused = [outcome for outcome in outcomes if isinstance(outcome, OverloadedError)]
+    assert outcomes[3:] == refused
+    assert refused[0].retry_after == (b"retry-after", b"1")
+
+
+def test_a_latency_target_bounds_batches_and_queue():
+    """At 10 ms a row and a target of 100 ms: five rows a batch, and a queue of no more than one batch."""
+    pace = Pace()
+    for size in (1, 2, 4, 8):
+        pace.learn(size, 0.01 * size)
+    gate = Gate()
+    limits = Limits(max_batch_size=64, latency_target_s=0.1)
+    batcher = Batcher(gate.run, limits, inline=False, report=lambda _: None, pace=pace)
+    outcomes = asyncio.run(behind(gate, batcher, *((x, {}) for x in range(20))))
+    assert max(map(len, gate.seen)) <= 5
+    assert sum(isinstance(outcome, OverloadedError) for outcome in outcomes) == 15
+
+
+def test_in_a_batch_of_many_a_bad_request_costs_few_calls_more():
+    recorder = Recorder()
+    values = [float(x) for x in range(64)]
+    values[37] = float("nan")
+    answers = serve(recorder, [rows(x) for x in values], True, max_batch_size=64)
+    assert [x for x, answer in zip(values, answers, strict=True) if isinstance(answer, Exception)] == [values[37]]
+    assert len(recorder.calls) <= 2 * 7
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    sizes=st.lists(st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(0, 2)), max_size=30),
+    inline=st.booleans(),
+    leave=st.sets(st.integers(0, 29)),
+)
+def test_whatever_comes_each_gets_its_own_rows_once_and_no_batch_is_too_large(sizes, inline, leave):
+    calls = []
+
+    def run(feeds):
+        calls.append(feeds["x"].shape)
+        return {"y": feeds["x"] * 2}
+
+    async def main():
+        batcher = Batcher(run, Limits(max_batch_size=5), inline=inline, report=lambda _: None)
+        batcher.start()
+        requests = [np.full((count, width), number) for number, (count, width, _) in enumerate(sizes)]
+        tasks = [
+            asyncio.create_task(batcher.submit({"x": x}, priority=priority))
+            for x, (*_, priority) in zip(requests, sizes, strict=True)
+        ]
+        await asyncio.sleep(0)
+        for number in leave:
+            if number < len(tasks):
+                tasks[number].cancel()
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        assert batcher.num_ongoing == 0
+        await batcher.stop()
+        return requests, answers
+
+    requests, answers = asyncio.run(main())
+    for number, (x, answer) in enumerate(zip(requests, answers, strict=True)):
+        if number in leave:
+            assert isinstance(answer, asyncio.CancelledError)
+        else:
+            np.testing.assert_array_equal(answer.outputs["y"], x * 2)
+    assert all(shape[0] <= 5 for shape in calls)
+    assert sum(shape[0] for shape in calls) == sum(
+        count for number, (count, *_) in enumerate(sizes) if number not in leave
+    )
