@@ -223,12 +223,18 @@ class Sparsify(_Settings):
 
 
 class Quantize(_Settings):
-    """INT8 weights and activations, calibrated on training data."""
+    """INT8 weights and activations, or FP16 for GPUs."""
 
     kind: Literal["quantize"]
     """Selects this step."""
+    method: Literal["static", "dynamic", "fp16"] = "static"
+    """Ranges of activations set once by training data, or taken from each input as it comes (transformers); or FP16."""
+    ranges: Literal["minmax", "percentile", "entropy"] = "minmax"
+    """What a static range spans: all values, all but one in ten thousand, or what changes the distribution least."""
     calibration_samples: Count = 256
     """Training examples that set the ranges of the activations."""
+    max_changed: Share = 0.02
+    """Fraction of them that may get another class than in fp32; nodes that cost most stay in fp32 until it is met."""
 
 
 Step = Annotated[Distill | Prune | Sparsify | Quantize, Field(discriminator="kind")]

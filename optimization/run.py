@@ -13,7 +13,20 @@ import numpy as np
 import torch
 from torch import nn
 
-from optimization import artifact, data, evaluate, examine, export, graph, models, page, prune, quantize, sparsify
+from optimization import (
+    artifact,
+    data,
+    evaluate,
+    examine,
+    export,
+    graph,
+    models,
+    page,
+    prune,
+    quantize,
+    sensitivity,
+    sparsify,
+)
 from optimization.artifact import Artifact, Measurement
 from optimization.data import Dataset
 from optimization.distill import SoftTargets, teacher_logits
@@ -120,7 +133,12 @@ def _quantize(step: Quantize, before: Candidate, dataset: Dataset, folder: Path,
     path = folder / "quantize.onnx"
     num_samples = len(dataset.train.inputs)
     rows = np.random.default_rng(seed).permutation(num_samples)[: step.calibration_samples]
-    quantize.quantize(before.path, path, dataset.train.inputs[rows], dataset.input_name)
+    batches = [{dataset.input_name: batch} for batch in np.array_split(dataset.train.inputs[rows], len(rows) // 64 + 1)]
+    if step.method == "fp16":
+        quantize.halve(before.path, path)
+    else:
+        prepared = quantize.prepare(before.path, folder, batches, method=step.method, ranges=step.ranges)
+        sensitivity.within(prepared, path, batches, step.max_changed)
     return Candidate(step=step.kind, path=path, num_parameters=before.num_parameters)
 
 

@@ -1,7 +1,11 @@
 """Small models of every family that pruning, quantization and export are tested on, with inputs that fit."""
 
+import logging
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
@@ -166,6 +170,32 @@ FAMILIES: dict[str, tuple[Callable[[], nn.Module], Callable[[], Inputs]]] = {
 """Builder of a model, and of inputs to it, by name."""
 
 HUGGING_FACE = ("bert", "bert, eager", "distilbert")
+
+
+class Served(nn.Module):
+    """Probabilities, as a model is exported."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return torch.softmax(self.model(*inputs), dim=1)
+
+
+def export(model: nn.Module, example: Inputs, path: Path) -> tuple[Path, dict[str, np.ndarray]]:
+    """The model as an ONNX file, and the example by the names of its inputs."""
+    names = ["ids", "mask"] if len(example) == 2 else ["x"]
+    axes = {0: torch.export.Dim("batch")} | ({1: torch.export.Dim("sequence")} if len(example) == 2 else {})
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            Served(model).eval(), example, input_names=names, output_names=["probabilities"], verbose=False,
+            dynamic_shapes=(tuple(axes for _ in example),), dynamo=True, opset_version=20,
+        )  # fmt: skip
+    program.save(str(path), external_data=False)
+    return path, dict(zip(names, (each.numpy() for each in example), strict=True))
 
 
 def build(family: str, seed: int = 0) -> tuple[nn.Module, Inputs]:
