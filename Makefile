@@ -7,7 +7,7 @@ CLIENTS := .venv-clients
 RECIPE ?= optimization/recipes/digits.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run serve test check format benchmark clean
+.PHONY: help install install-dev run serve test check format stubs benchmark clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ check: install-dev ## lint, types and dependency arrows
 format: install-dev ## rewrite the code in the house's format
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
+
+stubs: install-dev ## write deployments/oip's modules from inference.proto
+	@$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. deployments/oip/inference.proto
 
 benchmark: install-dev ## requests per second against plain Ray Serve; ten minutes under watch
 	@$(BIN)/python -m benchmarks.ingress

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import orjson
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.errors import BodyTooLargeError
 
@@ -91,3 +92,60 @@ async def respond(send: Send, status: int, body: bytes, headers: tuple[tuple[byt
 def error_body(error: str) -> bytes:
     """An error as the protocol words it."""
     return orjson.dumps({"error": error})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """A request that another part of Trimtab makes of an application, past any socket."""
+
+    method: str
+    path: str
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    body: bytes = b""
+    client: tuple[str, int] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What the application said."""
+
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+
+
+async def call(app: ASGIApp, request: Call, root_path: str) -> Answer:
+    """What `app`, mounted at `root_path`, answers; cancelled where the caller is."""
+    scope: Scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "scheme": "http",
+        "method": request.method,
+        "path": request.path,
+        "root_path": root_path,
+        "query_string": b"",
+        "headers": request.headers,
+        "client": request.client,
+        "server": None,
+    }
+    body = iter((request.body,))
+    status = 500
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    chunks: list[bytes] = []
+
+    async def receive() -> Message:
+        for whole in body:
+            return {"type": "http.request", "body": whole}
+        await asyncio.Event().wait()  # the caller stays until it has its answer
+        raise AssertionError("unreachable")
+
+    async def send(message: Message) -> None:
+        nonlocal status, headers
+        if message["type"] == "http.response.start":
+            status, headers = message["status"], tuple(message["headers"])
+        else:
+            chunks.append(message.get("body", b""))
+
+    await app(scope, receive, send)
+    return Answer(status=status, headers=headers, body=b"".join(chunks))
