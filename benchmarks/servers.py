@@ -31,6 +31,7 @@ class Server:
     process: subprocess.Popen[bytes]
     log: Path
     http_port: int
+    grpc_port: int | None = None
     otlp_grpc_port: int | None = None
     otlp_http_port: int | None = None
 
@@ -65,7 +66,7 @@ def trimtab(
     """
     config = yaml.safe_load(Path("serve_config.yaml").read_text())
     port, grpc, http = free_port(), free_port(), free_port()
-    config["http_options"]["port"] = port
+    config["http_options"]["port"], config["grpc_options"]["port"] = port, free_port()
     model, _, telemetry = config["applications"]
     name = artifact.manifest.name
     model |= {"name": name, "route_prefix": f"/v2/models/{name}"}
@@ -81,7 +82,14 @@ def trimtab(
     with _serving([str(BIN / "serve")], config, changes) as (process, log):
         wait_until_ready(process, log, f"http://127.0.0.1:{port}/v2/health/ready")
         wait_until_ready(process, log, f"http://127.0.0.1:{port}/telemetry/api/services", key=key)
-        yield Server(process=process, log=log, http_port=port, otlp_grpc_port=grpc, otlp_http_port=http)
+        yield Server(
+            process=process,
+            log=log,
+            http_port=port,
+            grpc_port=config["grpc_options"]["port"],
+            otlp_grpc_port=grpc,
+            otlp_http_port=http,
+        )
 
 
 @contextmanager

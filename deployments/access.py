@@ -31,7 +31,7 @@ def keys_file(access: str | None, host: str | None) -> Path | None:
         SettingsError: it says neither, and others than this machine could call.
     """
     access = access or os.environ.get(ACCESS)
-    if access == OPEN or (access is None and _is_loopback(host)):
+    if access == OPEN or (access is None and is_loopback(host)):
         return None
     if access is None:
         raise SettingsError(
@@ -122,7 +122,8 @@ def _advice(problem: RequestError, need: Need) -> Iterator[tuple[bytes, bytes]]:
         yield b"retry-after", str(math.ceil(problem.retry_after_s)).encode()
 
 
-def _is_loopback(host: str | None) -> bool:
+def is_loopback(host: str | None) -> bool:
+    """Whether only this machine reaches `host`."""
     if host == "localhost":
         return True
     try:

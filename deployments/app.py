@@ -4,6 +4,7 @@ This is the one file of the package, beside the `serve` command, that knows Ray 
 wrapped here, so that they run and are tested without a cluster.
 """
 
+import asyncio
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -16,8 +17,9 @@ from ray.serve import Application, Deployment
 from ray.serve.context import _get_global_client
 from starlette.types import ASGIApp, Scope
 
-from deployments import lane, repository
-from deployments.access import audit_path, guarded, keys_file, of_model, of_page, of_server
+from deployments import grpc_service, lane, repository
+from deployments.access import audit_path, guarded, is_loopback, keys_file, of_model, of_page, of_server
+from deployments.asgi import Answer, Call, call
 from deployments.audit import AuditLog
 from deployments.batching import Limits
 from deployments.gate import Gate, KeyRing, Need
@@ -25,7 +27,7 @@ from deployments.ingress import LOG_TARGET, SERVICE, IngressLog
 from deployments.model import ModelApp
 from deployments.prepack import cache_folder
 from deployments.raw import accepting_raw, raw_input
-from deployments.server import server_app
+from deployments.server import model_of, server_app
 from deployments.session import Session
 from deployments.settings import AccessSettings, ModelSettings, ServerSettings, parse, split_access
 from deployments.versions import Versions, VersionStatus
@@ -38,6 +40,7 @@ HEAD_NODE = {"node:__internal_head__": 0.001}
 """Ray's resource that only the head node has: the collector lives where every replica can find it."""
 
 
+@grpc_service.with_rpcs
 class Model:
     """A replica: each version of its artifact is verified, loaded and warm before it takes requests."""
 
@@ -54,6 +57,7 @@ class Model:
         )
         checked = _checked(self._versions, settings, settings.artifact, of_model(settings.artifact))
         self._app = lane.open_lane(f"/v2/models/{settings.artifact}", checked)
+        grpc_service.open_service(self._app, _for_network(self.ask, settings))
 
     def _load(self, version: str) -> ModelApp:
         settings = self._settings
@@ -80,6 +84,10 @@ class Model:
             versions=lambda: self._versions.ready(),
         )
 
+    async def ask(self, request: Call) -> Answer:
+        """What this replica answers; by name, `Server` calls this as well."""
+        return await call(self._app, request, self._app.prefix)
+
     async def reload_versions(self) -> list[VersionStatus]:
         """Follow the last order now; `deployments.repository` calls this on every replica."""
         return await self._versions.reload()
@@ -92,6 +100,7 @@ class Model:
         return self._app
 
 
+@grpc_service.with_rpcs
 class Server:
     """The endpoints that speak for all models."""
 
@@ -99,7 +108,17 @@ class Server:
         target = os.environ.get(LOG_TARGET)
         ingress = IngressLog(target, _emitter(settings, SERVICE, "", "ingress", trace_ratio=0.0)) if target else None
         app = server_app(_models, _emitter(settings, "server", "", "server"), ingress)
-        self._app = _checked(app, settings, "server", of_server)
+        self._app = lane.Lane("/v2", _checked(app, settings, "server", of_server))
+        grpc_service.open_service(self._app, _for_network(self.ask, settings))
+
+    async def ask(self, request: Call) -> Answer:
+        """What this application answers, or the model that the path names: its replicas check the key."""
+        name = model_of(request.path)
+        if name is not None and name in await asyncio.to_thread(_models):
+            handle = serve.get_deployment_handle(repository.DEPLOYMENT, name)
+            answer: Answer = await handle.ask.remote(request)
+            return answer
+        return await call(self._app, request, self._app.prefix)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         return self._app
@@ -159,6 +178,15 @@ def _checked(app: ASGIApp, settings: AccessSettings, name: str, need: Callable[[
         return app
     log = audit_path(settings.audit, f"{name}-{serve.get_replica_context().replica_id.unique_id}")
     return guarded(app, Gate(KeyRing(file), AuditLog(log) if log else None), need)
+
+
+def _for_network(ask: grpc_service.Ask, settings: AccessSettings) -> grpc_service.Ask:
+    """`ask` as the network may use it: Ray's gRPC servers listen on every address, wherever HTTP does."""
+    client = _get_global_client()
+    assert client is not None, "a replica runs within Serve"
+    host = client.http_config.host
+    is_open = keys_file(settings.access, host) is None
+    return grpc_service.from_loopback(ask) if is_open and is_loopback(host) else ask
 
 
 def _models() -> Mapping[str, bool]:

@@ -41,6 +41,9 @@ def announce(config: Mapping[str, Any]) -> None:
             command = f"curl -s {base}{route}/infer{key} -d @{artifact.path / EXAMPLE}"
             console.print(f"  try        {command}", soft_wrap=True)
     console.print(f"  server     {base}/v2")
+    grpc_port = preflight.grpc_port_of(config)
+    if grpc_port is not None:
+        console.print(f"  gRPC       {base.partition('://')[2].rpartition(':')[0]}:{grpc_port}")
     console.print(f"  telemetry  {base}/telemetry")
     console.print("Ctrl-C stops everything.\n")
 

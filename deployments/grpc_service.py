@@ -8,13 +8,15 @@ Ray's own proxy, Ray replaces the handlers by its own and calls the methods that
 """
 
 import asyncio
+import ipaddress
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 import grpc
 from google.protobuf.message import Message
 
-from deployments.asgi import Answer, Call
+from deployments.asgi import JSON, Answer, Call, error_body
 from deployments.lane import Lane
 from deployments.oip import inference_pb2 as oip
 from deployments.protocol_grpc import REQUESTS, Headers, RpcError, parse, to_call, to_message
@@ -37,6 +39,18 @@ _opened: list[tuple[Lane, Ask]] = []
 def open_service(lane: Lane, ask: Ask) -> None:
     """Offer `ask` to the gRPC servers that this process starts from now on; it runs in the event loop of `lane`."""
     _opened[:] = [(lane, ask)]
+
+
+def from_loopback(ask: Ask) -> Ask:
+    """`ask`, for callers on this machine alone."""
+
+    async def checked(request: Call) -> Answer:
+        if request.client is None or not ipaddress.ip_address(request.client[0]).is_loopback:
+            said = "this server answers its own machine only: set http_options.host to serve the network"
+            return Answer(status=403, headers=JSON, body=error_body(said))
+        return await ask(request)
+
+    return checked
 
 
 def add_to_server(_: Any, server: Any) -> None:
@@ -176,7 +190,7 @@ def _caller(context: Any, remaining_s: float | None = None) -> tuple[Headers, tu
 
 def _client(peer: str | None) -> tuple[str, int] | None:
     """Address and port in gRPC's words, such as `ipv4:127.0.0.1:5000`."""
-    _, _, address = (peer or "").partition(":")
+    _, _, address = unquote(peer or "").partition(":")
     host, _, port = address.rpartition(":")
     return (host.strip("[]"), int(port)) if host and port.isdigit() else None
 

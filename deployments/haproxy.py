@@ -27,6 +27,19 @@ _FRONTEND = f"""\
     http-after-response set-header Referrer-Policy no-referrer
     http-after-response set-header Content-Security-Policy "{_POLICY}"
 """
+_SERVICE = "/inference.GRPCInferenceService"
+_NAME = "req.body,bytes(5),protobuf(1)"
+"""Field 1 of the message: of every request for one model, its name. The 5 bytes before it are gRPC's own frame."""
+_GRPC_FRONTEND = f"""\
+    acl of_server path_beg {_SERVICE}/Server {_SERVICE}/Repository {_SERVICE}/Trace {_SERVICE}/Log
+    acl of_stream path {_SERVICE}/ModelStreamInfer
+    acl of_model path_beg {_SERVICE}/Model
+    acl has_application req.hdr(application) -m found
+    http-request del-header application if of_server
+    http-request wait-for-body time 10s at-least 160 if of_model !of_stream !has_application
+    acl has_name {_NAME} -m reg ^[A-Za-z0-9][A-Za-z0-9_.-]{{0,127}}$
+    http-request set-header application %[{_NAME}] if of_model !of_stream !has_application has_name
+"""
 _MARK = "# Hardened by Trimtab.\n"
 _HSTS = '    http-after-response set-header Strict-Transport-Security "max-age=31536000"\n'
 
@@ -47,7 +60,10 @@ def harden(config: str, certificate: Path | None) -> str:
     http, grpc = (f"{tls} h2,http/1.1", f"{tls} h2") if tls else ("", "")
     config = _edit(config, r"(frontend http_frontend\n +bind \S+)\n", rf"\1{http}\n{_FRONTEND}{_HSTS if tls else ''}")
     if "frontend grpc_frontend\n" in config:
-        config = _edit(config, r"(frontend grpc_frontend\n(?: +#.*\n)* +bind \S+ proto h2)\n", rf"\1{grpc}\n")
+        bind = r"(frontend grpc_frontend\n(?: +#.*\n)* +bind \S+ proto h2)\n"
+        config = _edit(config, bind, rf"\1{grpc}\n{_GRPC_FRONTEND}")
+    if "backend grpc-server\n" in config:
+        config = _edit(config, r"( +default_backend )default_grpc_backend\n", r"\1grpc-server\n")
     config = _edit(config, r"(frontend prometheus\n +bind ):", r"\g<1>127.0.0.1:")
     config = _edit(config, r"(listen stats\n +bind )\*:", r"\g<1>127.0.0.1:")
     config = _edit(config, r"(stats socket \S+ mode )666", r"\g<1>600")

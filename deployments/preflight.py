@@ -16,6 +16,8 @@ from optimization.artifact import ArtifactError, find, load
 from telemetry.collector import CollectorConfig
 
 DEFAULT_HTTP_PORT = 8000
+DEFAULT_GRPC_PORT = 9000
+"""Ray's own, where `serve_config.yaml` names none."""
 _RECIPES = Path("optimization/recipes")
 
 
@@ -46,7 +48,11 @@ def check(config: Mapping[str, Any], *, ports: bool = True) -> None:
                     _check_port(collector.host, collector.http_port, f"{where}.http_port")
     check_certificate()
     if ports:
-        _check_port(*http_address(config), "http_options.port")
+        host, port = http_address(config)
+        _check_port(host, port, "http_options.port")
+        grpc_port = grpc_port_of(config)
+        if grpc_port is not None:
+            _check_port(host, grpc_port, "grpc_options.port")
 
 
 def check_certificate() -> Path | None:
@@ -77,6 +83,12 @@ def http_address(config: Mapping[str, Any]) -> tuple[str, int]:
     """Host and port the ingress is to listen on."""
     options = config.get("http_options") or {}
     return options.get("host", "0.0.0.0"), options.get("port", DEFAULT_HTTP_PORT)
+
+
+def grpc_port_of(config: Mapping[str, Any]) -> int | None:
+    """The port the ingress is to listen on for gRPC, on the host of HTTP; none where there is no service."""
+    options = config.get("grpc_options") or {}
+    return options.get("port", DEFAULT_GRPC_PORT) if options.get("grpc_servicer_functions") else None
 
 
 def models(config: Mapping[str, Any]) -> list[tuple[str, ModelSettings]]:

@@ -114,6 +114,12 @@ def server_app(models: Models, emitter: Emitter, ingress: IngressLog | None = No
     return mounted
 
 
+def model_of(path: str) -> str | None:
+    """The model whose own application answers `path`; none where the server does."""
+    name, _, rest = path.removeprefix("/v2/models/").partition("/")
+    return name if path.startswith("/v2/models/") and (name, rest) != ("stats", "") else None
+
+
 def _json(content: Any, status: int = 200) -> Response:
     return Response(orjson.dumps(content), status, media_type="application/json")
 
