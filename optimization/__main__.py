@@ -101,7 +101,9 @@ def _published(wanted: Recipe, root: Path) -> Artifact | None:
 def _print_plan(console: Console, wanted: Recipe) -> None:
     teacher = wanted.teacher
     console.print(f"{wanted.name}: {wanted.data.kind}, seed {wanted.seed}, {wanted.workers} workers")
-    console.print(f"  teacher   {teacher.model.model_dump()}, {teacher.training.epochs} epochs", highlight=False)
+    model = teacher.onnx if teacher.model is None else teacher.model.model_dump(exclude_none=True)
+    epochs = f"{teacher.training.epochs} epochs" if teacher.training else "not trained further"
+    console.print(f"  teacher   {model}, {epochs}", highlight=False)
     for step in wanted.steps:
         settings = step.model_dump(exclude={"kind"})
         console.print(f"  {step.kind:<9} {settings}", highlight=False, soft_wrap=True)

@@ -8,6 +8,11 @@ import torch.nn.functional as F  # noqa: N812  # its name in every torch program
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from optimization.examples import Split
+
+_AT_ONCE = 256
+"""Examples the teacher sees in one call."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SoftTargets:
@@ -19,12 +24,15 @@ class SoftTargets:
     alpha: float
 
 
-def teacher_logits(teacher: nn.Module, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+def teacher_logits(teacher: nn.Module, split: Split) -> NDArray[np.float32]:
     """The teacher's logits, of shape [samples, outputs]."""
     teacher.eval()
+    found: dict[int, NDArray[np.float32]] = {}
     with torch.inference_mode():
-        batches = [teacher(torch.from_numpy(batch)) for batch in np.array_split(inputs, len(inputs) // 1024 + 1)]
-        return np.asarray(torch.cat(batches).numpy(), np.float32)
+        for rows, batch in split.batches(_AT_ONCE):
+            logits = teacher(*(torch.from_numpy(values) for values in batch.values()))
+            found |= dict(zip(rows.tolist(), logits.numpy(), strict=True))
+    return np.stack([found[row] for row in range(len(split))]).astype(np.float32)
 
 
 def hard_loss(logits: Tensor, labels: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
     OptimizationError
     ├── RecipeError    what was asked for makes no sense           before any training
+    ├── DataError      the data lacks what the recipe names, or cannot be learned from
     ├── TrainError     the workers did not start, stopped, or diverged
     ├── PruneError     the smaller model is not the masked original
     ├── ExportError    the ONNX model is not the torch model
@@ -20,6 +21,10 @@ class OptimizationError(Exception):
 
 class RecipeError(OptimizationError):
     """A recipe cannot be read, or a setting breaks its rule."""
+
+
+class DataError(OptimizationError):
+    """The data is missing something, or a model cannot learn from it."""
 
 
 class TrainError(OptimizationError):

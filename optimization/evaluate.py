@@ -13,19 +13,25 @@ from numpy.typing import NDArray
 
 from optimization import graph
 from optimization.artifact import Histogram, Machine, Quality
+from optimization.examples import Inputs, Split
 
 BATCH_SIZES = (1, 32)
 """Batch sizes latency is measured at."""
 
 _NUM_BINS = 20
+_PREDICT_AT_ONCE = 256
 _ROUNDS = 60
 _ROUND_S = 0.004
 """Each model runs this long in each of the rounds, the models taking turns, so that noise meets all of them."""
 
 
-def predict(path: Path, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+def predict(path: Path, split: Split) -> NDArray[np.float32]:
     """Probabilities of shape [samples, outputs]."""
-    return graph.predict(graph.session(path), inputs)
+    session = graph.session(path)
+    found: dict[int, NDArray[np.float32]] = {}
+    for rows, batch in split.batches(_PREDICT_AT_ONCE):
+        found |= dict(zip(rows.tolist(), graph.predict(session, batch), strict=True))
+    return np.stack([found[row] for row in range(len(split))])
 
 
 def classes(probabilities: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -56,29 +62,27 @@ def agreement(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     return float((classes(one) == classes(other)).mean())
 
 
-def latencies(models: Mapping[str, Path], inputs: NDArray[np.float32]) -> dict[str, dict[int, float]]:
+def latencies(models: Mapping[str, Path], split: Split) -> dict[str, dict[int, float]]:
     """Median seconds of a call on one thread, by model and batch size; the models take turns."""
     sessions = {name: graph.session(path) for name, path in models.items()}
     measured: dict[str, dict[int, float]] = {name: {} for name in models}
     for batch_size in BATCH_SIZES:
-        batch = inputs[np.arange(batch_size) % len(inputs)]
-        feeds = {name: {session.get_inputs()[0].name: batch} for name, session in sessions.items()}
+        batch = split.batch(np.arange(batch_size) % len(split))
         durations: dict[str, list[float]] = {name: [] for name in models}
         for _ in range(_ROUNDS):
             for name, session in sessions.items():
-                durations[name] += _durations(partial(session.run, None, feeds[name]))
+                durations[name] += _durations(partial(session.run, None, batch))
         for name in models:
             measured[name][batch_size] = float(np.median(durations[name]))
     return measured
 
 
-def histograms(
-    inputs: NDArray[np.float32], probabilities: NDArray[np.float32], input_name: str
-) -> tuple[Histogram, ...]:
-    """How input values and the probability of the predicted class are distributed."""
+def histograms(inputs: Inputs, probabilities: NDArray[np.float32]) -> tuple[Histogram, ...]:
+    """How the values of float inputs and the probability of the predicted class are distributed."""
     top = np.maximum(probabilities, 1 - probabilities) if probabilities.shape[1] == 1 else probabilities
+    floats = {name: values for name, values in inputs.items() if values.dtype.kind == "f"}
     return (
-        _histogram(input_name, inputs.ravel()),
+        *(_histogram(name, values.ravel()) for name, values in floats.items()),
         _histogram("top_probability", top.max(axis=1)),
     )
 

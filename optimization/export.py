@@ -9,32 +9,36 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from optimization import graph
 from optimization.errors import ExportError
+from optimization.examples import Inputs, Split, dynamic_axes
 from optimization.models import Probabilities
 
 TOLERANCE = 1e-4
 """How far the ONNX model's probabilities may be from the torch model's."""
 
+_DATATYPES = {"float32": "FP32", "int64": "INT64", "int32": "INT32"}
+
 BATCH_SIZES = (1, 3, 32)
 """Batch sizes parity is checked at: one, odd, and larger than the example the graph was traced with."""
 
 
-def export(model: nn.Module, path: Path, *, num_features: int, num_outputs: int, input_name: str) -> None:
-    """Write `model`, which gives logits, with its softmax or sigmoid to `path`."""
+def export(model: nn.Module, path: Path, split: Split, *, num_outputs: int) -> None:
+    """Write `model`, which gives logits, with its softmax or sigmoid to `path`; inputs are named as in `split`."""
     served = Probabilities(model, num_outputs).eval()
+    axes = dynamic_axes(split)
+    dims = {name: torch.export.Dim(name) for named in axes.values() for name in named.values()}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it tells of its own opset conversions
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             served,
-            (torch.zeros(2, num_features),),
-            input_names=[input_name],
+            tensors(split.batch(np.arange(2))),
+            input_names=list(axes),
             output_names=[output_name(num_outputs)],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            dynamic_shapes=(tuple({axis: dims[name] for axis, name in named.items()} for named in axes.values()),),
             dynamo=True,
             verbose=False,
         )
@@ -43,30 +47,52 @@ def export(model: nn.Module, path: Path, *, num_features: int, num_outputs: int,
     _forget_origin(path)
 
 
+def tensors(batch: Inputs) -> tuple[Tensor, ...]:
+    """The batch as a torch model takes it."""
+    return tuple(torch.from_numpy(values) for values in batch.values())
+
+
 def output_name(num_outputs: int) -> str:
     """Name of the output tensor."""
     return "probability" if num_outputs == 1 else "probabilities"
 
 
-def parity(model: nn.Module, path: Path, inputs: NDArray[np.float32], *, num_outputs: int, seed: int) -> float:
-    """Largest absolute difference between the torch model and the ONNX file, on `inputs` and on random batches.
+def parity(model: nn.Module, path: Path, split: Split, *, num_outputs: int, seed: int) -> float:
+    """Largest absolute difference between the torch model and the ONNX file, on `split` and on random batches.
 
     Raises:
         ExportError: it is larger than `TOLERANCE`.
     """
     served = Probabilities(model, num_outputs).eval()
-    random = np.random.default_rng(seed)
-    low, high = inputs.min(axis=0), inputs.max(axis=0)
-    batches = [random.uniform(low, high, (size, inputs.shape[1])).astype(np.float32) for size in BATCH_SIZES]
     session = graph.session(path)
+    random = np.random.default_rng(seed)
+    batches = [random_batch(split, size, random) for size in BATCH_SIZES]
     worst = 0.0
-    for batch in [inputs, *batches]:
+    for batch in [*(batch for _, batch in split.batches(256)), *batches]:
         with torch.inference_mode():
-            expected = served(torch.from_numpy(batch)).numpy()
+            expected = served(*tensors(batch)).numpy()
         worst = max(worst, float(np.abs(graph.predict(session, batch) - expected).max()))
     if not worst <= TOLERANCE:
         raise ExportError(f"the ONNX model must equal the torch model to {TOLERANCE}, got a difference of {worst}")
     return worst
+
+
+def random_batch(split: Split, size: int, random: np.random.Generator) -> Inputs:
+    """Values between the smallest and the largest of each element; texts of a random length, without padding."""
+    batch = split.batch(np.arange(min(len(split), 256)))
+    longest = max(values.shape[1] for values in batch.values() if values.ndim > 1)
+    length = None if split.lengths is None else int(random.integers(1, longest + 1))
+    made: Inputs = {}
+    for name, values in batch.items():
+        values = values if length is None or values.ndim == 1 else values[:, :length]
+        low, high, shape = values.min(axis=0), values.max(axis=0), (size, *values.shape[1:])
+        if values.dtype.kind == "f":
+            made[name] = random.uniform(low, high, shape).astype(values.dtype)
+        elif name.endswith("mask"):
+            made[name] = np.ones(shape, values.dtype)
+        else:
+            made[name] = random.integers(low, high, shape, dtype=values.dtype, endpoint=True)
+    return made
 
 
 def _forget_origin(path: Path) -> None:
@@ -82,7 +108,15 @@ def _forget_origin(path: Path) -> None:
     onnx.save(model, path)
 
 
-def save_example(row: NDArray[np.float32], path: Path, *, input_name: str) -> None:
-    """Write an Open Inference Protocol request for one sample, of shape [features]."""
-    tensor = {"name": input_name, "datatype": "FP32", "shape": [1, len(row)], "data": row.tolist()}
-    path.write_text(json.dumps({"inputs": [tensor]}))
+def save_example(sample: Inputs, path: Path) -> None:
+    """Write an Open Inference Protocol request for a batch of one sample."""
+    inputs = [
+        {
+            "name": name,
+            "datatype": _DATATYPES[values.dtype.name],
+            "shape": list(values.shape),
+            "data": values.ravel().tolist(),
+        }
+        for name, values in sample.items()
+    ]
+    path.write_text(json.dumps({"inputs": inputs}))

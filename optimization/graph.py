@@ -1,5 +1,6 @@
 """What an ONNX file says of itself: whether it is whole, its inputs and outputs, its weights."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from onnx import TensorProto, numpy_helper
 
 from optimization.artifact import Datatype, TensorSpec
 from optimization.errors import GraphError
+from optimization.examples import Inputs
 
 _DATATYPES: dict[int, Datatype] = {
     TensorProto.BOOL: "BOOL",
@@ -70,10 +72,9 @@ def session(path: Path) -> onnxruntime.InferenceSession:
         raise GraphError(f"ONNX Runtime cannot run {path}: {error}") from error
 
 
-def predict(on: onnxruntime.InferenceSession, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The first output for a model of one input."""
-    (name,) = (each.name for each in on.get_inputs())
-    outputs: NDArray[np.float32] = on.run(None, {name: inputs})[0]
+def predict(on: onnxruntime.InferenceSession, inputs: Inputs) -> NDArray[np.float32]:
+    """The first output."""
+    outputs: NDArray[np.float32] = on.run(None, inputs)[0]
     return outputs
 
 
@@ -95,6 +96,11 @@ def inputs(model: onnx.ModelProto) -> tuple[TensorSpec, ...]:
 def outputs(model: onnx.ModelProto) -> tuple[TensorSpec, ...]:
     """The outputs a caller gets."""
     return specs(model.graph.output)
+
+
+def num_parameters(model: onnx.ModelProto) -> int:
+    """Numbers in all weights, biases among them."""
+    return sum(math.prod(each.dims) for each in model.graph.initializer)
 
 
 def sparsity(model: onnx.ModelProto) -> float:

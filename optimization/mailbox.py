@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
-from optimization.data import Split
 from optimization.distill import SoftTargets
+from optimization.examples import Split
 from optimization.recipe import Training
 
 

@@ -11,122 +11,33 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from optimization import problems
-from optimization.artifact import NAME_PATTERN
+from optimization.architectures import Cnn, HuggingFaceModel, Model, Resnet, Student
 from optimization.errors import RecipeError
+from optimization.settings import (
+    Choice,
+    Confidence,
+    Count,
+    Name,
+    NonNegative,
+    Positive,
+    Ratio,
+    Seed,
+    Settings,
+    Share,
+    misfit,
+    rule,
+)
+from optimization.sources import Data, TorchData
+
+_TEMPERATURE, _ALPHA = 2.0, 0.7
+"""How to learn from a teacher where the recipe does not say."""
 
 
-def _rule(text: str) -> WrapValidator:
-    """Say a type's rule in our own words when a value breaks it."""
-
-    def check(value: Any, inner: ValidatorFunctionWrapHandler) -> Any:
-        try:
-            return inner(value)
-        except ValidationError:
-            raise PydanticCustomError("rule", f"must {text}") from None
-
-    return WrapValidator(check)
-
-
-# Floats are not strict: YAML reads 1e-3, which lacks the dot, as a string.
-Ratio = Annotated[float, Field(gt=0, lt=1), _rule("lie in (0, 1)")]
-Share = Annotated[float, Field(ge=0, le=1), _rule("lie in [0, 1]")]
-Positive = Annotated[float, Field(gt=0), _rule("be greater than 0")]
-NonNegative = Annotated[float, Field(ge=0), _rule("be 0 or greater")]
-Confidence = Annotated[float, Field(ge=0.5, lt=1), _rule("lie in [0.5, 1)")]
-Count = Annotated[int, Field(ge=1, strict=True), _rule("be a whole number of at least 1")]
-Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True), _rule("be a whole number in [0, 2^32)")]
-Widths = Annotated[tuple[Count, ...], Field(min_length=1), _rule("be a list of whole numbers of at least 1")]
-Choice = Annotated[tuple[Any, ...], Field(min_length=1), _rule("be a list of values to try")]
-Name = Annotated[str, Field(pattern=NAME_PATTERN), _rule(f"match {NAME_PATTERN}")]
-
-
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _know_every_key(cls, raw: Any) -> Any:
-        unknown = [key for key in raw if key not in cls.model_fields] if isinstance(raw, dict) else []
-        if unknown:
-            hints = "; ".join(
-                f"unknown setting {str(key)!r}{problems.nearest(key, list(cls.model_fields))}" for key in unknown
-            )
-            raise PydanticCustomError("unknown", "{hints}", {"hints": hints})
-        return raw
-
-
-class Digits(_Settings):
-    """scikit-learn's handwritten digits: 1797 images of 8 x 8 pixels, ten classes."""
-
-    kind: Literal["digits"]
-    """Selects this data."""
-    held_out: Ratio = 1 / 3
-    """Fraction of the examples kept from training, in (0, 1); every quality is measured on it."""
-    shifts: bool = False
-    """Whether each training image is also given shifted by one pixel up, down, left and right."""
-
-    @property
-    def side(self) -> int | None:
-        """Pixels along one side of the image; none where a sample is no image."""
-        return 8
-
-
-class BreastCancer(_Settings):
-    """scikit-learn's breast cancer data: 569 tumours, malignant or benign."""
-
-    kind: Literal["breast_cancer"]
-    """Selects this data."""
-    held_out: Ratio = 1 / 3
-    """Fraction of the examples kept from training, in (0, 1); every quality is measured on it."""
-    num_features: Annotated[int, Field(ge=1, le=30, strict=True), _rule("be a whole number in [1, 30]")] = 8
-    """How many of the 30 features to use, counted from the first."""
-
-    @property
-    def side(self) -> int | None:
-        """Pixels along one side of the image; none where a sample is no image."""
-        return None
-
-
-Data = Annotated[Digits | BreastCancer, Field(discriminator="kind")]
-
-
-class Mlp(_Settings):
-    """Fully connected layers with ReLU between them."""
-
-    kind: Literal["mlp"]
-    """Selects this architecture."""
-    hidden: Widths
-    """Units of each hidden layer, from input to output."""
-
-
-class Cnn(_Settings):
-    """Blocks of 3 x 3 convolution, ReLU and 2 x 2 max pooling, then fully connected layers."""
-
-    kind: Literal["cnn"]
-    """Selects this architecture."""
-    channels: Widths
-    """Channels of each block, from input to output; each block halves the image's side."""
-    hidden: Widths
-    """Units of each hidden fully connected layer."""
-
-
-Model = Annotated[Mlp | Cnn, Field(discriminator="kind")]
-
-
-class Training(_Settings):
+class Training(Settings):
     """AdamW with a learning rate that falls to zero along a half cosine."""
 
     epochs: Count
@@ -139,31 +50,41 @@ class Training(_Settings):
     """AdamW's decoupled weight decay."""
 
 
-class Teacher(_Settings):
-    """A large model to learn from."""
+class Teacher(Settings):
+    """A large model to learn from, or an ONNX file that is only to be quantized."""
 
-    model: Model
+    model: Model | None = None
     """Its architecture."""
-    training: Training
-    """How it learns."""
+    training: Training | None = None
+    """How it learns; none takes it as its weights make it."""
+    onnx: str | None = None
+    """Path of an ONNX file, instead of a model: one that gives logits or probabilities of the data's classes."""
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if (self.model is None) == (self.onnx is None):
+            raise misfit("teacher must have either model or onnx", "neither" if self.model is None else "both")
+        if self.onnx is not None and self.training is not None:
+            raise misfit("teacher.training must be left out for an ONNX file, which cannot be trained", "training")
+        return self
 
 
-class Distill(_Settings):
+class Distill(Settings):
     """Train a small student on the teacher's outputs, and the same student without them as a control."""
 
     kind: Literal["distill"]
     """Selects this step."""
-    student: Model
+    student: Student
     """The small model's architecture."""
-    temperature: Positive = 2.0
+    temperature: Positive = _TEMPERATURE
     """Softens the teacher's and the student's outputs; 1 leaves them as they are."""
-    alpha: Share = 0.7
+    alpha: Share = _ALPHA
     """Weight of the teacher's outputs in the loss, in [0, 1]; the labels weigh the rest."""
     training: Training
     """How student and control learn; recovery after pruning uses this temperature and alpha too."""
 
 
-class Prune(_Settings):
+class Prune(Settings):
     """Cut neurons, channels, attention heads and whole layers, then recover by distillation."""
 
     kind: Literal["prune"]
@@ -192,15 +113,15 @@ class Prune(_Settings):
     @model_validator(mode="after")
     def _say_how_much(self) -> Self:
         if (self.ratio or self.threshold or self.heads or self.layers) is None:
-            raise _misfit("prune must say how much to cut: ratio, threshold, heads or layers", "none of them")
+            raise misfit("prune must say how much to cut: ratio, threshold, heads or layers", "none of them")
         if self.ratio is not None and self.threshold is not None:
-            raise _misfit("prune must have ratio or threshold, not both", f"{self.ratio} and {self.threshold}")
+            raise misfit("prune must have ratio or threshold, not both", f"{self.ratio} and {self.threshold}")
         if self.threshold is not None and self.stages > 1:
-            raise _misfit("prune.stages must be 1 with a threshold", self.stages)
+            raise misfit("prune.stages must be 1 with a threshold", self.stages)
         return self
 
 
-class Sparsify(_Settings):
+class Sparsify(Settings):
     """Set small weights to zero; the model keeps its shape, so it gets no faster."""
 
     kind: Literal["sparsify"]
@@ -218,11 +139,11 @@ class Sparsify(_Settings):
     def _say_which(self) -> Self:
         given = [name for name in ("threshold", "ratio", "pattern") if getattr(self, name) is not None]
         if len(given) != 1:
-            raise _misfit("sparsify must have one of threshold, ratio, pattern", " and ".join(given) or "none of them")
+            raise misfit("sparsify must have one of threshold, ratio, pattern", " and ".join(given) or "none of them")
         return self
 
 
-class Quantize(_Settings):
+class Quantize(Settings):
     """INT8 weights and activations, or FP16 for GPUs."""
 
     kind: Literal["quantize"]
@@ -243,7 +164,9 @@ Step = Annotated[Distill | Prune | Sparsify | Quantize, Field(discriminator="kin
 def _order(steps: tuple[Step, ...]) -> tuple[Step, ...]:
     kinds = [step.kind for step in steps]
     repeated = sorted({kind for kind in kinds if kinds.count(kind) > 1})
-    if not kinds or kinds[0] != "distill":
+    if not kinds:
+        raise PydanticCustomError("rule", "must name at least one step")
+    if "distill" in kinds[1:]:
         raise PydanticCustomError("rule", "must begin with distill, which makes the student")
     if repeated:
         raise PydanticCustomError("rule", "must name each kind once")
@@ -252,7 +175,7 @@ def _order(steps: tuple[Step, ...]) -> tuple[Step, ...]:
     return steps
 
 
-class Budget(_Settings):
+class Budget(Settings):
     """How much accuracy the small model may lose."""
 
     max_drop: Ratio = 0.01
@@ -261,7 +184,7 @@ class Budget(_Settings):
     """How sure that must be, in [0.5, 1), whichever of the trials is chosen."""
 
 
-class Search(_Settings):
+class Search(Settings):
     """Try the steps with other settings, and publish the one that costs least within the budget."""
 
     budget: Budget = Budget()
@@ -272,11 +195,11 @@ class Search(_Settings):
     """Batch size whose latency is the target."""
     trials: Count = 8
     """How many combinations of the choices to try: all of them where there are no more, else a random sample."""
-    choices: Annotated[dict[str, Choice], Field(min_length=1), _rule("name at least one setting and its values")]
+    choices: Annotated[dict[str, Choice], Field(min_length=1), rule("name at least one setting and its values")]
     """Values to try by setting, such as `prune.ratio: [0.3, 0.5]`; a step's kind alone takes [true, false]."""
 
 
-class Recipe(_Settings):
+class Recipe(Settings):
     """How to make one small model."""
 
     name: Name
@@ -290,31 +213,53 @@ class Recipe(_Settings):
     teacher: Teacher
     """The large model."""
     steps: Annotated[tuple[Step, ...], AfterValidator(_order)]
-    """What makes the model small, in order: distill first, quantize last."""
+    """What makes the model small, in order: distill first, quantize last; without distill, the teacher is cut."""
     search: Search | None = None
     """Other settings of the steps to try, and how to choose; without it they are run as they stand."""
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
         for where, model in self._models():
-            if not isinstance(model, Cnn):
-                continue
-            if self.data.side is None:
-                raise _misfit(f"{where}.kind must be mlp for {self.data.kind}, whose samples are no images", "cnn")
-            if self.data.side >> len(model.channels) < 1:
-                rule = f"{where}.channels must halve images of {self.data.side} x {self.data.side} pixels at most "
-                raise _misfit(f"{rule}{self.data.side.bit_length() - 1} times", len(model.channels))
+            if isinstance(model, Cnn | Resnet):
+                self._fit_image(where, model)
+            if isinstance(model, HuggingFaceModel) and not self.data.is_text:
+                raise misfit(f"{where}.kind must not be huggingface for {self.data.kind}, which is no text", model.name)
         for where, training in self._trainings():
             if training.batch_size < self.workers:
-                raise _misfit(f"{where}.batch_size must be at least workers ({self.workers})", training.batch_size)
+                raise misfit(f"{where}.batch_size must be at least workers ({self.workers})", training.batch_size)
+        if self.teacher.onnx is not None and any(step.kind != "quantize" for step in self.steps):
+            alone = "steps must be quantize alone where the teacher is an ONNX file"
+            raise misfit(alone, ", ".join(step.kind for step in self.steps))
         return self
 
+    def _fit_image(self, where: str, model: Cnn | Resnet) -> None:
+        if isinstance(self.data, TorchData):
+            return  # its shape is known once it is loaded
+        sides = self.data.sides
+        if sides is None or (isinstance(model, Resnet) and len(sides) != 2):
+            raise misfit(f"{where}.kind must be mlp for {self.data.kind}, whose samples are no images", model.kind)
+        if isinstance(model, Cnn) and min(sides) >> len(model.channels) < 1:
+            size = " x ".join(map(str, sides))
+            times = min(sides).bit_length() - 1
+            raise misfit(
+                f"{where}.channels must halve images of {size} pixels at most {times} times", len(model.channels)
+            )
+
     @property
-    def distill(self) -> Distill:
-        """The first step."""
+    def distill(self) -> Distill | None:
+        """The first step, where it makes a student; else the steps make the teacher itself smaller."""
         first = self.steps[0]
-        assert isinstance(first, Distill)
-        return first
+        return first if isinstance(first, Distill) else None
+
+    @property
+    def temperature(self) -> float:
+        """What softens the teacher's outputs, in distillation and in recovery."""
+        return self.distill.temperature if self.distill else _TEMPERATURE
+
+    @property
+    def alpha(self) -> float:
+        """Weight of the teacher's outputs, in distillation and in recovery."""
+        return self.distill.alpha if self.distill else _ALPHA
 
     @property
     def sha256(self) -> str:
@@ -322,16 +267,21 @@ class Recipe(_Settings):
         canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
-    def _models(self) -> list[tuple[str, Mlp | Cnn]]:
-        return [("teacher.model", self.teacher.model), ("distill.student", self.distill.student)]
+    def _models(self) -> list[tuple[str, Model | Student]]:
+        models: list[tuple[str, Model | Student]] = []
+        if self.teacher.model is not None:
+            models.append(("teacher.model", self.teacher.model))
+        if self.distill is not None:
+            models.append(("distill.student", self.distill.student))
+        return models
 
     def _trainings(self) -> list[tuple[str, Training]]:
-        recoveries = [("prune.recovery", step.recovery) for step in self.steps if isinstance(step, Prune)]
-        return [
-            ("teacher.training", self.teacher.training),
-            ("distill.training", self.distill.training),
-            *recoveries,
-        ]
+        trainings = [("prune.recovery", step.recovery) for step in self.steps if isinstance(step, Prune)]
+        if self.distill is not None:
+            trainings.insert(0, ("distill.training", self.distill.training))
+        if self.teacher.training is not None:
+            trainings.insert(0, ("teacher.training", self.teacher.training))
+        return trainings
 
 
 def load(path: Path) -> Recipe:
@@ -361,7 +311,3 @@ def parse(raw: dict[str, Any]) -> Recipe:
         return Recipe.model_validate(raw)
     except ValidationError as error:
         raise RecipeError("\n".join(problems.phrase(item, raw) for item in error.errors())) from error
-
-
-def _misfit(rule: str, got: object) -> PydanticCustomError:
-    return PydanticCustomError("misfit", "{text}", {"text": f"{rule}, got {got!r}"})

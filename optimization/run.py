@@ -3,6 +3,7 @@
 recipe ─▶ train the teacher ─▶ distill │ prune │ sparsify │ quantize ─▶ measure ─▶ artifact.publish
 """
 
+import copy
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -10,7 +11,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import torch
 from torch import nn
 
 from optimization import (
@@ -21,15 +21,17 @@ from optimization import (
     export,
     graph,
     models,
+    onnx_teacher,
     page,
     prune,
     quantize,
     sensitivity,
     sparsify,
+    students,
 )
 from optimization.artifact import Artifact, Measurement
-from optimization.data import Dataset
 from optimization.distill import SoftTargets, teacher_logits
+from optimization.examples import Dataset
 from optimization.findings import Findings
 from optimization.mailbox import Job
 from optimization.recipe import Distill, Prune, Quantize, Recipe, Sparsify, Training
@@ -68,6 +70,10 @@ def run(recipe: Recipe, root: Path, phases: Phases) -> Artifact:
 
 def _make(recipe: Recipe, dataset: Dataset, folder: Path, phases: Phases) -> list[Candidate]:
     """Teacher, control and what each step left behind, in the order they were made."""
+    if recipe.teacher.onnx is not None:
+        return _shrink_onnx(recipe, Path(recipe.teacher.onnx), dataset, folder, phases)
+    assert recipe.teacher.model is not None, "the recipe was checked"
+    teacher = models.build(recipe.teacher.model, dataset, recipe.seed)
     candidates: list[Candidate] = []
     with ExitStack() as stack:
         with phases.phase(f"start {recipe.workers} workers"):
@@ -82,28 +88,33 @@ def _make(recipe: Recipe, dataset: Dataset, folder: Path, phases: Phases) -> lis
             with phases.phase(f"{step}: export"):
                 candidates.append(_export(step, model, dataset, folder, recipe.seed))
 
-        teacher = train("teacher", models.build(recipe.teacher.model, dataset, recipe.seed), recipe.teacher.training)
+        def learn(step: str, model: nn.Module, training: Training) -> nn.Module:
+            """Train on the teacher's outputs, after the first student's control without them."""
+            if all(candidate.step != "control" for candidate in candidates):
+                keep("control", train("control", copy.deepcopy(model), training))
+            return train(step, model, training, soft)
+
+        if recipe.teacher.training is not None:
+            teacher = train("teacher", teacher, recipe.teacher.training)
         keep("teacher", teacher)
-        soft = SoftTargets(
-            logits=teacher_logits(teacher, dataset.train.inputs),
-            temperature=recipe.distill.temperature,
-            alpha=recipe.distill.alpha,
-        )
-        student = teacher
+        with phases.phase("teacher: answer"):
+            soft = SoftTargets(
+                logits=teacher_logits(teacher, dataset.train), temperature=recipe.temperature, alpha=recipe.alpha
+            )
+        student = copy.deepcopy(teacher)
         for step in recipe.steps:
             match step:
                 case Distill():
-                    control = models.build(step.student, dataset, recipe.seed)
-                    keep("control", train("control", control, step.training))
-                    student = models.build(step.student, dataset, recipe.seed)
-                    student = train(step.kind, student, step.training, soft)
+                    student = students.build(step.student, teacher, dataset, recipe.seed)
+                    student = learn(step.kind, student, step.training)
                     keep(step.kind, student)
                 case Prune():
-                    example = (torch.from_numpy(dataset.train.inputs[:_CHECK_SAMPLES]),)
+                    rows = np.arange(min(_CHECK_SAMPLES, len(dataset.train)))
+                    example = export.tensors(dataset.train.batch(rows))
                     student = prune.prepare(student, example)
                     for amount in prune.amounts(step):
                         student = prune.prune(student, amount, example, step.score, recipe.seed)
-                        student = train(step.kind, student, step.recovery, soft)
+                        student = learn(step.kind, student, step.recovery)
                     keep(step.kind, student)
                 case Sparsify():
                     student = sparsify.sparsify(
@@ -116,24 +127,30 @@ def _make(recipe: Recipe, dataset: Dataset, folder: Path, phases: Phases) -> lis
     return candidates
 
 
+def _shrink_onnx(recipe: Recipe, path: Path, dataset: Dataset, folder: Path, phases: Phases) -> list[Candidate]:
+    """An ONNX file that came from elsewhere, as it is and after each step."""
+    with phases.phase("teacher: check"):
+        model = graph.read(path)
+        onnx_teacher.check(path, model, dataset)
+        candidates = [Candidate(step="teacher", path=path, num_parameters=graph.num_parameters(model))]
+    for step in recipe.steps:
+        assert isinstance(step, Quantize), "the recipe was checked"
+        with phases.phase("quantize: calibrate"):
+            candidates.append(_quantize(step, candidates[-1], dataset, folder, recipe.seed))
+    return candidates
+
+
 def _export(step: str, model: nn.Module, dataset: Dataset, folder: Path, seed: int) -> Candidate:
     path = folder / f"{step}.onnx"
-    export.export(
-        model,
-        path,
-        num_features=dataset.num_features,
-        num_outputs=dataset.num_outputs,
-        input_name=dataset.input_name,
-    )
-    parity = export.parity(model, path, dataset.held_out.inputs, num_outputs=dataset.num_outputs, seed=seed)
+    export.export(model, path, dataset.train, num_outputs=dataset.num_outputs)
+    parity = export.parity(model, path, dataset.held_out, num_outputs=dataset.num_outputs, seed=seed)
     return Candidate(step=step, path=path, num_parameters=models.num_parameters(model), parity=parity)
 
 
 def _quantize(step: Quantize, before: Candidate, dataset: Dataset, folder: Path, seed: int) -> Candidate:
     path = folder / "quantize.onnx"
-    num_samples = len(dataset.train.inputs)
-    rows = np.random.default_rng(seed).permutation(num_samples)[: step.calibration_samples]
-    batches = [{dataset.input_name: batch} for batch in np.array_split(dataset.train.inputs[rows], len(rows) // 64 + 1)]
+    rows = np.random.default_rng(seed).permutation(len(dataset.train))[: step.calibration_samples]
+    batches = [batch for _, batch in dataset.train.take(rows).batches(64)]
     if step.method == "fp16":
         quantize.halve(before.path, path)
     else:
@@ -145,8 +162,8 @@ def _quantize(step: Quantize, before: Candidate, dataset: Dataset, folder: Path,
 def _publish(recipe: Recipe, dataset: Dataset, candidates: list[Candidate], root: Path, phases: Phases) -> Artifact:
     held_out = dataset.held_out
     with phases.phase("measure"):
-        predictions = [evaluate.predict(candidate.path, held_out.inputs) for candidate in candidates]
-        latencies = evaluate.latencies({each.step: each.path for each in candidates}, held_out.inputs)
+        predictions = [evaluate.predict(candidate.path, held_out) for candidate in candidates]
+        latencies = evaluate.latencies({each.step: each.path for each in candidates}, held_out)
         measurements = tuple(
             Measurement(
                 step=candidate.step,
@@ -161,13 +178,13 @@ def _publish(recipe: Recipe, dataset: Dataset, candidates: list[Candidate], root
     final = candidates[-1]
     classes = {each.step: evaluate.classes(found) for each, found in zip(candidates, predictions, strict=True)}
     served = graph.read(final.path)
-    is_quantized = final.parity is None
+    is_quantized = recipe.steps[-1].kind == "quantize"
     example = final.path.with_name(artifact.EXAMPLE)
-    export.save_example(held_out.inputs[0], example, input_name=dataset.input_name)
+    export.save_example(held_out.batch(np.arange(1)), example)
     with phases.phase("publish"):
         return artifact.publish(
             root,
-            {artifact.MODEL: final.path, artifact.EXAMPLE: example},
+            {artifact.MODEL: final.path, artifact.EXAMPLE: example, **dataset.files},
             {artifact.REPORT: page.render},
             name=recipe.name,
             recipe=recipe.model_dump(mode="json"),
@@ -176,10 +193,11 @@ def _publish(recipe: Recipe, dataset: Dataset, candidates: list[Candidate], root
             outputs=graph.outputs(served),
             labels=dataset.labels,
             measurements=measurements,
-            parity=next(each.parity for each in reversed(candidates) if each.parity is not None),
+            parity=next((each.parity for each in reversed(candidates) if each.parity is not None), None),
             agreement=evaluate.agreement(predictions[-1], predictions[-2]) if is_quantized else None,
             machine=evaluate.machine(),
-            histograms=evaluate.histograms(held_out.inputs, predictions[-1], dataset.input_name),
+            histograms=evaluate.histograms(held_out.inputs, predictions[-1]),
+            preprocessing=dataset.preprocessing,
             libraries={name: version(name) for name in _LIBRARIES},
             findings=Findings(
                 differences=examine.differences(classes, held_out.labels),

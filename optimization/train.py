@@ -31,13 +31,15 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device, prepare_model
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from optimization.data import Split
 from optimization.distill import distillation_loss, hard_loss
 from optimization.errors import TrainError
+from optimization.examples import Split
 from optimization.mailbox import Job, Letter, Mailbox
 from telemetry import conventions, emit, resources
 
 _POLL_S = 0.1
+_BATCHES_SORTED = 50
+"""Texts of this many batches are sorted by length together: the order stays random where lengths are alike."""
 _PATIENCE_S = 20.0
 """How long workers may take to end once they were told to."""
 
@@ -232,7 +234,7 @@ def fit(job: Job, split: Split, meter: Meter) -> Iterator[Letter]:
     rank, world = context.get_world_rank(), context.get_world_size()
     device = get_device()
     model = prepare_model(job.model.train())
-    inputs, labels = torch.tensor(split.inputs).to(device), torch.tensor(split.labels).to(device)
+    labels = torch.tensor(split.labels).to(device)
     teacher = torch.tensor(job.soft.logits).to(device) if job.soft else None
     batches = num_batches(len(labels), job.training.batch_size)
     optimizer = torch.optim.AdamW(
@@ -242,10 +244,10 @@ def fit(job: Job, split: Split, meter: Meter) -> Iterator[Letter]:
     for epoch in range(job.training.epochs):
         total = torch.zeros((), device=device)
         num_seen = 0
-        for rows in shards(len(labels), job.training.batch_size, job.seed + epoch, rank, world):
+        for rows in shards(split, job.training.batch_size, job.seed + epoch, rank, world):
             began = time.perf_counter()
             share = torch.from_numpy(rows).to(device)
-            logits = model(inputs[share])
+            logits = model(*(torch.from_numpy(values).to(device) for values in split.batch(rows).values()))
             if job.soft and teacher is not None:
                 losses = distillation_loss(logits, labels[share], teacher[share], job.soft.temperature, job.soft.alpha)
             else:
@@ -274,11 +276,21 @@ def num_batches(num_samples: int, batch_size: int) -> int:
     return max(1, num_samples // batch_size)
 
 
-def shards(num_samples: int, batch_size: int, seed: int, rank: int, world: int) -> Iterator[NDArray[np.int64]]:
-    """This worker's rows of each batch of one epoch; together the workers' rows make the whole batch."""
-    order = np.random.default_rng(seed).permutation(num_samples)
-    for start in range(0, num_batches(num_samples, batch_size) * batch_size, batch_size):
-        yield order[start : start + batch_size][rank::world]
+def shards(split: Split, batch_size: int, seed: int, rank: int, world: int) -> Iterator[NDArray[np.int64]]:
+    """This worker's rows of each batch of one epoch; together the workers' rows make the whole batch.
+
+    Texts of about one length share a batch, so that little of it is padding.
+    """
+    random = np.random.default_rng(seed)
+    order = random.permutation(len(split))[: num_batches(len(split), batch_size) * batch_size]
+    starts = np.arange(0, len(order), batch_size)
+    if split.lengths is not None:
+        for start in range(0, len(order), batch_size * _BATCHES_SORTED):
+            chunk = order[start : start + batch_size * _BATCHES_SORTED]
+            order[start : start + len(chunk)] = chunk[np.argsort(split.lengths[chunk], kind="stable")]
+        starts = random.permutation(starts)
+    for first in starts:
+        yield order[first : first + batch_size][rank::world]
 
 
 def _mean(total: Tensor, num_seen: int) -> float:

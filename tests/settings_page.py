@@ -8,7 +8,7 @@ from pydantic_core import PydanticUndefined
 
 from deployments.keys import Key, KeysFile
 from deployments.settings import AccessSettings, ModelSettings, ServerSettings
-from optimization import recipe
+from optimization import architectures, recipe, sources
 from telemetry.collector import CollectorConfig
 from telemetry.watches import DetectionConfig
 
@@ -24,11 +24,20 @@ SECTIONS: list[tuple[str, list[type[BaseModel]]]] = [
         "Recipes",
         [
             recipe.Recipe,
-            recipe.Digits,
-            recipe.BreastCancer,
+            sources.Digits,
+            sources.BreastCancer,
+            sources.Mnist1d,
+            sources.Table,
+            sources.Pictures,
+            sources.TorchData,
+            sources.HuggingFaceData,
             recipe.Teacher,
-            recipe.Mlp,
-            recipe.Cnn,
+            architectures.Mlp,
+            architectures.Cnn,
+            architectures.Resnet,
+            architectures.TorchModel,
+            architectures.HuggingFaceModel,
+            architectures.TeacherLayers,
             recipe.Training,
             recipe.Distill,
             recipe.Prune,

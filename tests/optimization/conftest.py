@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from optimization import data, recipe
-from optimization.data import Dataset, Split
+from optimization.examples import Dataset, Split
 from optimization.recipe import Recipe
 
 RECIPES = Path(recipe.__file__).parent / "recipes"
@@ -53,4 +53,4 @@ def random() -> np.random.Generator:
 def points(random: np.random.Generator) -> Split:
     """Two classes in eight dimensions, a plane apart."""
     inputs = random.normal(size=(200, 8)).astype(np.float32)
-    return Split(inputs=inputs, labels=(inputs.sum(axis=1) > 0).astype(np.int64))
+    return Split(inputs={"x": inputs}, labels=(inputs.sum(axis=1) > 0).astype(np.int64))

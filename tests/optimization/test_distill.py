@@ -5,6 +5,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from optimization import distill
+from optimization.examples import Split
 
 T = 3.0
 
@@ -58,4 +59,5 @@ def test_large_logits_stay_finite() -> None:
 
 def test_teacher_logits_keep_the_order_of_the_data() -> None:
     inputs = np.arange(3000, dtype=np.float32).reshape(-1, 1)
-    np.testing.assert_array_equal(distill.teacher_logits(nn.Identity(), inputs), inputs)
+    split = Split(inputs={"x": inputs}, labels=np.zeros(3000, np.int64), lengths=np.arange(3000)[::-1] % 7)
+    np.testing.assert_array_equal(distill.teacher_logits(nn.Identity(), split), inputs)

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from optimization import evaluate, export, models
-from optimization.data import Dataset
-from optimization.recipe import Mlp
+from optimization.architectures import Mlp
+from optimization.examples import Dataset
 
 
 def test_wilson_interval_is_the_published_one() -> None:
@@ -50,9 +50,9 @@ def test_agreement_is_the_share_of_equal_classes() -> None:
 def test_larger_model_takes_longer(tmp_path: Path, digits: Dataset) -> None:
     for width in (4, 2000):
         model = models.build(Mlp(kind="mlp", hidden=(width, width)), digits, seed=0)
-        export.export(model, tmp_path / f"{width}.onnx", num_features=64, num_outputs=10, input_name="pixels")
+        export.export(model, tmp_path / f"{width}.onnx", digits.train, num_outputs=10)
     paths = {str(width): tmp_path / f"{width}.onnx" for width in (4, 2000)}
-    measured = evaluate.latencies(paths, digits.held_out.inputs)
+    measured = evaluate.latencies(paths, digits.held_out)
     assert set(measured["4"]) == {1, 32}
     assert measured["2000"][32] > 3 * measured["4"][32] > 0
 
@@ -60,7 +60,7 @@ def test_larger_model_takes_longer(tmp_path: Path, digits: Dataset) -> None:
 def test_histograms_count_every_value_between_the_edges(random: np.random.Generator) -> None:
     inputs = random.integers(0, 17, size=(500, 4)).astype(np.float32)  # many a value lies on an edge
     probabilities = random.uniform(size=(500, 1)).astype(np.float32)
-    values, top = evaluate.histograms(inputs, probabilities, "x")
+    values, top = evaluate.histograms({"x": inputs}, probabilities)
     for histogram in (values, top):
         assert len(histogram.counts) == len(histogram.edges) + 1
         assert list(histogram.edges) == sorted(set(histogram.edges))

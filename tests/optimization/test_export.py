@@ -7,18 +7,15 @@ import torch
 from torch import nn
 
 from optimization import export, graph, models
+from optimization.architectures import Cnn, Mlp
 from optimization.artifact import TensorSpec
-from optimization.data import Dataset
 from optimization.errors import ExportError
-from optimization.recipe import Cnn, Mlp
+from optimization.examples import Dataset
 
 
 def exported(path: Path, dataset: Dataset, config: Mlp | Cnn) -> nn.Module:
     model = models.build(config, dataset, seed=0).eval()
-    export.export(
-        model, path,
-        num_features=dataset.num_features, num_outputs=dataset.num_outputs, input_name=dataset.input_name,
-    )  # fmt: skip
+    export.export(model, path, dataset.train, num_outputs=dataset.num_outputs)
     return model
 
 
@@ -28,9 +25,9 @@ def exported(path: Path, dataset: Dataset, config: Mlp | Cnn) -> nn.Module:
 @pytest.mark.parametrize("size", [1, 3, 32])
 def test_onnx_computes_what_torch_computes(tmp_path: Path, digits: Dataset, config: Mlp | Cnn, size: int) -> None:
     model = exported(tmp_path / "m.onnx", digits, config)
-    batch = digits.held_out.inputs[:size]
+    batch = digits.held_out.batch(np.arange(size))
     with torch.inference_mode():
-        expected = torch.softmax(model(torch.from_numpy(batch)), dim=1).numpy()
+        expected = torch.softmax(model(*export.tensors(batch)), dim=1).numpy()
     got = graph.predict(graph.session(tmp_path / "m.onnx"), batch)
     np.testing.assert_allclose(got, expected, atol=1e-5)
 
@@ -53,9 +50,9 @@ def test_file_does_not_name_where_it_was_made(tmp_path: Path, tumours: Dataset) 
 
 def test_parity_refuses_another_model(tmp_path: Path, digits: Dataset) -> None:
     model = exported(tmp_path / "m.onnx", digits, Mlp(kind="mlp", hidden=(8,)))
-    inputs = digits.held_out.inputs
-    assert export.parity(model, tmp_path / "m.onnx", inputs, num_outputs=10, seed=0) < 1e-5
+    split = digits.held_out
+    assert export.parity(model, tmp_path / "m.onnx", split, num_outputs=10, seed=0) < 1e-5
     with torch.no_grad():
         model[-1].bias[0] += 0.1
     with pytest.raises(ExportError, match=r"must equal the torch model to 0.0001, got a difference of"):
-        export.parity(model, tmp_path / "m.onnx", inputs, num_outputs=10, seed=0)
+        export.parity(model, tmp_path / "m.onnx", split, num_outputs=10, seed=0)

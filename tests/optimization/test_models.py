@@ -2,20 +2,20 @@ import pytest
 import torch
 
 from optimization import models
-from optimization.data import Dataset
-from optimization.recipe import Cnn, Mlp
+from optimization.architectures import Cnn, Mlp
+from optimization.examples import Dataset
 
 
 @pytest.mark.parametrize("config", [Mlp(kind="mlp", hidden=(8, 4)), Cnn(kind="cnn", channels=(2, 3, 4), hidden=(5,))])
 def test_model_gives_one_logit_per_class(digits: Dataset, config: Mlp | Cnn) -> None:
     model = models.build(config, digits, seed=0)
-    assert model(torch.from_numpy(digits.train.inputs[:3])).shape == (3, 10)
+    assert model(torch.from_numpy(digits.train.inputs["pixels"][:3])).shape == (3, 10)
 
 
 def test_two_classes_need_one_logit(tumours: Dataset) -> None:
     model = models.build(Mlp(kind="mlp", hidden=(10,)), tumours, seed=0)
     assert models.num_parameters(model) == 8 * 10 + 10 + 10 + 1
-    assert model(torch.from_numpy(tumours.train.inputs[:3])).shape == (3, 1)
+    assert model(torch.from_numpy(tumours.train.inputs["features"][:3])).shape == (3, 1)
 
 
 def test_equal_seeds_give_equal_weights_and_leave_torch_alone(digits: Dataset) -> None:

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from optimization import models, prune, schedule, structure, units
-from optimization.data import Dataset
+from optimization.architectures import Cnn, Mlp
 from optimization.errors import PruneError, WeightsError
+from optimization.examples import Dataset
 from optimization.heads import SlimAttention
 from optimization.prune import Amount
-from optimization.recipe import Cnn, Mlp
 from tests.optimization import architectures
 from tests.optimization.architectures import FAMILIES, HUGGING_FACE, ResNet
 
@@ -208,7 +208,7 @@ MODELS = [Mlp(kind="mlp", hidden=(32, 24)), Cnn(kind="cnn", channels=(16, 8), hi
 def test_half_the_units_go_and_the_outputs_stay(digits: Dataset, config: Mlp | Cnn) -> None:
     model = models.build(config, digits, seed=0)
     before = copy.deepcopy(model.state_dict())
-    smaller = prune.prune(model, Amount(hidden=0.5), (torch.from_numpy(digits.train.inputs[:64]),))
+    smaller = prune.prune(model, Amount(hidden=0.5), (torch.from_numpy(digits.train.inputs["pixels"][:64]),))
     wide, narrow = ([len(layer.weight) for layer in linears(each)] for each in (model, smaller))
     assert narrow == [units // 2 for units in wide[:-1]] + [10]
     for name, tensor in model.state_dict().items():

@@ -63,7 +63,12 @@ BROKEN = [
     ("teacher.model.hidden", [0], "teacher.model.hidden must be a list of whole numbers of at least 1, got [0]"),
     ("steps.1.rato", 0.5, "prune has an unknown setting 'rato', did you mean 'ratio'?"),
     ("stepz", 1, "recipe has an unknown setting 'stepz', did you mean 'steps'?"),
-    ("data.kind", "digit", "data.kind must be one of digits, breast_cancer, got 'digit', did you mean 'digits'?"),
+    (
+        "data.kind",
+        "digit",
+        "data.kind must be one of digits, breast_cancer, mnist1d, table, pictures, torch, huggingface, got 'digit', "
+        "did you mean 'digits'?",
+    ),
     (
         "steps.1.kind",
         "prun",
@@ -75,7 +80,7 @@ BROKEN = [
     ("workers", True, "workers must be a whole number of at least 1, got True"),
     ("seed", -1, "seed must be a whole number in [0, 2^32), got -1"),
     ("name", "../x", "name must match ^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$, got '../x'"),
-    ("steps", [], "steps must begin with distill, which makes the student, got none"),
+    ("steps", [], "steps must name at least one step, got none"),
     ("steps", [QUANTIZE, DISTILL], "steps must begin with distill, which makes the student, got quantize, distill"),
     ("steps", [DISTILL, PRUNE, PRUNE], "steps must name each kind once, got distill, prune, prune"),
     (

@@ -19,7 +19,7 @@ from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2_grpc as
 from rich.console import Console
 
 from optimization import artifact, evaluate
-from optimization.data import Dataset
+from optimization.examples import Dataset
 from optimization.recipe import Recipe
 from optimization.report import Phases
 from optimization.run import run
@@ -79,12 +79,12 @@ def test_seed_recipe_gives_a_small_model_that_works(
     ]
     example = json.loads((loaded.path / artifact.EXAMPLE).read_text())["inputs"][0]
     assert example["shape"] == [1, 8]
-    np.testing.assert_array_equal(np.float32(example["data"]).ravel(), tumours.held_out.inputs[0])
+    np.testing.assert_array_equal(np.float32(example["data"]).ravel(), tumours.held_out.inputs["features"][0])
 
     majority = np.bincount(tumours.held_out.labels).max() / len(tumours.held_out.labels)
     for each in manifest.measurements:
         assert each.quality.low > majority, f"{each.step} learned nothing"
-    served = evaluate.accuracy(evaluate.predict(loaded.model_path, tumours.held_out.inputs), tumours.held_out.labels)
+    served = evaluate.accuracy(evaluate.predict(loaded.model_path, tumours.held_out), tumours.held_out.labels)
     assert served == manifest.measurements[-1].quality
 
     findings = manifest.findings

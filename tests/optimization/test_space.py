@@ -55,7 +55,6 @@ def test_a_large_space_is_sampled_without_repeats_and_always_alike(wanted: Recip
         ({"teacher.model.hidden": [[1]]}, "must begin with a step of this recipe; known are distill, prune, quantize"),
         ({"prune": ["no"]}, "'prune' alone must be true or false, whether the step is taken, got 'no'"),
         ({"prune.ratio.x": [1]}, "'prune.ratio.x' must name a setting: 'ratio' has none below it"),
-        ({"distill": [False]}, "must begin with distill"),
         ({"distill.training.batch_size": [1]}, "batch_size must be at least workers (2), got 1"),
     ],
 )

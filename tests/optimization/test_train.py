@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from optimization import distill, train
-from optimization.data import Split
 from optimization.distill import SoftTargets
 from optimization.errors import TrainError
+from optimization.examples import Split
 from optimization.mailbox import Job
 from optimization.recipe import Training
 from optimization.train import Workers
@@ -35,8 +35,9 @@ def job(soft: SoftTargets | None = None, **training: float) -> Job:
     num=st.integers(1, 300), size=st.integers(1, 64), world=st.integers(1, 4), seed=st.integers(0, 2**32 - 1)
 )  # fmt: skip
 def test_shares_of_all_workers_make_each_batch_once(num: int, size: int, world: int, seed: int) -> None:
-    alone = list(train.shards(num, size, seed, 0, 1))
-    shared = list(zip(*(train.shards(num, size, seed, rank, world) for rank in range(world)), strict=True))
+    split = Split(inputs={}, labels=np.zeros(num, np.int64))
+    alone = list(train.shards(split, size, seed, 0, 1))
+    shared = list(zip(*(train.shards(split, size, seed, rank, world) for rank in range(world)), strict=True))
     assert len(alone) == train.num_batches(num, size)
     for batch, shares in zip(alone, shared, strict=True):
         assert sorted(batch) == sorted(np.concatenate(shares))
@@ -48,13 +49,13 @@ def test_shares_of_all_workers_make_each_batch_once(num: int, size: int, world: 
 
 def trained_plainly(job: Job, split: Split) -> nn.Module:
     """The same training in one process, without Ray, DDP or shares."""
-    inputs, labels = torch.from_numpy(split.inputs), torch.from_numpy(split.labels)
+    inputs, labels = torch.from_numpy(split.inputs["x"]), torch.from_numpy(split.labels)
     settings, start = job.training, job.model
     optimizer = torch.optim.AdamW(start.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
     num_steps = settings.epochs * (len(labels) // settings.batch_size)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, num_steps)
     for epoch in range(settings.epochs):
-        for rows in train.shards(len(labels), settings.batch_size, job.seed + epoch, 0, 1):
+        for rows in train.shards(split, settings.batch_size, job.seed + epoch, 0, 1):
             logits = start(inputs[rows])
             losses = distill.hard_loss(logits, labels[rows])
             if job.soft:
