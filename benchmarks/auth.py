@@ -53,7 +53,7 @@ class Attempt:
     def may_be_answered(self) -> bool:
         """Whether it asks for health."""
         path = unquote(re.sub(r"^http://[^/]*|[?#].*", "", self.path))
-        return path == OPEN[-1] or (self.method in ("GET", "HEAD") and path in OPEN)
+        return path.lower() == OPEN[-1] or (self.method in ("GET", "HEAD") and path in OPEN)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,8 @@ from pathlib import Path
 TLS_CERT = "TRIMTAB_TLS_CERT"
 """Environment variable: a PEM file with the certificate, its chain and its private key."""
 
-_POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"
+_POLICY = "default-src 'none'; frame-ancestors 'none'"
+"""For what is no page: the telemetry page brings a policy of its own."""
 _NO_ROUTES = '{"error":"see GET /v2/models"}'
 _FRONTEND = f"""\
     http-request del-header X-Forwarded-For
@@ -25,7 +26,9 @@ _FRONTEND = f"""\
     http-after-response del-header Server
     http-after-response set-header X-Content-Type-Options nosniff
     http-after-response set-header Referrer-Policy no-referrer
-    http-after-response set-header Content-Security-Policy "{_POLICY}"
+    http-after-response set-header X-Frame-Options DENY
+    acl has_policy res.hdr(Content-Security-Policy) -m found
+    http-after-response set-header Content-Security-Policy "{_POLICY}" unless has_policy
 """
 _SERVICE = "/inference.GRPCInferenceService"
 _NAME = "req.body,bytes(5),protobuf(1)"
