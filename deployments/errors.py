@@ -85,3 +85,15 @@ class OverloadedError(RequestError):
 
 class SettingsError(Exception):
     """`serve_config.yaml` names something that cannot be served."""
+
+
+class CallError(Exception):
+    """A server did not do what the command line asked of it; `status` is its answer's, if there was one."""
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class InputError(Exception):
+    """A file on the command line is not what the model takes."""

@@ -1,0 +1,159 @@
+"""The command line of what is served: `python -m deployments list | status | infer | bench | key`."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from deployments import keys
+from deployments.access import ACCESS, OPEN
+from deployments.client import Client
+from deployments.commands import artifacts, bench, infer, key, status
+from deployments.errors import CallError, InputError, SettingsError
+
+KEY, URL = "TRIMTAB_KEY", "TRIMTAB_URL"
+"""Environment variables: the key to send and the server to call, where the command line names none."""
+FAILED, INTERRUPTED = 2, 130
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Do what the command line says; return the exit code: 0 done, 2 something is to be mended, 130 stopped."""
+    options = _parser().parse_args(arguments)
+    console = Console(highlight=False)
+    try:
+        match options.verb:
+            case "list":
+                rows, trouble = artifacts.listed(options.artifacts, _client(options))
+                _print(options, rows, lambda: artifacts.show(console, rows, trouble))
+            case "status":
+                found = status.gathered(_client(options))
+                _print(options, found, lambda: status.show(console, found))
+                return 0 if found["ready"] else FAILED
+            case "infer":
+                answer = infer.answered(_client(options), options.model, options.file, options.top)
+                _print(options, answer, lambda: infer.show(console, answer))
+            case "bench":
+                _bench(options, console)
+            case "key":
+                _key(options, console)
+    except (CallError, InputError, SettingsError) as error:
+        print(error, file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m deployments", description="Look at what is served, try it, measure it, and say who may call it."
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    listing = verbs.add_parser("list", help="artifacts on disk, and which of them are served")
+    listing.add_argument("--artifacts", type=Path, default=Path("artifacts"), help="where artifacts are published")
+
+    state = verbs.add_parser("status", help="health, models, replicas, versions, latency and alerts of a server")
+
+    one = verbs.add_parser("infer", help="send a model one request made of a file")
+    one.add_argument("model")
+    one.add_argument("file", type=Path, help="a request or elements as .json, an array as .npy, .txt, .jpg, .png")
+    one.add_argument("--top", type=int, metavar="N", help="show the N highest classes of each output")
+
+    load = verbs.add_parser("bench", help="load a model and measure requests per second and latency")
+    load.add_argument("model")
+    load.add_argument("--file", type=Path, help="the request to repeat, as for infer; zeros if not given")
+    load.add_argument("--batch", type=_positive, default=1, help="samples of zeros in one request (default: 1)")
+    load.add_argument("--connections", type=_positive, default=32, help="requests under way at once (default: 32)")
+    load.add_argument("--duration", type=float, default=10.0, metavar="SECONDS", help="(default: 10)")
+
+    for verb in (listing, state, one, load):
+        verb.add_argument("--url", default=os.environ.get(URL, "http://localhost:8000"), help=f"the server; or {URL}")
+        verb.add_argument("--key", default=os.environ.get(KEY), help=f"a key, where the server asks for one; or {KEY}")
+        verb.add_argument("--certificate", type=Path, metavar="PEM", help="trust this certificate of the server too")
+        verb.add_argument("--json", action="store_true", help="print JSON")
+    _add_key(verbs.add_parser("key", help="make, list and revoke keys; docs/access.md says more"))
+    return parser
+
+
+def _add_key(parser: argparse.ArgumentParser) -> None:
+    doings = parser.add_subparsers(dest="doing", required=True, metavar="add | list | revoke")
+    add = doings.add_parser("add", help="make a key and print it, once")
+    add.add_argument("id", help="its name, as the audit log shows it")
+    add.add_argument("--models", nargs="+", default=[], metavar="GLOB", help="models it opens (default: all)")
+    add.add_argument("--rate", type=float, metavar="N", help="requests per second in the long run (default: any)")
+    add.add_argument("--burst", type=int, metavar="N", help="requests at once before the rate holds (default: 10)")
+    add.add_argument("--days", type=float, metavar="N", help="days until it expires (default: never)")
+    add.add_argument("--admin", action="store_true", help="let it load and unload models and see the telemetry page")
+    listing = doings.add_parser("list", help="the keys of the file; none of them is shown")
+    listing.add_argument("--json", action="store_true", help="print JSON")
+    revoke = doings.add_parser("revoke", help="end a key; what serves follows within a second")
+    revoke.add_argument("id")
+    named = os.environ.get(ACCESS, OPEN)
+    default = Path("keys.yaml" if named == OPEN else named)
+    for doing in (add, listing, revoke):
+        doing.add_argument("--file", type=Path, default=default, help=f"the file of keys (default: {default})")
+
+
+def _bench(options: argparse.Namespace, console: Console) -> None:
+    columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("connecting", total=options.duration)
+
+        def progress(seconds: float, answered: int) -> None:
+            bar.update(task, completed=seconds, description=f"{answered / seconds:.0f} requests/s")
+
+        found = bench.measured(
+            _client(options),
+            options.model,
+            connections=options.connections,
+            duration_s=options.duration,
+            file=options.file,
+            batch=options.batch,
+            progress=progress,
+        )
+    _print(options, asdict(found), lambda: bench.show(console, found))
+
+
+def _key(options: argparse.Namespace, console: Console) -> None:
+    match options.doing:
+        case "add":
+            limits = {"requests_per_s": options.rate, "burst": options.burst, "days": options.days}
+            text = key.add(options.file, options.id, models=options.models, admin=options.admin, **limits)
+            print(f"key {options.id!r} is in {options.file}; this is the one time it is shown:", file=sys.stderr)
+            print(text)
+        case "list":
+            _print(options, key.listed(options.file), lambda: key.show(console, options.file))
+        case "revoke":
+            keys.revoke(options.file, options.id)
+            print(f"key {options.id!r} is revoked", file=sys.stderr)
+
+
+def _client(options: argparse.Namespace) -> Client:
+    return Client(url=options.url.rstrip("/"), key=options.key, certificate=options.certificate)
+
+
+def _print(options: argparse.Namespace, found: Any, show: Callable[[], None]) -> None:
+    """`found` as JSON, where that is asked for; else as `show` draws it."""
+    if options.json:
+        print(json.dumps(found, indent=2, default=str))
+    else:
+        show()
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

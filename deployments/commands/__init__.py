@@ -1,0 +1,1 @@
+"""What `python -m deployments` can do, one module a verb."""
