@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+import onnxruntime
 import ray
 from pydantic import BaseModel
 from ray import serve
@@ -22,11 +23,14 @@ from deployments.access import audit_path, guarded, is_loopback, keys_file, of_m
 from deployments.asgi import Answer, Call, call
 from deployments.audit import AuditLog
 from deployments.batching import Limits
+from deployments.demand import Demand
 from deployments.gate import Gate, KeyRing, Need
 from deployments.ingress import LOG_TARGET, SERVICE, IngressLog
 from deployments.model import ModelApp
+from deployments.placement import actor_options
 from deployments.prepack import cache_folder
 from deployments.raw import accepting_raw, raw_input
+from deployments.scaling import replicas
 from deployments.server import model_of, server_app
 from deployments.session import Session
 from deployments.settings import AccessSettings, ModelSettings, ServerSettings, parse, split_access
@@ -55,6 +59,7 @@ class Model:
             emitter=self._emitter,
             ordered=partial(repository.ordered, serve.get_replica_context().app_name),
         )
+        self._demand = Demand(self._emitter, lambda: self._versions.ongoing, num_cpus=settings.num_threads)
         checked = _checked(self._versions, settings, settings.artifact, of_model(settings.artifact))
         self._app = lane.open_lane(f"/v2/models/{settings.artifact}", checked)
         grpc_service.open_service(self._app, _for_network(self.ask, settings))
@@ -87,6 +92,10 @@ class Model:
     async def ask(self, request: Call) -> Answer:
         """What this replica answers; by name, `Server` calls this as well."""
         return await call(self._app, request, self._app.prefix)
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """Load since the last call; Ray calls this where the application scales."""
+        return self._demand.read()
 
     async def reload_versions(self) -> list[VersionStatus]:
         """Follow the last order now; `deployments.repository` calls this on every replica."""
@@ -138,12 +147,14 @@ def model(args: dict[str, Any]) -> Application:
     """One model at its route; `args` are `ModelSettings`."""
     settings = parse(ModelSettings, args, "args")
     find(settings.artifacts, settings.artifact, settings.answering)
+    cluster: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     return _application(
         Model,
         settings,
         # Ray's own count, for requests that come by its path: the batcher refuses what is too much.
         max_ongoing_requests=settings.max_batch_size + settings.max_queue_size,
-        ray_actor_options={"num_cpus": settings.num_threads},
+        ray_actor_options=actor_options(settings, cluster, onnxruntime.get_available_providers()),
+        **replicas(settings),
     )
 
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from deployments.errors import SettingsError
 from optimization.artifact import NAME_PATTERN
@@ -45,6 +45,29 @@ class ServerSettings(AccessSettings):
     """URL of the OTLP/gRPC collector; `OTEL_EXPORTER_OTLP_ENDPOINT`, else port 4317 of Ray's head node."""
 
 
+class Scaling(_Settings):
+    """How many replicas a model has; a setting of `ModelSettings`. Without it there is one."""
+
+    min_replicas: int = Field(default=1, ge=0)
+    """Fewest replicas; with 0 an idle model goes, and its next request waits for a replica to start."""
+    max_replicas: int = Field(default=1, ge=1)
+    """Most replicas; the same as `min_replicas` for a fixed number."""
+    busy: float = Field(default=0.7, gt=0, le=1)
+    """Share of its time that a replica should be busy, in the model or on its CPUs."""
+    ongoing: float | None = Field(default=None, gt=0)
+    """Requests that a replica should have under way; `max_batch_size` if not given."""
+    queue_s: float = Field(default=0.1, gt=0)
+    """Seconds that a request may wait for its batch, on average, before there are more replicas."""
+    calm_s: float = Field(default=60.0, gt=0)
+    """Seconds for which fewer replicas must have sufficed before there are fewer; longer where that proves rash."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min_replicas > self.max_replicas:
+            raise ValueError(f"min_replicas must be at most max_replicas, {self.max_replicas}")
+        return self
+
+
 class ModelSettings(ServerSettings):
     """Arguments of `deployments.app:model`."""
 
@@ -65,7 +88,13 @@ class ModelSettings(ServerSettings):
     """Seconds within which a request shall be answered. Batches stay small enough for it, and what could not keep it
     gets status 429; without it, only `max_batch_size` and `max_queue_size` bound them."""
     num_threads: int = Field(default=1, ge=1, le=1024)
-    """CPU threads of one replica's ONNX Runtime session; keep it at the deployment's `num_cpus`."""
+    """CPU threads of one replica's ONNX Runtime session, and the CPUs it reserves of its node."""
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    """Where the model runs; "auto" takes a GPU where the cluster has one and ONNX Runtime can use it, else the CPU."""
+    gpu_fraction: float = Field(default=1.0, gt=0, le=1)
+    """Part of a GPU that a replica reserves; with 0.25, four share one and its memory."""
+    scaling: Scaling = Scaling()
+    """How many replicas there are, and when there are more or fewer."""
     max_body_bytes: int = Field(default=64 * 2**20, ge=1)
     """Largest request body in bytes, packed and unpacked; a larger one gets status 413."""
 

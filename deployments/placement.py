@@ -1,0 +1,34 @@
+"""What a replica asks of the node it runs on: CPUs, and a part of a GPU where the cluster has one it can use."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from deployments.errors import SettingsError
+from deployments.settings import ModelSettings
+
+GPU_PROVIDER = "CUDAExecutionProvider"
+
+
+def actor_options(settings: ModelSettings, cluster: Mapping[str, float], providers: Collection[str]) -> dict[str, Any]:
+    """Ray's options for a replica, given the cluster's resources and what this build of ONNX Runtime runs on.
+
+    Ray lets replicas share a GPU as long as their fractions fit; it hides the GPUs from those that ask for none.
+
+    Raises:
+        SettingsError: a GPU is demanded and there is none, or none that this build can use.
+    """
+    options: dict[str, Any] = {"num_cpus": settings.num_threads}
+    missing = _missing(settings.gpu_fraction, cluster, providers)
+    if settings.accelerator == "gpu" and missing:
+        raise SettingsError(f"args.accelerator must be auto or cpu here, got gpu: {missing}")
+    if settings.accelerator != "cpu" and not missing:
+        options["num_gpus"] = settings.gpu_fraction
+    return options
+
+
+def _missing(fraction: float, cluster: Mapping[str, float], providers: Collection[str]) -> str:
+    if cluster.get("GPU", 0) < fraction:
+        return f"the cluster has {cluster.get('GPU', 0):g} GPUs and each replica asks for {fraction:g}"
+    if GPU_PROVIDER not in providers:
+        return "this build of ONNX Runtime has no CUDA; install onnxruntime-gpu in its place"
+    return ""
