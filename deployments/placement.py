@@ -12,7 +12,8 @@ GPU_PROVIDER = "CUDAExecutionProvider"
 def actor_options(settings: ModelSettings, cluster: Mapping[str, float], providers: Collection[str]) -> dict[str, Any]:
     """Ray's options for a replica, given the cluster's resources and what this build of ONNX Runtime runs on.
 
-    Ray lets replicas share a GPU as long as their fractions fit; it hides the GPUs from those that ask for none.
+    Ray lets replicas share a GPU as long as their fractions fit. One that asks for none still sees them all, and must
+    not use them: its session runs on the CPU.
 
     Raises:
         SettingsError: a GPU is demanded and there is none, or none that this build can use.

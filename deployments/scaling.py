@@ -70,7 +70,7 @@ class ScalingPolicy:
         return self._calm_s * self._patience
 
     def _notice(self, now_s: float, running: int, target: int) -> None:
-        """Remember when replicas joined, were asked for and were let go; asking soon after letting go teaches patience."""
+        """Remember when replicas joined, were asked for and were let go; the two in quick succession teach patience."""
         if running > self._running:
             self._joined_s = now_s
         self._running = running

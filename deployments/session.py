@@ -31,13 +31,22 @@ class Session:
     With `cache`, its weights are mapped from a file that all sessions of this node share; on a GPU they lie there.
     """
 
-    def __init__(self, artifact: Artifact, *, num_threads: int, max_batch_size: int, cache: Path | None = None) -> None:
+    def __init__(
+        self,
+        artifact: Artifact,
+        *,
+        num_threads: int,
+        max_batch_size: int,
+        cache: Path | None = None,
+        use_gpu: bool = False,
+    ) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads
         options.inter_op_num_threads = 1
         # Threads that spin for work take CPU from the other replicas of the node.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        providers = [provider for provider in _PROVIDERS if provider in onnxruntime.get_available_providers()]
+        wanted = _PROVIDERS if use_gpu else (CPU,)
+        providers = [provider for provider in wanted if provider in onnxruntime.get_available_providers()]
         shared = packed(artifact, cache) if cache and providers == [CPU] else None
         if shared:  # it is optimised already
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

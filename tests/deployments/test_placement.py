@@ -42,7 +42,7 @@ def test_a_gpu_that_is_demanded_and_missing_is_refused(cluster, providers, said)
 
 
 SCRIPT = """
-import json, os, ray
+import json, ray
 from deployments.placement import GPU_PROVIDER, actor_options
 from deployments.settings import ModelSettings
 
@@ -51,24 +51,23 @@ ray.init(address="local", num_cpus=4, num_gpus=2, include_dashboard=False, log_t
 @ray.remote
 class Replica:
     def gpus(self):
-        return os.environ.get("CUDA_VISIBLE_DEVICES")
+        return ray.get_gpu_ids()
 
 def options(accelerator):
     settings = ModelSettings(artifact="m", accelerator=accelerator, gpu_fraction=0.5)
     return actor_options(settings, ray.cluster_resources(), [GPU_PROVIDER]) | {"num_cpus": 0.5}
 
-sharing = [Replica.options(**options("auto")).remote() for _ in range(4)]
-without = Replica.options(**options("cpu")).remote()
-print(json.dumps([sorted(ray.get([each.gpus.remote() for each in sharing])), ray.get(without.gpus.remote())]))
+replicas = [Replica.options(**options(kind)).remote() for kind in ("auto", "auto", "auto", "cpu")]
+print(json.dumps(ray.get([each.gpus.remote() for each in replicas])))
 ray.shutdown()
 """
 
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_four_halves_fill_two_declared_gpus_and_a_cpu_replica_sees_none():
+def test_three_halves_share_two_declared_gpus_and_a_replica_on_the_cpu_gets_none():
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=90)
     assert done.returncode == 0, done.stderr[-2000:]
-    sharing, without = json.loads(done.stdout.splitlines()[-1])
-    assert sharing == ["0", "0", "1", "1"]
-    assert without in ("", None)
+    *sharing, without = json.loads(done.stdout.splitlines()[-1])
+    assert sorted(gpu for each in sharing for gpu in each) in ([0, 0, 1], [0, 1, 1])
+    assert without == []
