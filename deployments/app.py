@@ -72,7 +72,7 @@ class Model:
             num_threads=settings.num_threads,
             max_batch_size=settings.max_batch_size,
             cache=cache_folder(),
-            use_gpu=bool(ray.get_gpu_ids()),  # type: ignore[no-untyped-call]
+            use_gpu=bool(ray.get_gpu_ids()),
         )
         return ModelApp(
             artifact.manifest,
