@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from deployments.keys import Key, KeysFile
-from deployments.settings import AccessSettings, ModelSettings, ServerSettings
+from deployments.settings import AccessSettings, ModelSettings, Scaling, ServerSettings
 from optimization import architectures, recipe, sources
 from telemetry.collector import CollectorConfig
 from telemetry.watches import DetectionConfig
@@ -17,7 +17,7 @@ PAGE = Path("docs/settings.md")
 SECTIONS: list[tuple[str, list[type[BaseModel]]]] = [
     (
         "`serve_config.yaml`: `args` of an application",
-        [ModelSettings, ServerSettings, AccessSettings, CollectorConfig, DetectionConfig],
+        [ModelSettings, Scaling, ServerSettings, AccessSettings, CollectorConfig, DetectionConfig],
     ),
     ("The file of keys", [KeysFile, Key]),
     (
