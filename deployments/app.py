@@ -23,6 +23,7 @@ from deployments.access import audit_path, guarded, is_loopback, keys_file, of_m
 from deployments.asgi import Answer, Call, call
 from deployments.audit import AuditLog
 from deployments.batching import Limits
+from deployments.cache import AnswerCache
 from deployments.demand import Demand
 from deployments.gate import Gate, KeyRing, Need
 from deployments.ingress import LOG_TARGET, SERVICE, IngressLog
@@ -85,6 +86,7 @@ class Model:
             inline=session.is_quick,
             pace=session.pace,
             raw=raw_input(artifact),
+            cache=AnswerCache(settings.cache_bytes) if settings.cache_bytes else None,
             max_body_bytes=settings.max_body_bytes,
             emitter=self._emitter,
             versions=lambda: self._versions.ready(),

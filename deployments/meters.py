@@ -64,10 +64,15 @@ class ModelMeters:
         self._durations = emitter.histogram(conventions.INFERENCE_DURATION)
         self._sizes = emitter.histogram(conventions.INFERENCE_BATCH_SIZE)
         self._samples = emitter.counter(conventions.INFERENCE_SAMPLES)
+        self._lookups = emitter.counter(conventions.CACHE_LOOKUPS)
 
     def queued(self, prediction: Prediction) -> None:
         """Report how long a request waited for its batch."""
         self._queue.record((prediction.started_ns - prediction.submitted_ns) / 1e9)
+
+    def looked_up(self, *, hit: bool) -> None:
+        """Report whether the cache knew an answer."""
+        self._lookups.add(1, ((conventions.CACHE_HIT, hit),))
 
     def batch(self, done: BatchDone) -> None:
         """Report one call of the model."""

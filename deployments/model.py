@@ -4,6 +4,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -12,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 from deployments import protocol
 from deployments.asgi import JSON, ClientGone, error_body, header, path_below, read_body, respond, while_connected
 from deployments.batching import Batcher, Limits, Prediction, Run
+from deployments.cache import AnswerCache, digest_of
 from deployments.errors import MethodNotAllowedError, NotFoundError, OverloadedError, RequestError
 from deployments.meters import ModelMeters, RequestMeter, report_artifact
 from deployments.pace import Pace
@@ -49,12 +51,13 @@ class ModelApp:
         inline: bool,
         pace: Pace | None = None,
         raw: TensorSpec | None = None,
+        cache: AnswerCache | None = None,
         max_body_bytes: int,
         emitter: Emitter,
         versions: Callable[[], Sequence[str]] | None = None,
     ) -> None:
-        """`raw` is what a request may carry in place of the model's own inputs; `versions` tells which versions of the
-        model answer, this one alone if not given.
+        """`raw` is what a request may carry in place of the model's own inputs; `cache` keeps answers; `versions` tells
+        which versions of the model answer, this one alone if not given.
         """
         self._manifest = manifest
         self._versions = versions or (lambda: (manifest.version,))
@@ -65,6 +68,7 @@ class ModelApp:
         self._requests = RequestMeter(emitter)
         self._meters = ModelMeters(emitter)
         self._raw = raw
+        self._cache = cache
         self._watch_clients = not inline
         self._batcher = Batcher(
             run,
@@ -142,7 +146,7 @@ class ModelApp:
             raise MethodNotAllowedError(f"{_ROUTES[action]} takes {_METHODS[action][0]}, got {scope['method']}")
         return action
 
-    async def _infer(self, scope: Scope, receive: Receive) -> tuple[Response, Prediction]:
+    async def _infer(self, scope: Scope, receive: Receive) -> tuple[Response, Prediction | None]:
         self._batcher.admit()
         timeout_s = seconds_left(header(scope, TIMEOUT))
         body = await read_body(scope, receive, self._max_body_bytes)
@@ -150,13 +154,20 @@ class ModelApp:
         length = header(scope, protocol.HEADER_LENGTH)
         request = protocol.decode(body, length, self._manifest.inputs, self._outputs, self._raw)
         urgency = urgency_of(request.parameters, timeout_s)
-        answer = self._batcher.submit(request.inputs, priority=urgency.rank, timeout_s=urgency.timeout_s)
-        prediction = await (while_connected(answer, receive) if self._watch_clients else answer)
-        self._meters.queued(prediction)
+        digest = digest_of(request.inputs) if self._cache else b""
+        outputs, prediction = self._cache.get(digest) if self._cache else None, None
+        if outputs is None:
+            answer = self._batcher.submit(request.inputs, priority=urgency.rank, timeout_s=urgency.timeout_s)
+            prediction = await (while_connected(answer, receive) if self._watch_clients else answer)
+            outputs = prediction.outputs
+            self._meters.queued(prediction)
         manifest = self._manifest
-        response = protocol.encode(
-            manifest.name, manifest.version, request, prediction.outputs, self._types, manifest.labels
-        )
+        response = protocol.encode(manifest.name, manifest.version, request, outputs, self._types, manifest.labels)
+        if self._cache:
+            if prediction:
+                self._cache.put(digest, outputs)
+            self._meters.looked_up(hit=prediction is None)
+            response = replace(response, headers=(*response.headers, (b"x-cache", b"miss" if prediction else b"hit")))
         return _compressed(response, header(scope, b"accept-encoding")), prediction
 
     def _describe(self, action: str) -> dict[str, Any]:

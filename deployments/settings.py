@@ -87,6 +87,8 @@ class ModelSettings(ServerSettings):
     latency_target_s: float | None = Field(default=None, gt=0)
     """Seconds within which a request shall be answered. Batches stay small enough for it, and what could not keep it
     gets status 429; without it, only `max_batch_size` and `max_queue_size` bound them."""
+    cache_bytes: int = Field(default=0, ge=0)
+    """Bytes of answers that a replica keeps, of each version, to give them again for the same inputs; 0 keeps none."""
     num_threads: int = Field(default=1, ge=1, le=1024)
     """CPU threads of one replica's ONNX Runtime session, and the CPUs it reserves of its node."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"

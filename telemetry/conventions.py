@@ -29,6 +29,7 @@ STATISTIC = "trimtab.statistic"
 """Of a quality: "value", or "low" and "high" of its 95 % confidence interval."""
 QUALITY_METRIC = "trimtab.quality.metric"
 BATCH_SIZE = "trimtab.batch.size"
+CACHE_HIT = "trimtab.cache.hit"
 RANK = "trimtab.train.rank"
 
 
@@ -81,6 +82,12 @@ INFERENCE_BATCH_SIZE = Instrument(
 )
 INFERENCE_SAMPLES = Instrument(
     name="trimtab.inference.samples", kind="counter", unit="{sample}", description="Samples predicted."
+)
+CACHE_LOOKUPS = Instrument(
+    name="trimtab.cache.lookups",
+    kind="counter",
+    unit="{request}",
+    description="Requests looked up in the cache of answers; trimtab.cache.hit says whether it knew them.",
 )
 VERSION_LOADS = Instrument(
     name="trimtab.version.loads",
