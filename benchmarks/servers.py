@@ -93,19 +93,19 @@ def trimtab(
 
 
 @contextmanager
-def plain_ray_serve(artifact: Artifact) -> Iterator[Server]:
-    """Ray Serve as installed, serving the same file."""
+def plain_ray_serve(artifact: Artifact, body: bytes | None = None) -> Iterator[Server]:
+    """Ray Serve as installed, serving the same file; it is up when it answers `body`."""
     port = free_port()
     application = {
         "name": "plain",
         "route_prefix": "/",
         "import_path": "benchmarks.plain_serve:build",
-        "args": {"model": str(artifact.model_path.absolute())},
+        "args": {"artifact": str(artifact.path.absolute())},
     }
     config = {"http_options": {"host": "127.0.0.1", "port": port}, "applications": [application]}
     with _serving([sys.executable, "-m", "ray.serve.scripts"], config, {}) as (process, log):
         wait_until_ready(process, log, f"http://127.0.0.1:{port}/-/healthz")
-        wait_until_ready(process, log, f"http://127.0.0.1:{port}/", request_body(artifact))
+        wait_until_ready(process, log, f"http://127.0.0.1:{port}/", body or request_body(artifact))
         yield Server(process=process, log=log, http_port=port)
 
 
@@ -140,8 +140,9 @@ def wait_until_ready(
     body: bytes | None = None,
     timeout_s: float = 120,
     key: str | None = None,
+    kind: str | None = None,
 ) -> None:
-    """Return when `url` answers with 200.
+    """Return when `url` answers with 200, to a GET or to `body` of content type `kind`.
 
     Raises:
         RuntimeError: the process ended or the time is up; the message holds the end of its log.
@@ -149,7 +150,8 @@ def wait_until_ready(
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            request = urllib.request.Request(url, body, {"X-API-Key": key} if key else {})
+            given = {"X-API-Key": key, "Content-Type": kind}
+            request = urllib.request.Request(url, body, {name: value for name, value in given.items() if value})
             with urllib.request.urlopen(request, timeout=5):
                 return
         except (OSError, urllib.error.URLError):
