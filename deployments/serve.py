@@ -43,10 +43,11 @@ def main() -> None:
                 sys.exit(f"serve: {error}")
             for number in _ENDINGS:
                 signal.signal(number, _interrupt_once)
-            threading.Thread(target=banner.announce, args=(config,), daemon=True).start()
         try:
             from ray.serve.scripts import cli  # reads the environment when imported
 
+            if config is not None:  # the banner imports Ray too, and two threads must not do that at once
+                threading.Thread(target=banner.announce, args=(config,), daemon=True).start()
             cli()
         finally:
             end_ingress(scratch)
