@@ -49,8 +49,8 @@ def confusion(classes: NDArray[np.int64], labels: NDArray[np.int64], num_classes
     return tuple(map(tuple, counts.reshape(num_classes, num_classes).tolist()))
 
 
-def layers(model: onnx.ModelProto) -> tuple[Layer, ...]:
-    """The weights of more than one dimension, in the order of the file."""
+def layers(model: onnx.ModelProto, sensitivity: Mapping[str, float]) -> tuple[Layer, ...]:
+    """The weights of more than one dimension, in the order of the file; `sensitivity` is by the weight's fp32 name."""
     weights = [(each.name, numpy_helper.to_array(each)) for each in model.graph.initializer if len(each.dims) > 1]
     return tuple(
         Layer(
@@ -58,6 +58,7 @@ def layers(model: onnx.ModelProto) -> tuple[Layer, ...]:
             shape=weight.shape,
             datatype=str(weight.dtype).upper(),
             sparsity=1 - int(np.count_nonzero(weight)) / weight.size,
+            sensitivity=sensitivity.get(name.removesuffix("_quantized")),
         )
         for name, weight in weights
         if weight.size

@@ -4,14 +4,12 @@ import json
 import logging
 import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnx
 import torch
 from torch import Tensor, nn
 
-from optimization import graph
+from optimization import graph, simplify
 from optimization.errors import ExportError
 from optimization.examples import Inputs, Split, dynamic_axes
 from optimization.models import Probabilities
@@ -31,7 +29,7 @@ def export(model: nn.Module, path: Path, split: Split, *, num_outputs: int) -> N
     axes = dynamic_axes(split)
     dims = {name: torch.export.Dim(name) for named in axes.values() for name in named.values()}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it tells of its own opset conversions
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), simplify.plain_attention(served):
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             served,
@@ -40,11 +38,12 @@ def export(model: nn.Module, path: Path, split: Split, *, num_outputs: int) -> N
             output_names=[output_name(num_outputs)],
             dynamic_shapes=(tuple({axis: dims[name] for axis, name in named.items()} for named in axes.values()),),
             dynamo=True,
+            opset_version=simplify.OPSET,
             verbose=False,
         )
     assert program is not None
     program.save(str(path), external_data=False)
-    _forget_origin(path)
+    simplify.simplify(path)
 
 
 def tensors(batch: Inputs) -> tuple[Tensor, ...]:
@@ -93,19 +92,6 @@ def random_batch(split: Split, size: int, random: np.random.Generator) -> Inputs
         else:
             made[name] = random.integers(low, high, shape, dtype=values.dtype, endpoint=True)
     return made
-
-
-def _forget_origin(path: Path) -> None:
-    """Remove the stack traces the exporter writes into every node: they are large and name this machine's folders."""
-    model = onnx.load(path)
-    described: list[Any] = [*model.graph.node, *model.graph.input, *model.graph.output]
-    described += [*model.graph.value_info, *model.graph.initializer]
-    for each in described:
-        del each.metadata_props[:]
-        each.doc_string = ""
-    del model.graph.metadata_props[:]
-    del model.metadata_props[:]
-    onnx.save(model, path)
 
 
 def save_example(sample: Inputs, path: Path) -> None:

@@ -36,7 +36,7 @@ class Layer(_Finding):
     """Fraction of its elements that are zero."""
     datatype: str
     sensitivity: float | None = None
-    """Accuracy lost when this layer alone is put in INT8; none where it was not measured."""
+    """Fraction of examples that get another class with this layer alone in INT8; none where it was not measured."""
 
 
 class Trial(_Finding):

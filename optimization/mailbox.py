@@ -7,12 +7,14 @@ driver ◀─ Letter ─ Mailbox ◀─ Letter ─ worker of rank 0
 import asyncio
 import math
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from torch import Tensor, nn
 
 from optimization.distill import SoftTargets
 from optimization.examples import Split
 from optimization.recipe import Training
+from optimization.scores import Saliency
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +30,10 @@ class Job:
     """Seeds the order of the examples."""
     soft: SoftTargets | None = None
     """The teacher's outputs; none to learn from the labels alone."""
+    score: Literal["taylor", "movement"] | None = None
+    """What to gather on the way for pruning to choose by."""
+    holds_zeros: bool = False
+    """Whether weights that are zero stay zero."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +43,8 @@ class Letter:
     num_epochs: int = 0
     loss: float = math.nan
     weights: dict[str, Tensor] | None = None
+    saliency: Saliency | None = None
+    """What the job's score gathered."""
     problem: str | None = None
 
 
@@ -80,11 +88,15 @@ class Mailbox:
 
     async def letter(self) -> Letter:
         """Progress of the current job, without its weights."""
-        return replace(self._letter, weights={} if self._letter.weights is not None else None)
+        return replace(self._letter, weights={} if self._letter.weights is not None else None, saliency=None)
 
     async def weights(self) -> dict[str, Tensor] | None:
         """The trained weights of the current job."""
         return self._letter.weights
+
+    async def saliency(self) -> Saliency | None:
+        """What the current job's score gathered."""
+        return self._letter.saliency
 
     async def close(self) -> None:
         """Send the workers home."""

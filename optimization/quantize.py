@@ -61,14 +61,13 @@ class Prepared:
     method: CalibrationMethod
 
     @property
-    def nodes(self) -> list[str]:
-        """The nodes with weights, in the graph's order, that can go to INT8."""
+    def nodes(self) -> dict[str, str]:
+        """The nodes that can go to INT8, in the graph's order, and the weight that each reads."""
         model = onnx.load(self.path)
-        constants = {each.name for each in model.graph.initializer if len(each.dims) > 1}
+        weights = {each.name for each in model.graph.initializer if len(each.dims) > 1}
         operators = _DYNAMIC if self.ranges is None else _WEIGHTED
-        return [
-            node.name for node in model.graph.node if node.op_type in operators and constants.intersection(node.input)
-        ]
+        nodes = [node for node in model.graph.node if node.op_type in operators and weights.intersection(node.input)]
+        return {node.name: next(name for name in node.input if name in weights) for node in nodes}
 
 
 def quantize(

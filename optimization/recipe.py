@@ -99,8 +99,8 @@ class Prune(Settings):
     """Fraction of the layers to leave out of each stack of equal ones, those that change their input least."""
     scope: Literal["layer", "global"] = "layer"
     """Whether each layer loses its fraction, or the weakest of all layers together go."""
-    score: Literal["magnitude", "random"] = "magnitude"
-    """What tells the weakest: the weights' size, or chance, as a control."""
+    score: Literal["magnitude", "taylor", "movement", "random"] = "magnitude"
+    """What tells the weakest: size, how the loss rises without them, shrinking in training, or chance, as a control."""
     round_to: Count = 1
     """The number of units that stay is a multiple of this where the layer is wide enough."""
     keep: tuple[str, ...] = ()
@@ -134,12 +134,18 @@ class Sparsify(Settings):
     """In place of both: the two smallest of every four inputs become zero, which newer GPUs multiply faster."""
     scope: Literal["layer", "global"] = "layer"
     """Whether each layer gets its fraction of zeros, or all layers together."""
+    stages: Count = 1
+    """Reach `ratio` in this many stages, most in the first, each with a recovery of its own."""
+    recovery: Training | None = None
+    """How the other weights learn again after each stage, while zeros stay zero; none to leave them as they are."""
 
     @model_validator(mode="after")
     def _say_which(self) -> Self:
         given = [name for name in ("threshold", "ratio", "pattern") if getattr(self, name) is not None]
         if len(given) != 1:
             raise misfit("sparsify must have one of threshold, ratio, pattern", " and ".join(given) or "none of them")
+        if self.stages > 1 and (self.ratio is None or self.recovery is None):
+            raise misfit("sparsify.stages must be 1 without ratio and recovery", self.stages)
         return self
 
 
@@ -148,14 +154,25 @@ class Quantize(Settings):
 
     kind: Literal["quantize"]
     """Selects this step."""
-    method: Literal["static", "dynamic", "fp16"] = "static"
-    """Ranges of activations set once by training data, or taken from each input as it comes (transformers); or FP16."""
+    method: Literal["static", "dynamic", "qat", "fp16"] = "static"
+    """Activations' ranges set once, or taken from each input; static after training that rounds; or FP16 for GPUs."""
     ranges: Literal["minmax", "percentile", "entropy"] = "minmax"
     """What a static range spans: all values, all but one in ten thousand, or what changes the distribution least."""
     calibration_samples: Count = 256
     """Training examples that set the ranges of the activations."""
     max_changed: Share = 0.02
     """Fraction of them that may get another class than in fp32; nodes that cost most stay in fp32 until it is met."""
+    publish: Literal["faster", "always"] = "faster"
+    """Whether fp32 is published where INT8 is not faster on this machine, on average over the batch sizes measured."""
+    training: Training | None = None
+    """How the model learns to bear rounding, with method `qat`."""
+
+    @model_validator(mode="after")
+    def _train_to_round(self) -> Self:
+        if (self.method == "qat") != (self.training is not None):
+            got = f"method {self.method} {'without' if self.training is None else 'with'} training"
+            raise misfit("quantize must have training with method qat, and only then", got)
+        return self
 
 
 Step = Annotated[Distill | Prune | Sparsify | Quantize, Field(discriminator="kind")]
@@ -277,6 +294,16 @@ class Recipe(Settings):
 
     def _trainings(self) -> list[tuple[str, Training]]:
         trainings = [("prune.recovery", step.recovery) for step in self.steps if isinstance(step, Prune)]
+        trainings += [
+            ("sparsify.recovery", step.recovery)
+            for step in self.steps
+            if isinstance(step, Sparsify) and step.recovery is not None
+        ]
+        trainings += [
+            ("quantize.training", step.training)
+            for step in self.steps
+            if isinstance(step, Quantize) and step.training is not None
+        ]
         if self.distill is not None:
             trainings.insert(0, ("distill.training", self.distill.training))
         if self.teacher.training is not None:

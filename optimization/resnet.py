@@ -32,7 +32,7 @@ class Resnet(nn.Module):
 
 
 class Block(nn.Module):
-    """Two convolutions around a shortcut, which subsamples and pads with zeros where sizes differ."""
+    """Two convolutions beside a shortcut."""
 
     def __init__(self, inner: int, outer: int, stride: int) -> None:
         super().__init__()
@@ -40,18 +40,26 @@ class Block(nn.Module):
         self.bn1 = nn.BatchNorm2d(outer)
         self.conv2 = _conv(outer, outer)
         self.bn2 = nn.BatchNorm2d(outer)
-        self.stride = stride
-        self.missing = outer - inner
+        self.shortcut = nn.Identity() if stride == 1 and inner == outer else Padding(stride, outer - inner)
 
     def forward(self, features: Tensor) -> Tensor:
         """Features plus what the convolutions add."""
         added = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(features)))))
-        if self.stride != 1 or self.missing:
-            before = self.missing // 2
-            features = F.pad(
-                features[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, before, self.missing - before)
-            )
-        return F.relu(added + features)
+        return F.relu(added + self.shortcut(features))
+
+
+class Padding(nn.Module):
+    """A shortcut that subsamples, and pads channels with zeros on both sides; pruning makes it a convolution."""
+
+    def __init__(self, stride: int, missing: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.missing = missing
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features with `missing` more channels."""
+        before = self.missing // 2
+        return F.pad(features[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, before, self.missing - before))
 
 
 def _stage(inner: int, outer: int, num_blocks: int, stride: int) -> nn.Sequential:

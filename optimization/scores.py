@@ -32,6 +32,11 @@ def random(model: nn.Module, seed: int) -> Saliency:
     }
 
 
+def of_gradients(criterion: Criterion) -> Literal["taylor", "movement"] | None:
+    """The criterion, if training must gather it."""
+    return criterion if criterion in ("taylor", "movement") else None
+
+
 def saliency(model: nn.Module, criterion: Criterion, seed: int, trained: Saliency | None) -> Saliency:
     """The scores of `criterion`; those of gradients are `trained`, which `Gradients` gathered."""
     match criterion:

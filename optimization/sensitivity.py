@@ -25,8 +25,20 @@ class Outcome:
     """Fraction of the examples that get another class than in fp32."""
     kept: tuple[str, ...] = ()
     """Nodes that stayed in fp32."""
-    divergence: dict[str, float]
-    """By node, the KL divergence from fp32 of the outputs with only this node in INT8; empty where none was tried."""
+    costs: dict[str, "Cost"]
+    """What each node alone costs; empty where none was tried."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What changes with one node alone in INT8."""
+
+    weight: str
+    """The weight that the node reads."""
+    divergence: float
+    """Mean KL divergence of the outputs from those in fp32, in nats."""
+    changed: float
+    """Fraction of the examples that get another class."""
 
 
 def within(prepared: Prepared, target: Path, batches: Sequence[Batch], max_changed: float) -> Outcome:
@@ -39,16 +51,16 @@ def within(prepared: Prepared, target: Path, batches: Sequence[Batch], max_chang
     write(prepared, target)
     changed = _changed(fp32, predict(target, batches))
     if changed <= max_changed:
-        return Outcome(changed=changed, divergence={})
-    divergence = scan(prepared, batches)
-    worst = sorted(divergence, key=divergence.__getitem__, reverse=True)
+        return Outcome(changed=changed, costs={})
+    costs = scan(prepared, batches)
+    worst = sorted(costs, key=lambda node: costs[node].divergence, reverse=True)
     least, most, best = 1, len(worst) - 1, None
     while least <= most:  # halve the interval: fewer nodes in fp32 change more
         num_kept = (least + most) // 2
         write(prepared, target, keep=worst[:num_kept])
         changed = _changed(fp32, predict(target, batches))
         if changed <= max_changed:
-            best, most = Outcome(changed=changed, kept=tuple(worst[:num_kept]), divergence=divergence), num_kept - 1
+            best, most = Outcome(changed=changed, kept=tuple(worst[:num_kept]), costs=costs), num_kept - 1
         else:
             least = num_kept + 1
     if best is None:
@@ -60,16 +72,17 @@ def within(prepared: Prepared, target: Path, batches: Sequence[Batch], max_chang
     return best
 
 
-def scan(prepared: Prepared, batches: Sequence[Batch]) -> dict[str, float]:
-    """For each node with weights, how far the outputs diverge with only this node in INT8."""
+def scan(prepared: Prepared, batches: Sequence[Batch]) -> dict[str, Cost]:
+    """What each node with weights costs with only this node in INT8."""
     fp32 = predict(prepared.path, batches)
-    divergence = {}
+    costs = {}
     with TemporaryDirectory() as scratch:
         alone = Path(scratch) / "alone.onnx"
-        for node in prepared.nodes:
+        for node, weight in prepared.nodes.items():
             write(prepared, alone, only=[node])
-            divergence[node] = kl_divergence(fp32, predict(alone, batches))
-    return divergence
+            int8 = predict(alone, batches)
+            costs[node] = Cost(weight=weight, divergence=kl_divergence(fp32, int8), changed=_changed(fp32, int8))
+    return costs
 
 
 def predict(path: Path, batches: Sequence[Batch]) -> NDArray[np.float32]:

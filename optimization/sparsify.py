@@ -10,7 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from optimization import scores
+from optimization import schedule, scores
+from optimization.recipe import Sparsify
 from optimization.scores import Saliency
 
 
@@ -40,6 +41,13 @@ def sparsify(
         masks = {name: two_of_four(saliency[name]) for name in weights}
     hold(sparse, masks)
     return sparse
+
+
+def ratios(step: Sparsify) -> list[float | None]:
+    """The fraction of zeros after each stage of `step`; one stage where a threshold or a pattern decides."""
+    if step.ratio is None:
+        return [None]
+    return [schedule.cubic(step.ratio, stage, step.stages) for stage in range(1, step.stages + 1)]
 
 
 def two_of_four(saliency: Tensor) -> Tensor:

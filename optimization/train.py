@@ -31,10 +31,12 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device, prepare_model
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from optimization import sparsify
 from optimization.distill import distillation_loss, hard_loss
 from optimization.errors import TrainError
 from optimization.examples import Split
 from optimization.mailbox import Job, Letter, Mailbox
+from optimization.scores import Gradients, Saliency
 from telemetry import conventions, emit, resources
 
 _POLL_S = 0.1
@@ -100,6 +102,11 @@ class Workers:
                 return job.model.eval()
             self._expect_alive(f"{job.step!r} was trained")
             time.sleep(_POLL_S)
+
+    def saliency(self) -> Saliency | None:
+        """What the score of the job trained last gathered, the same on all workers."""
+        gathered: Saliency | None = ray.get(self._mailbox.saliency.remote())
+        return gathered
 
     def _start(self) -> None:
         available: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
@@ -241,6 +248,9 @@ def fit(job: Job, split: Split, meter: Meter) -> Iterator[Letter]:
         model.parameters(), job.training.learning_rate, weight_decay=job.training.weight_decay
     )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, job.training.epochs * batches)
+    trained = model.module if isinstance(model, DistributedDataParallel) else model
+    gradients = Gradients(trained, job.score) if job.score else None
+    held = sparsify.zeros(trained) if job.holds_zeros else {}
     for epoch in range(job.training.epochs):
         total = torch.zeros((), device=device)
         num_seen = 0
@@ -256,7 +266,10 @@ def fit(job: Job, split: Split, meter: Meter) -> Iterator[Letter]:
             loss = losses.sum() * world / min(job.training.batch_size, len(labels))
             optimizer.zero_grad()
             loss.backward()
+            if gradients is not None:
+                gradients.observe()
             optimizer.step()
+            sparsify.hold(trained, held)
             schedule.step()
             total += losses.detach().sum()
             num_seen += len(rows)
@@ -266,9 +279,9 @@ def fit(job: Job, split: Split, meter: Meter) -> Iterator[Letter]:
             yield Letter(problem=_divergence(job, epoch, mean_loss))
             return
         yield Letter(num_epochs=epoch + 1, loss=mean_loss)
-    trained = model.module if isinstance(model, DistributedDataParallel) else model
     weights = {name: tensor.detach().cpu() for name, tensor in trained.state_dict().items()}
-    yield Letter(num_epochs=job.training.epochs, loss=mean_loss, weights=weights)
+    saliency = gradients.saliency() if gradients is not None else None
+    yield Letter(num_epochs=job.training.epochs, loss=mean_loss, weights=weights, saliency=saliency)
 
 
 def num_batches(num_samples: int, batch_size: int) -> int:

@@ -53,5 +53,6 @@ def test_layers_are_the_weights_not_the_biases() -> None:
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 4])],
         initializers,
     )
-    (layer,) = examine.layers(helper.make_model(graph))
+    (layer,) = examine.layers(helper.make_model(graph), {"w": 0.01})
+    assert layer.sensitivity == 0.01
     assert (layer.name, layer.shape, layer.datatype, layer.sparsity) == ("w", (4, 4), "FLOAT32", 0.75)

@@ -64,7 +64,7 @@ def test_seed_recipe_gives_a_small_model_that_works(
     loaded = artifact.load(published.path)
     manifest = loaded.manifest
 
-    assert [each.step for each in manifest.measurements] == ["teacher", "control", "distill", "sparsify", "quantize"]
+    assert [each.step for each in manifest.measurements] == ["teacher", "control", "distill", "quantize", "sparsify"]
     assert manifest.recipe_sha256 == seed_recipe.sha256
     assert manifest.inputs[0].shape == ("batch", 8)
     assert manifest.outputs[0].name == "probability"
