@@ -3,22 +3,24 @@
 import logging
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from deployments import protocol
+from deployments import generate, protocol
 from deployments.asgi import JSON, ClientGone, error_body, header, path_below, read_body, respond, while_connected
 from deployments.batching import Batcher, Limits, Prediction, Run
 from deployments.cache import AnswerCache, digest_of
 from deployments.errors import MethodNotAllowedError, NotFoundError, OverloadedError, RequestError
+from deployments.generate import GenerateRequest
 from deployments.meters import ModelMeters, RequestMeter, report_artifact
 from deployments.pace import Pace
 from deployments.padding import padding_for
 from deployments.protocol import Response
+from deployments.tensors import Array
 from deployments.urgency import TIMEOUT, seconds_left, urgency_of
 from optimization.artifact import Manifest, TensorSpec
 from telemetry.emit import Emitter
@@ -29,9 +31,16 @@ PLATFORM = "onnxruntime_onnx"
 COMPRESS_FROM_BYTES = 1024
 """A smaller response is sent as it is, even to a client that takes compressed ones."""
 
-_PATH = re.compile(r"(?:/versions/(?P<version>[^/]+))?(?P<action>|/ready|/infer)/?")
-_ROUTES = {action: f"/v2/models/{{model}}{action}" for action in ("", "/ready", "/infer")}
-_METHODS = {"": ("GET",), "/ready": ("GET",), "/infer": ("POST",)}
+_PATH = re.compile(r"(?:/versions/(?P<version>[^/]+))?(?P<action>|/ready|/infer|/generate|/generate_stream)/?")
+_METHODS = {
+    "": ("GET",),
+    "/ready": ("GET",),
+    "/infer": ("POST",),
+    "/generate": ("POST",),
+    "/generate_stream": ("POST",),
+}
+_ROUTES = {action: f"/v2/models/{{model}}{action}" for action in _METHODS}
+EVENTS = ((b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache"))
 
 
 class ModelApp:
@@ -40,6 +49,8 @@ class ModelApp:
     GET  /v2/models/<name>[/versions/<version>]          what the model takes and gives
     GET  /v2/models/<name>[/versions/<version>]/ready    whether it answers
     POST /v2/models/<name>[/versions/<version>]/infer    predict
+    POST /v2/models/<name>[/versions/<version>]/generate            predict step by step, all in one answer
+    POST /v2/models/<name>[/versions/<version>]/generate_stream     the same, an event for each step
     """
 
     def __init__(
@@ -96,11 +107,18 @@ class ModelApp:
         """Answer one request."""
         start_ns = time.time_ns()
         status, route, error, prediction = 200, "", None, None
+        response: Response | None
         try:
             action = self._action(scope)
             route = _ROUTES[action]
             if action == "/infer":
                 response, prediction = await self._infer(scope, receive)
+            elif action == "/generate":
+                request, emitted = await self._steps(scope, receive)
+                body = generate.answer(request, self._manifest, [each async for each in emitted])
+                response = Response(body=body, headers=JSON)
+            elif action == "/generate_stream":
+                response, error = None, await self._stream(scope, receive, send)
             else:
                 response = Response(body=orjson.dumps(self._describe(action)), headers=JSON)
         except ClientGone:
@@ -112,9 +130,10 @@ class ModelApp:
                 response = Response(body=response.body, headers=(*JSON, problem.retry_after))
         except Exception:
             logger.exception("a request for model %r failed", self._manifest.name)
-            status, error = 500, f"model {self._manifest.name!r} failed on this request; the server's log says why"
+            status, error = 500, self._failed()
             response = Response(body=error_body(error), headers=JSON)
-        await respond(send, status, response.body, response.headers)
+        if response:
+            await respond(send, status, response.body, response.headers)
         self._requests.request(
             method=scope["method"],
             route=route,
@@ -145,6 +164,50 @@ class ModelApp:
         if scope["method"] not in _METHODS[action]:
             raise MethodNotAllowedError(f"{_ROUTES[action]} takes {_METHODS[action][0]}, got {scope['method']}")
         return action
+
+    async def _steps(self, scope: Scope, receive: Receive) -> tuple[GenerateRequest, AsyncIterator[dict[str, Any]]]:
+        self._batcher.admit()
+        timeout_s = seconds_left(header(scope, TIMEOUT))
+        body = await read_body(scope, receive, self._max_body_bytes)
+        body = protocol.decompress(body, header(scope, b"content-encoding") or "", self._max_body_bytes)
+        request = generate.parse(body, self._manifest, self._raw)
+        urgency = urgency_of(request.parameters, timeout_s)
+
+        async def step(inputs: Mapping[str, Array], left_s: float | None) -> Mapping[str, Array]:
+            answer = self._batcher.submit(inputs, priority=urgency.rank, timeout_s=left_s)
+            prediction = await while_connected(answer, receive)
+            self._meters.queued(prediction)
+            return prediction.outputs
+
+        return request, generate.steps(request, self._manifest, step, urgency.timeout_s)
+
+    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> str | None:
+        """Send an event for each step; return what ended the stream early, if anything did.
+
+        What fails before the first event is raised, and so answered with a status of its own.
+        """
+        request, emitted = await self._steps(scope, receive)
+        first = await anext(emitted)
+        await send({"type": "http.response.start", "status": 200, "headers": EVENTS})
+        error = None
+        try:
+            await _send_event(send, generate.event(request, self._manifest, first))
+            async for each in emitted:
+                await _send_event(send, generate.event(request, self._manifest, each))
+        except RequestError as problem:
+            error = str(problem)
+        except ClientGone:
+            raise
+        except Exception:
+            logger.exception("a stream of model %r failed", self._manifest.name)
+            error = self._failed()
+        if error:
+            await _send_event(send, generate.error_event(error))
+        await send({"type": "http.response.body", "body": b""})
+        return error
+
+    def _failed(self) -> str:
+        return f"model {self._manifest.name!r} failed on this request; the server's log says why"
 
     async def _infer(self, scope: Scope, receive: Receive) -> tuple[Response, Prediction | None]:
         self._batcher.admit()
@@ -182,6 +245,10 @@ class ModelApp:
             "outputs": [protocol.describe(spec) for spec in self._manifest.outputs],
             **({"raw_input": protocol.describe(self._raw)} if self._raw else {}),
         }
+
+
+async def _send_event(send: Send, event: bytes) -> None:
+    await send({"type": "http.response.body", "body": event, "more_body": True})
 
 
 def _compressed(response: Response, accepted: str | None) -> Response:

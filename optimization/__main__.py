@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     publish = verbs.add_parser("publish", help="make an artifact of any one-file ONNX model")
     publish.add_argument("model", type=Path, help="the ONNX file")
     publish.add_argument("--name", required=True, help="the artifact's name")
+    publish.add_argument("--stream", type=Path, help="YAML that says how a model that answers step by step is driven")
 
     for verb in (run, publish):
         verb.add_argument("--artifacts", type=Path, default=Path("artifacts"), help="where artifacts are published")
@@ -112,7 +113,7 @@ def _print_plan(console: Console, wanted: Recipe) -> None:
 def _publish(options: argparse.Namespace) -> None:
     from optimization.adopt import adopt
 
-    report.show(Console(), adopt(options.model, options.artifacts, options.name))
+    report.show(Console(), adopt(options.model, options.artifacts, options.name, options.stream))
 
 
 if __name__ == "__main__":

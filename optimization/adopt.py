@@ -2,16 +2,21 @@
 
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from optimization import artifact, graph
 
 
-def adopt(path: Path, root: Path, name: str) -> artifact.Artifact:
+def adopt(path: Path, root: Path, name: str, stream: Path | None = None) -> artifact.Artifact:
     """Publish the ONNX file `path` as the next version of `name`; inputs and outputs are read from its graph.
+
+    `stream` is a YAML file that says how a model that answers step by step is driven (`artifact.Stream`).
 
     Raises:
         GraphError: the file is damaged, keeps weights in other files, or cannot be served.
-        ArtifactError: the name breaks its rule.
+        ArtifactError: the name breaks its rule, or `stream` does not fit the model.
     """
     model = graph.read(path)
     return artifact.publish(
@@ -20,5 +25,13 @@ def adopt(path: Path, root: Path, name: str) -> artifact.Artifact:
         name=name,
         inputs=graph.inputs(model),
         outputs=graph.outputs(model),
+        stream=_yaml(stream) if stream else None,
         libraries={library: version(library) for library in ("onnx", "onnxruntime")},
     )
+
+
+def _yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise artifact.ArtifactError(f"{path} is no YAML: {error}") from error

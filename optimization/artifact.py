@@ -153,6 +153,19 @@ class FileEntry(_Model):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
+class Stream(_Model):
+    """How a model that answers step by step is driven: outputs of one step become inputs of the next."""
+
+    carry: dict[str, str]
+    """The input that each such output becomes: the state, and what the model writes if it reads it again."""
+    emit: tuple[str, ...] = Field(min_length=1)
+    """Outputs that a client is given after each step."""
+    until: dict[str, int] = {}
+    """The value of an output, such as the token that ends a text, after which there is no further step."""
+    max_steps: int = Field(default=256, ge=1)
+    """Most steps of one answer."""
+
+
 class Manifest(_Model):
     """Everything known of an artifact; `manifest.json` is this, as JSON."""
 
@@ -179,10 +192,25 @@ class Manifest(_Model):
     histograms: tuple[Histogram, ...] = ()
     preprocessing: Preprocessing | None = None
     """How raw input becomes the model's tensors; none for a model that takes tensors alone."""
+    stream: Stream | None = None
+    """How it is driven step by step; none for a model that answers at once."""
     libraries: dict[str, str] = {}
     findings: Findings = Findings()
     """Curves, comparisons, confusions, layers and the search: what a report shows besides the measurements."""
     files: dict[str, FileEntry]
+
+    @model_validator(mode="after")
+    def _stream_fits(self) -> "Manifest":
+        if self.stream is None:
+            return self
+        given, taken = ({spec.name: spec for spec in specs} for specs in (self.outputs, self.inputs))
+        for name in (*self.stream.carry, *self.stream.emit, *self.stream.until):
+            if name not in given:
+                raise ValueError(f"stream: outputs are {', '.join(given)}, got {name!r}")
+        for out, into in self.stream.carry.items():
+            if into not in taken or given[out].datatype != taken[into].datatype:
+                raise ValueError(f"stream.carry: {out!r} must become an input of its own datatype, got {into!r}")
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)
