@@ -23,7 +23,7 @@ from telemetry.emit import Emitter
 Models = Callable[[], Mapping[str, bool]]
 """Asks the cluster which models there are and whether each is ready; may block for a moment."""
 
-EXTENSIONS = ("binary_tensor_data", "model_repository(index)")
+EXTENSIONS = ("binary_tensor_data", "generate", "model_repository(index)")
 
 
 def server_app(models: Models, emitter: Emitter, ingress: IngressLog | None = None) -> ASGIApp:
