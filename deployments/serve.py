@@ -87,6 +87,8 @@ def set_environment(environment: MutableMapping[str, str], scratch: Path) -> Non
         # Ctrl-C ends the clients' server too: no need to wait the usual 30 s for other ingresses to look away.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
         LOG_TARGET: f"127.0.0.1:{preflight.free_port(5514)}",
+        # A log line of each request, read by Ray in Python: telemetry counts them already.
+        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(preflight.free_port(9101)),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(preflight.free_port(8404)),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(scratch / "haproxy.cfg"),
