@@ -32,9 +32,10 @@ from deployments.placement import actor_options
 from deployments.prepack import cache_folder
 from deployments.raw import accepting_raw, raw_input
 from deployments.scaling import replicas
-from deployments.server import model_of, server_app
+from deployments.server import Cluster, model_of, server_app
 from deployments.session import Session
 from deployments.settings import AccessSettings, ModelSettings, ServerSettings, parse, split_access
+from deployments.statistics import Told
 from deployments.versions import Versions, VersionStatus
 from optimization.artifact import find, load
 from telemetry import resources
@@ -90,6 +91,7 @@ class Model:
             max_body_bytes=settings.max_body_bytes,
             emitter=self._emitter,
             versions=lambda: self._versions.ready(),
+            everywhere=lambda: asyncio.to_thread(repository.statistics, settings.artifact),
         )
 
     async def ask(self, request: Call) -> Answer:
@@ -99,6 +101,10 @@ class Model:
     def record_autoscaling_stats(self) -> dict[str, float]:
         """Load since the last call; Ray calls this where the application scales."""
         return self._demand.read()
+
+    async def statistics(self) -> list[Told]:
+        """What each version has answered in this replica; `deployments.repository` adds the replicas up."""
+        return [each.statistics.tell() for each in self._versions.held() if isinstance(each, ModelApp)]
 
     async def reload_versions(self) -> list[VersionStatus]:
         """Follow the last order now; `deployments.repository` calls this on every replica."""
@@ -119,7 +125,15 @@ class Server:
     def __init__(self, settings: ServerSettings) -> None:
         target = os.environ.get(LOG_TARGET)
         ingress = IngressLog(target, _emitter(settings, SERVICE, "", "ingress", trace_ratio=0.0)) if target else None
-        app = server_app(_models, _emitter(settings, "server", "", "server"), ingress)
+        cluster = Cluster(
+            models=_models,
+            index=repository.index,
+            load=repository.load,
+            unload=repository.unload,
+            statistics=repository.statistics,
+        )
+        emitter = _emitter(settings, "server", "", "server")
+        app = server_app(cluster, emitter, ingress, trace_ratio=settings.trace_ratio)
         self._app = lane.Lane("/v2", _checked(app, settings, "server", of_server))
         grpc_service.open_service(self._app, _for_network(self.ask, settings))
 

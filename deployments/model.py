@@ -3,7 +3,7 @@
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,14 +12,17 @@ from starlette.types import Receive, Scope, Send
 
 from deployments import generate, protocol
 from deployments.asgi import JSON, ClientGone, error_body, header, path_below, read_body, respond, while_connected
-from deployments.batching import Batcher, Limits, Prediction, Run
+from deployments.batching import BatchDone, Batcher, Limits, Prediction, Run
 from deployments.cache import AnswerCache, digest_of
 from deployments.errors import MethodNotAllowedError, NotFoundError, OverloadedError, RequestError
 from deployments.generate import GenerateRequest
 from deployments.meters import ModelMeters, RequestMeter, report_artifact
+from deployments.model_config import PLATFORM, model_config
+from deployments.observation import trace_settings, unchanged
 from deployments.pace import Pace
 from deployments.padding import padding_for
 from deployments.protocol import Response
+from deployments.statistics import Statistics, Told
 from deployments.tensors import Array
 from deployments.urgency import TIMEOUT, seconds_left, urgency_of
 from optimization.artifact import Manifest, TensorSpec
@@ -27,18 +30,20 @@ from telemetry.emit import Emitter
 
 logger = logging.getLogger(__name__)
 
-PLATFORM = "onnxruntime_onnx"
 COMPRESS_FROM_BYTES = 1024
 """A smaller response is sent as it is, even to a client that takes compressed ones."""
 
-_PATH = re.compile(r"(?:/versions/(?P<version>[^/]+))?(?P<action>|/ready|/infer|/generate|/generate_stream)/?")
 _METHODS = {
     "": ("GET",),
     "/ready": ("GET",),
     "/infer": ("POST",),
     "/generate": ("POST",),
     "/generate_stream": ("POST",),
+    "/config": ("GET",),
+    "/stats": ("GET",),
+    "/trace/setting": ("GET", "POST"),
 }
+_PATH = re.compile(rf"(?:/versions/(?P<version>[^/]+))?(?P<action>{'|'.join(_METHODS)})/?")
 _ROUTES = {action: f"/v2/models/{{model}}{action}" for action in _METHODS}
 EVENTS = ((b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache"))
 
@@ -51,6 +56,9 @@ class ModelApp:
     POST /v2/models/<name>[/versions/<version>]/infer    predict
     POST /v2/models/<name>[/versions/<version>]/generate            predict step by step, all in one answer
     POST /v2/models/<name>[/versions/<version>]/generate_stream     the same, an event for each step
+    GET  /v2/models/<name>[/versions/<version>]/config   the same in Triton's words, with the largest batch
+    GET  /v2/models/<name>[/versions/<version>]/stats    what was answered, and how long it took
+    GET, POST /v2/models/<name>/trace/setting            how many requests are traced
     """
 
     def __init__(
@@ -66,12 +74,16 @@ class ModelApp:
         max_body_bytes: int,
         emitter: Emitter,
         versions: Callable[[], Sequence[str]] | None = None,
+        everywhere: Callable[[], Awaitable[list[Told]]] | None = None,
     ) -> None:
         """`raw` is what a request may carry in place of the model's own inputs; `cache` keeps answers; `versions` tells
-        which versions of the model answer, this one alone if not given.
+        which versions of the model answer and `everywhere` what all its replicas have, this one alone if not given.
         """
         self._manifest = manifest
         self._versions = versions or (lambda: (manifest.version,))
+        self._everywhere = everywhere
+        self._limits = limits
+        self.statistics = Statistics(manifest.name, manifest.version)
         self._max_body_bytes = max_body_bytes
         self._outputs = tuple(spec.name for spec in manifest.outputs)
         self._types = {spec.name: spec.datatype for spec in manifest.outputs}
@@ -85,7 +97,7 @@ class ModelApp:
             run,
             limits,
             inline=inline,
-            report=self._meters.batch,
+            report=self._count,
             pace=pace,
             padding=padding_for(manifest.inputs, manifest.outputs),
         )
@@ -120,7 +132,7 @@ class ModelApp:
             elif action == "/generate_stream":
                 response, error = None, await self._stream(scope, receive, send)
             else:
-                response = Response(body=orjson.dumps(self._describe(action)), headers=JSON)
+                response = Response(body=orjson.dumps(await self._tell(action, scope, receive)), headers=JSON)
         except ClientGone:
             return
         except RequestError as problem:
@@ -134,12 +146,15 @@ class ModelApp:
             response = Response(body=error_body(error), headers=JSON)
         if response:
             await respond(send, status, response.body, response.headers)
+        end_ns = time.time_ns()
+        if route == _ROUTES["/infer"]:
+            self.statistics.request(start_ns, end_ns, prediction, has_failed=status >= 400)
         self._requests.request(
             method=scope["method"],
             route=route,
             status=status,
             start_ns=start_ns,
-            end_ns=time.time_ns(),
+            end_ns=end_ns,
             traceparent=header(scope, b"traceparent"),
             error=error,
             prediction=prediction,
@@ -162,7 +177,9 @@ class ModelApp:
                 f"model {self._manifest.name!r} has version {self._manifest.version!r} ready, not {version!r}"
             )
         if scope["method"] not in _METHODS[action]:
-            raise MethodNotAllowedError(f"{_ROUTES[action]} takes {_METHODS[action][0]}, got {scope['method']}")
+            raise MethodNotAllowedError(
+                f"{_ROUTES[action]} takes {' or '.join(_METHODS[action])}, got {scope['method']}"
+            )
         return action
 
     async def _steps(self, scope: Scope, receive: Receive) -> tuple[GenerateRequest, AsyncIterator[dict[str, Any]]]:
@@ -233,10 +250,30 @@ class ModelApp:
             response = replace(response, headers=(*response.headers, (b"x-cache", b"miss" if prediction else b"hit")))
         return _compressed(response, header(scope, b"accept-encoding")), prediction
 
-    def _describe(self, action: str) -> dict[str, Any]:
+    def _count(self, done: BatchDone) -> None:
+        self._meters.batch(done)
+        self.statistics.batch(done)
+
+    async def _tell(self, action: str, scope: Scope, receive: Receive) -> Any:
+        match action:
+            case "/ready":
+                return {"name": self._manifest.name, "ready": True, "live": True}
+            case "/config":
+                return model_config(self._manifest, self._limits.max_batch_size)
+            case "/stats":
+                told = await self._everywhere() if self._everywhere else [self.statistics.tell()]
+                named = "/versions/" in scope["path"]
+                return {
+                    "model_stats": [each for each in told if not named or each["version"] == self._manifest.version]
+                }
+            case "/trace/setting":
+                body = await read_body(scope, receive, self._max_body_bytes)
+                return unchanged(trace_settings(self._emitter.trace_ratio), body, "trace_ratio in serve_config.yaml")
+            case _:
+                return self._describe()
+
+    def _describe(self) -> dict[str, Any]:
         name = self._manifest.name
-        if action == "/ready":
-            return {"name": name, "ready": True, "live": True}
         return {
             "name": name,
             "versions": list(self._versions()),

@@ -7,12 +7,15 @@ The store outlives replicas, so one that starts later follows the same order.
 
 import json
 from collections.abc import Iterable
+from typing import Any
 
 from ray import serve
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayActorError, RayTaskError
 from ray.experimental import internal_kv
+from ray.serve.exceptions import DeploymentUnavailableError
 
 from deployments.errors import UnavailableError
+from deployments.statistics import Told, together
 from deployments.versions import Policy, VersionStatus
 
 LOAD_TIMEOUT_S = 120.0
@@ -56,6 +59,16 @@ def index(model: str) -> list[VersionStatus]:
     return _together(_ask(model, "versions", INDEX_TIMEOUT_S))
 
 
+def statistics(model: str) -> list[Told]:
+    """What `model` has answered, by version, in all its replicas.
+
+    Raises:
+        UnavailableError: the replicas do not answer.
+    """
+    told: list[list[Told]] = _ask(model, "statistics", INDEX_TIMEOUT_S)
+    return together(told)
+
+
 def ordered(model: str) -> Policy:
     """The last order for `model`; none where its settings hold."""
     kept = internal_kv._internal_kv_get(_key(model))
@@ -71,12 +84,14 @@ def _key(model: str) -> bytes:
     return f"trimtab:versions:{model}".encode()
 
 
-def _ask(model: str, method: str, timeout_s: float) -> list[list[VersionStatus]]:
+def _ask(model: str, method: str, timeout_s: float) -> list[Any]:
     handle = serve.get_deployment_handle(DEPLOYMENT, model)
     try:
-        answers: list[list[VersionStatus]] = handle.broadcast(method).results(timeout_s=timeout_s)
+        answers: list[Any] = handle.broadcast(method).results(timeout_s=timeout_s)
     except RayTaskError as error:
         raise error.cause from None  # what the replica raised, without the traceback that Ray writes into its message
+    except (DeploymentUnavailableError, RayActorError) as error:
+        raise UnavailableError(f"model {model!r} has no replica that answers: try again") from error
     except TimeoutError as error:
         raise UnavailableError(
             f"the replicas of model {model!r} must answer within {timeout_s:.0f} s: try again"

@@ -149,6 +149,10 @@ class Versions:
         """Versions that answer, oldest first."""
         return sorted(self._held, key=int)
 
+    def held(self) -> list[Served]:
+        """The versions that answer."""
+        return [held.app for held in self._held.values()]
+
     def index(self) -> list[VersionStatus]:
         """Every version that is published or wanted, oldest first."""
         return [

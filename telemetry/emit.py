@@ -197,7 +197,7 @@ class Emitter:
             }
         )
         self._interval_s = interval_s
-        self._trace_ratio = trace_ratio
+        self.trace_ratio = trace_ratio
         self._start_ns = time.time_ns()
         self._instruments: dict[str, _Reportable] = {}
         self._stopping = threading.Event()
@@ -231,7 +231,7 @@ class Emitter:
     def sampled(self, traceparent: str | None) -> bool:
         """Whether a request gets spans: as its caller decided (W3C Trace Context), else by the sampling ratio."""
         if traceparent is None:
-            return random.random() < self._trace_ratio
+            return random.random() < self.trace_ratio
         return traceparent[-2:] == "01"
 
     def span(
