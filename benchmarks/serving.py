@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import overload, replicas, throughput
+from benchmarks import overload, replicas, scaling, swaps, throughput
 from benchmarks.headline import headline_figures
 from benchmarks.throughput import Figures, Rounds
 from optimization.artifact import load
@@ -46,6 +46,8 @@ MEASUREMENTS = (
     Measurement(
         keys=("overload_goodput", "overload_growth"), measure=lambda _, rounds: overload.overload_figures(rounds)
     ),
+    Measurement(keys=("swap_failures",), measure=lambda *_: swaps.swap_figures()),
+    Measurement(keys=("scale_up_s",), measure=lambda *_: scaling.scaling_figures()),
 )
 
 

@@ -12,8 +12,9 @@ import urllib.request
 from pathlib import Path
 
 from benchmarks.load import Load, drive
+from benchmarks.models import mlp
 from benchmarks.servers import Server, infer_path, request_body, trimtab
-from optimization.artifact import Artifact, find, load, publish
+from optimization.artifact import Artifact, publish
 
 SWAP_LIMIT_S = 20.0
 
@@ -21,12 +22,16 @@ SWAP_LIMIT_S = 20.0
 def main() -> None:
     """Measure and print; the last line is JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--artifact", type=Path, help="directory of the artifact (default: the newest digits)")
     parser.add_argument("--swaps", type=int, default=20)
     parser.add_argument("--connections", type=int, default=16)
     options = parser.parse_args()
-    source = load(options.artifact or find(Path("artifacts"), "digits"))
-    print(json.dumps(swap_failures(source, swaps=options.swaps, connections=options.connections)))
+    print(json.dumps(swap_figures(swaps=options.swaps, connections=options.connections)))
+
+
+def swap_figures(*, swaps: int = 20, connections: int = 16) -> dict[str, float]:
+    """Requests that failed while versions of a small MLP took over from one another."""
+    with tempfile.TemporaryDirectory() as folder:
+        return swap_failures(mlp(Path(folder)), swaps=swaps, connections=connections)
 
 
 def swap_failures(source: Artifact, *, swaps: int, connections: int) -> dict[str, float]:
