@@ -1,0 +1,75 @@
+"""The training loop without Ray, for torchrun; prints when each epoch ended, as JSON."""
+
+import json
+import sys
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from optimization.distill import hard_loss
+from optimization.examples import Split
+from optimization.recipe import Training
+from optimization.train import num_batches, shards
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loop:
+    """Model, data and settings that both sides share."""
+
+    epochs: int
+    num_samples: int = 32_768
+    width: int = 512
+
+    def split(self) -> Split:
+        """Numbers at random, in ten classes."""
+        random = np.random.default_rng(0)
+        inputs = random.standard_normal((self.num_samples, 256), np.float32)
+        return Split(inputs={"features": inputs}, labels=random.integers(0, 10, self.num_samples))
+
+    def model(self) -> nn.Module:
+        """Three fully connected layers."""
+        torch.manual_seed(0)
+        hidden = nn.Linear(self.width, self.width)
+        return nn.Sequential(nn.Linear(256, self.width), nn.ReLU(), hidden, nn.ReLU(), nn.Linear(self.width, 10))
+
+    def training(self) -> Training:
+        """The settings, as a recipe gives them."""
+        return Training(epochs=self.epochs, batch_size=256)
+
+
+def main() -> None:
+    """Train as `optimization.train.fit` does."""
+    distributed.init_process_group("gloo")
+    rank, world = distributed.get_rank(), distributed.get_world_size()
+    loop = Loop(epochs=int(sys.argv[1]))
+    split, training = loop.split(), loop.training()
+    model = DistributedDataParallel(loop.model().train())
+    optimizer = torch.optim.AdamW(model.parameters(), training.learning_rate, weight_decay=training.weight_decay)
+    batches = num_batches(len(split), training.batch_size)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, training.epochs * batches)
+    labels = torch.from_numpy(split.labels)
+    times = []
+    for epoch in range(training.epochs):
+        total = torch.zeros(())
+        for rows in shards(split, training.batch_size, epoch, rank, world):
+            logits = model(*(torch.from_numpy(values) for values in split.batch(rows).values()))
+            losses = hard_loss(logits, labels[torch.from_numpy(rows)])
+            loss = losses.sum() * world / training.batch_size
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+            total += losses.detach().sum()
+        distributed.all_reduce(total)
+        times.append(time.perf_counter())
+    if rank == 0:
+        print(json.dumps(times))
+    distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()

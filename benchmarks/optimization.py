@@ -1,0 +1,99 @@
+"""The figures of the optimization, each from a recipe or a training of Trimtab's own.
+
+Needs the data of the benchmarks (`--data`), Fashion-MNIST (Debian's dataset-fashion-mnist) and, for `sst2_*`,
+MiniLM-L6 and the extra `hf`. A run whose recipe has not changed is found again under `--results`, so that a stopped
+benchmark goes on where it was.
+"""
+
+import argparse
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import ray
+
+from benchmarks.figures import fashion, pictures, quantization, sentences, setting, signals, training
+from benchmarks.figures.setting import Figures, Setting
+from optimization.errors import OptimizationError
+
+AT_LEAST = {
+    "sst2_teacher": 0.895,
+    "sst2_retention": 0.99,
+    "sst2_speedup": 10,
+    "sst2_size": 8,
+    "cifar_retention": 0.99,
+    "cifar_speedup": 4,
+    "mnist1d_mlp": 66,
+    "mnist1d_cnn": 92,
+    "hinton3pct_gain": 1,
+    "train_overhead": 0.95,
+    "cache_speedup": 1.5,
+}
+AT_MOST = {"han12x_loss": 0.6, "int8_drop": 1, "int8_size": 0.35, "resume_gap": 0.3}
+
+FAMILIES: dict[tuple[str, ...], Callable[[Setting], Figures]] = {
+    signals.KEYS: signals.measure,
+    quantization.KEYS: quantization.measure,
+    ("cache_speedup",): training.measure_cache,
+    ("resume_gap",): training.measure_resume,
+    ("train_overhead",): training.measure_overhead,
+    ("hinton3pct_gain",): fashion.measure_soft_targets,
+    ("han12x_loss",): fashion.measure_pruned,
+    sentences.KEYS: sentences.measure,
+    pictures.KEYS: pictures.measure,
+}
+
+
+def main() -> int:
+    """Measure and print; the last line is JSON. The exit code is 1 where a figure could not be measured."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", metavar="KEY", choices=[*AT_LEAST, *AT_MOST], help="these figures alone")
+    parser.add_argument("--quick", action="store_true", help="a part of the data, one epoch: shows the way, not values")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of the benchmarks' data")
+    parser.add_argument("--fashion", type=Path, default=Path("/usr/share/datasets/fashion-mnist"), metavar="FOLDER")
+    parser.add_argument("--minilm", default=setting.minilm(), help="MiniLM-L6: a folder or a hub name")
+    parser.add_argument("--results", type=Path, help="where artifacts are kept (default: artifacts/figures[-quick])")
+    options = parser.parse_args()
+    chosen = Setting(
+        data=options.data.absolute(),
+        fashion=options.fashion,
+        minilm=options.minilm,
+        results=options.results or Path("artifacts") / ("figures-quick" if options.quick else "figures"),
+        quick=options.quick,
+    )
+    ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    figures: Figures = {}
+    failed: dict[str, str] = {}
+    for keys, measure in FAMILIES.items():
+        if options.only and not set(keys) & set(options.only):
+            continue
+        print(f"{', '.join(keys)} ...", file=sys.stderr, flush=True)
+        began = time.perf_counter()
+        try:
+            found = measure(chosen)
+        except (OptimizationError, OSError) as error:
+            failed |= dict.fromkeys(keys, str(error))
+            print(f"  not measured: {error}", flush=True)
+            continue
+        figures |= found
+        for key, value in found.items():
+            print(f"  {key:32} {value:10.4g}  {verdict(key, value)}", flush=True)
+        print(f"  in {time.perf_counter() - began:.0f} s", flush=True)
+    print(json.dumps({"quick": options.quick, **{key: round(value, 4) for key, value in figures.items()}}))
+    return 1 if failed else 0
+
+
+def verdict(key: str, value: float) -> str:
+    """How a figure compares with what it should be; nothing where it is but told."""
+    if key in AT_LEAST:
+        return f"{'✓' if value >= AT_LEAST[key] else '✗'} at least {AT_LEAST[key]}"
+    if key in AT_MOST:
+        return f"{'✓' if value <= AT_MOST[key] else '✗'} at most {AT_MOST[key]}"
+    return ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
