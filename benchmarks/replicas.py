@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 
 from benchmarks.models import minilm, mlp
+from benchmarks.servers import free_port
 from benchmarks.throughput import Figures
 from optimization.artifact import MODEL
 
@@ -38,7 +39,7 @@ def main() -> None:
         from deployments.app import model
 
         ray.init(num_cpus=8, include_dashboard=False, log_to_driver=False)
-        serve.start(http_options={"port": 0, "host": "127.0.0.1"})
+        serve.start(http_options={"port": free_port(), "host": "127.0.0.1"})
         try:
             large, small = minilm(Path(folder)), mlp(Path(folder))
             args = {"artifacts": folder, "max_batch_size": 1, "version": "1"}

@@ -100,8 +100,6 @@ class Batcher:
         self._queue: list[tuple[int, int, _Waiting]] = []
         self._numbers = count()
         self._num_waiting = 0
-        self._num_running = 0
-        self._queue_s = 0.0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._busy = False
@@ -123,18 +121,6 @@ class Batcher:
         self._queue.clear()
         await self._idle.wait()
         self._thread.shutdown()
-
-    @property
-    def num_ongoing(self) -> int:
-        """Requests that wait or are in the model."""
-        return self._num_waiting + self._num_running
-
-    @property
-    def queue_s(self) -> float:
-        """How long requests lately waited, or the oldest one waits already, whichever is more."""
-        oldest_ns = min((waiting.submitted_ns for *_, waiting in self._queue), default=None)
-        waits_s = 0.0 if oldest_ns is None else (time.time_ns() - oldest_ns) / 1e9
-        return max(self._queue_s if self.num_ongoing else 0.0, waits_s)
 
     def admit(self) -> None:
         """Refuse early, before a request's body costs anything, what `submit` would refuse.
@@ -222,7 +208,6 @@ class Batcher:
     def _turn(self) -> None:
         """Take the next batch and have it run; without one, rest until the next request."""
         batch = self._take() if self._loop else []
-        self._num_running = len(batch)
         if not batch:
             self._busy = False
             self._idle.set()
@@ -318,7 +303,6 @@ class Batcher:
             return
         duration_s = (call.ended_ns - call.started_ns) / 1e9
         self._pace.learn(rows, duration_s)
-        self._queue_s += 0.1 * ((call.started_ns - call.batch[0].submitted_ns) / 1e9 - self._queue_s)
         self._report(BatchDone(num_samples=rows, duration_s=duration_s))
 
     def _own(self, outputs: Mapping[str, Array], own: slice, length: int) -> dict[str, Array]:

@@ -269,7 +269,7 @@ def test_whatever_comes_each_gets_its_own_rows_once_and_no_batch_is_too_large(si
             if number < len(tasks):
                 tasks[number].cancel()
         answers = await asyncio.gather(*tasks, return_exceptions=True)
-        assert batcher.num_ongoing == 0
+        assert batcher._num_waiting == 0
         await batcher.stop()
         return requests, answers
 
