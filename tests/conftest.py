@@ -67,7 +67,7 @@ def free_port() -> int:
 
 
 def pytest_configure() -> None:
-    """Let the programs under test hear Ctrl-C, even where a shell started pytest in the background and so deaf to it."""
+    """Let the programs under test hear Ctrl-C, though a shell that starts pytest in the background makes it deaf."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
