@@ -1,17 +1,29 @@
 """Text and pictures as clients have them, against the libraries that training uses."""
 
+import asyncio
 import io
 import json
+import sys
 
+import httpx
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from deployments.errors import RequestError
+from deployments.batching import Limits
+from deployments.errors import RequestError, SettingsError
+from deployments.model import ModelApp
 from deployments.pictures import pixels
+from deployments.raw import accepting_raw, raw_input
+from deployments.session import Session
 from deployments.text import tokens
-from optimization.artifact import ArtifactError, PicturePreprocessing, TextPreprocessing
+from optimization.artifact import ArtifactError, PicturePreprocessing, TextPreprocessing, publish
+from telemetry.emit import Emitter
+
+TOKENS = ["input_ids", "attention_mask"]
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "small", "rudder", "turns"]
 
@@ -106,3 +118,67 @@ def test_what_is_no_whole_picture_is_the_clients_mistake(bad):
 def test_a_preprocessing_that_does_not_fit_itself_is_refused(wrong):
     with pytest.raises(ValueError, match="must"):
         PicturePreprocessing(height=8, width=8, **wrong)
+
+
+@pytest.fixture
+def counting(tokenizer_file, tmp_path):
+    """A model that sums a text's token ids; takes tokens, and text by its manifest."""
+    ids, mask = (helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "sequence"]) for name in TOKENS)
+    total = helper.make_tensor_value_info("total", TensorProto.INT64, ["batch", 1])
+    axis = numpy_helper.from_array(np.array([1]), "axis")
+    nodes = [helper.make_node("Mul", TOKENS, ["kept"]), helper.make_node("ReduceSum", ["kept", "axis"], ["total"])]
+    graph = helper.make_graph(nodes, "counting", [ids, mask], [total], [axis])
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "model.onnx"
+    )
+    return publish(
+        tmp_path / "artifacts",
+        {"model.onnx": tmp_path / "model.onnx", "tokenizer.json": tokenizer_file},
+        name="counting",
+        inputs=[{"name": name, "datatype": "INT64", "shape": ["batch", "sequence"]} for name in TOKENS],
+        outputs=[{"name": "total", "datatype": "INT64", "shape": ["batch", 1]}],
+        preprocessing=TextPreprocessing(max_length=8),
+    )
+
+
+def test_text_and_its_tokens_get_the_same_answer_and_texts_share_a_batch(counting):
+    session = Session(counting, num_threads=1, max_batch_size=8)
+    sizes = []
+
+    def run(feeds):
+        sizes.append(len(feeds["input_ids"]))
+        return session.run(feeds)
+
+    def request(name, datatype, shape, data):
+        return {"name": name, "datatype": datatype, "shape": shape, "data": data}
+
+    text = {"inputs": [request("text", "BYTES", [2], ["a small rudder", "turns"])]}
+    ids = request("input_ids", "INT64", [2, 5], [2, 4, 5, 6, 3, 2, 7, 3, 0, 0])
+    tokens_ = {"inputs": [ids, request("attention_mask", "INT64", [2, 5], [1] * 5 + [1, 1, 1, 0, 0])]}
+    bad = {"inputs": [request("text", "BYTES", [1], ["a"]), ids]}
+
+    async def main():
+        emitter = Emitter(service="c", version="1", role="replica", instance="i", endpoint="http://127.0.0.1:1")
+        app = ModelApp(
+            counting.manifest,
+            accepting_raw(counting, run, 1),
+            limits=Limits(max_batch_size=8),
+            inline=True,
+            raw=raw_input(counting),
+            max_body_bytes=4096,
+            emitter=emitter,
+        )
+        app.start()
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+            return await asyncio.gather(*(client.post("/infer", json=body) for body in (text, text, tokens_, bad)))
+
+    *good, refused = asyncio.run(main())
+    assert [response.json()["outputs"][0]["data"] for response in good] == [[20, 12]] * 3
+    assert sorted(sizes) == [2, 4]
+    assert refused.status_code == 400
+
+
+def test_an_artifact_says_what_it_lacks_to_take_raw_input(counting, monkeypatch):
+    monkeypatch.setitem(sys.modules, "deployments.text", None)
+    with pytest.raises(SettingsError, match=r"takes raw text: pip install 'trimtab\[raw\]'"):
+        accepting_raw(counting, lambda feeds: feeds, 1)

@@ -1,0 +1,144 @@
+"""A model that is asked for more than it can do, over HTTP: who is refused, who is told in time, who costs nothing."""
+
+import asyncio
+import json
+import time
+
+import numpy as np
+import pytest
+import uvicorn
+
+from deployments.batching import Limits
+from deployments.model import ModelApp
+from telemetry.emit import Emitter
+from tests.conftest import free_port
+
+CALL_S = 0.15
+
+
+class Slow:
+    """The tiny model, taking its time, and counting its calls."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def run(self, feeds):
+        self.calls += 1
+        time.sleep(CALL_S)
+        return {"probabilities": np.zeros((len(feeds["features"]), 3), np.float32)}
+
+
+BODY = json.dumps(
+    {"inputs": [{"name": "features", "datatype": "FP32", "shape": [1, 4], "data": [0, 0, 0, 0]}]}
+).encode()
+
+
+def request(body=BODY, *headers):
+    head = ["POST /infer HTTP/1.1", "host: test", f"content-length: {len(body)}", "connection: close", *headers]
+    return "\r\n".join(head).encode() + b"\r\n\r\n" + body
+
+
+async def answered(port, raw):
+    """The whole response to `raw`, and the seconds it took."""
+    began = time.perf_counter()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(raw)
+    response = await reader.read()
+    writer.close()
+    return response, time.perf_counter() - began
+
+
+async def hang_up(port, after_s):
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request())
+    await asyncio.sleep(after_s)
+    writer.close()
+
+
+@pytest.fixture
+def serving(tiny_artifact):
+    """Runs `clients(port)` against a real uvicorn with the slow model, one row a call; its result and the model."""
+
+    def serve(clients, **limits):
+        model = Slow()
+        endpoint = f"http://127.0.0.1:{free_port()}"
+        emitter = Emitter(service="tiny", version="1", role="replica", instance="i", endpoint=endpoint)
+        app = ModelApp(
+            tiny_artifact.manifest,
+            model.run,
+            limits=Limits(max_batch_size=1, **limits),
+            inline=False,
+            max_body_bytes=4096,
+            emitter=emitter,
+        )
+
+        async def main():
+            port = free_port()
+            server = uvicorn.Server(uvicorn.Config(app, port=port, lifespan="off", log_level="error"))
+            task = asyncio.create_task(server.serve())
+            app.start()
+            while not server.started:
+                await asyncio.sleep(0.01)
+            try:
+                return await clients(port)
+            finally:
+                server.should_exit = True
+                await task
+                await app.stop()
+
+        return asyncio.run(main()), model
+
+    return serve
+
+
+def test_beyond_the_queue_a_client_gets_429_at_once_and_is_told_when_to_come_back(serving):
+    async def clients(port):
+        first = asyncio.create_task(answered(port, request()))
+        await asyncio.sleep(CALL_S / 3)
+        second = asyncio.create_task(answered(port, request()))
+        await asyncio.sleep(CALL_S / 3)
+        refused = await answered(port, request())
+        return [await first, await second, refused]
+
+    (first, second, (refused, took_s)), model = serving(clients, max_queue_size=1)
+    assert first[0].startswith(b"HTTP/1.1 200")
+    assert second[0].startswith(b"HTTP/1.1 200")
+    assert refused.startswith(b"HTTP/1.1 429")
+    assert b"retry-after: 1\r\n" in refused
+    assert took_s < CALL_S
+    assert model.calls == 2
+
+
+@pytest.mark.parametrize(
+    "urgent",
+    [
+        request(BODY, "x-request-timeout-seconds: 0.05"),
+        request(json.dumps({**json.loads(BODY), "parameters": {"timeout": 50_000}}).encode()),
+    ],
+    ids=["header", "parameter"],
+)
+def test_a_deadline_that_passes_in_the_queue_is_a_504_in_time_and_no_call(serving, urgent):
+    async def clients(port):
+        first = asyncio.create_task(answered(port, request()))
+        await asyncio.sleep(CALL_S / 3)
+        late = await answered(port, urgent)
+        await first
+        return late
+
+    (late, took_s), model = serving(clients)
+    assert late.startswith(b"HTTP/1.1 504")
+    assert took_s < CALL_S
+    assert model.calls == 1
+
+
+def test_a_client_that_hangs_up_while_it_waits_costs_no_call(serving):
+    async def clients(port):
+        first = asyncio.create_task(answered(port, request()))
+        await asyncio.sleep(CALL_S / 3)
+        await asyncio.gather(*(hang_up(port, CALL_S / 5) for _ in range(5)))
+        await first
+        return await answered(port, request())
+
+    (response, _), model = serving(clients)
+    assert response.startswith(b"HTTP/1.1 200")
+    assert model.calls == 2
