@@ -58,15 +58,21 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    print(json.dumps(figures(options.requests, options.seed)))
+
+
+def figures(num_requests: int = 20_000, seed: int = 0) -> dict[str, float]:
+    """Attack a server of a small model and print what was answered."""
     with tempfile.TemporaryDirectory() as folder:
-        found = auth_bypass(mlp(Path(folder) / "artifacts"), Path(folder), options.requests, options.seed)
+        found = auth_bypass(mlp(Path(folder) / "artifacts"), Path(folder), num_requests, seed)
     for attempt in found.answered[:20]:
         print(attempt.port, attempt.data[:400])
-    print(f"{found.num_requests} requests, by status: {dict(sorted(found.statuses.items()))} (0: no response)")
     for call in found.calls_answered[:20]:
         print(call)
+    statuses = dict(sorted(found.statuses.items()))
+    print(f"{found.num_requests} requests; HTTP responses by status: {statuses} (0: no response)")
     bypassed = len(found.answered) + len(found.calls_answered)
-    print(json.dumps({"auth_bypass": bypassed, "auth_insides": found.num_with_insides}))
+    return {"auth_bypass": bypassed, "auth_insides": found.num_with_insides}
 
 
 def auth_bypass(artifact: Artifact, folder: Path, num_requests: int, seed: int = 0) -> Fuzzed:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import overload, replicas, scaling, swaps, throughput
+from benchmarks import auth, overload, replicas, scaling, swaps, throughput
 from benchmarks.headline import headline_figures
 from benchmarks.throughput import Figures, Rounds
 from optimization.artifact import load
@@ -48,6 +48,7 @@ MEASUREMENTS = (
     ),
     Measurement(keys=("swap_failures",), measure=lambda *_: swaps.swap_figures()),
     Measurement(keys=("scale_up_s",), measure=lambda *_: scaling.scaling_figures()),
+    Measurement(keys=("auth_bypass", "auth_insides"), measure=lambda *_: auth.figures()),
 )
 
 
