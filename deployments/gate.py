@@ -100,7 +100,7 @@ class Gate:
         self.audit = audit
         self._ring = ring
         self._clock = clock
-        self._buckets: dict[Key, TokenBucket] = {}
+        self._buckets: dict[str, tuple[Key, TokenBucket]] = {}
 
     def check(self, headers: Headers, need: Need) -> Key | None:
         """The key that lets a request pass; none where it needs none.
@@ -127,7 +127,7 @@ class Gate:
             key = self._ring.find(text)
             if key is None:
                 continue
-            if key.has_expired(keys.now()):
+            if key.expires is not None and key.has_expired(keys.now()):
                 raise UnauthorizedError(f"key {key.id!r} expired at {key.expires}")
             return key
         raise UnauthorizedError(
@@ -138,10 +138,11 @@ class Gate:
         if key.requests_per_s is None:
             return
         now = self._clock()
-        bucket = self._buckets.get(key)  # by value: a key whose rate was changed gets a new one
-        if bucket is None:
-            self._buckets = {each: old for each, old in self._buckets.items() if each.id != key.id}
-            bucket = self._buckets[key] = TokenBucket(key.requests_per_s, key.burst, now)
+        held, bucket = self._buckets.get(key.id, (None, None))
+        if bucket is None or (held is not key and held != key):  # a key whose rate was changed gets a new one
+            bucket = TokenBucket(key.requests_per_s, key.burst, now)
+        if held is not key:
+            self._buckets[key.id] = key, bucket
         wait_s = bucket.take(now)
         if wait_s:
             raise RateLimitedError(
