@@ -38,6 +38,8 @@ def build(config: HuggingFaceModel, num_outputs: int) -> Encoder:
         RecipeError: there is no such model, or its configuration does not know a setting.
     """
     transformers = require("transformers", extra="hf")
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     try:
         described = transformers.AutoConfig.from_pretrained(config.name)
         unknown = [name for name in config.overrides if not hasattr(described, name)]

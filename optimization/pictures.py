@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from optimization import readers
 from optimization.artifact import PicturePreprocessing
 from optimization.errors import DataError
 from optimization.examples import Augmentation, Dataset, Split
@@ -66,19 +67,12 @@ def _read(path: Path, config: Pictures, known: tuple[str, ...] | None) -> tuple[
 
 def _read_folder(path: Path, config: Pictures, known: tuple[str, ...] | None) -> tuple[Split, tuple[str, ...]]:
     require("PIL", extra="raw")
-    from ray import data as ray_data
-
     classes = tuple(sorted(each.name for each in path.iterdir() if each.is_dir()))
     if known is not None and not set(classes) <= set(known):
         raise DataError(f"{path} has the class {min(set(classes) - set(known))!r}, which no training picture has")
     if known is None and len(classes) < 2:
         raise DataError(f"{path} must hold one folder for each of at least 2 classes, got {list(classes)}")
-    size = (config.height, config.width)
-    try:
-        rows = ray_data.read_images(str(path), size=size, mode="RGB", include_paths=True).take_all()
-    except Exception as error:  # Ray Data wraps Pillow's errors in its own
-        raise DataError(f"{path} cannot be read: {str(error).strip().splitlines()[-1]}") from error
-    rows.sort(key=lambda row: str(row["path"]))
+    rows = readers.pictures(path, (config.height, config.width))
     numbers = {name: number for number, name in enumerate(known or classes)}
     labels = np.array([numbers[Path(row["path"]).parent.name] for row in rows], np.int64)
     return _split(np.stack([row["image"] for row in rows]), labels), known or classes

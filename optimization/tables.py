@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from optimization import text
+from optimization import readers, text
 from optimization.artifact import TextPreprocessing
 from optimization.errors import DataError
 from optimization.examples import Dataset, Split
 from optimization.holding import hold_out, some
-from optimization.sources import TABLE_ENDINGS, HuggingFaceData, Table
+from optimization.sources import HuggingFaceData, Table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,8 +24,8 @@ def load(config: Table, seed: int) -> Dataset:
     Raises:
         DataError: a file cannot be read, a column is missing, or a value is no number.
     """
-    train = _read(Path(config.train))
-    held_out = _read(Path(config.held_out)) if isinstance(config.held_out, str) else None
+    train = readers.table(Path(config.train))
+    held_out = readers.table(Path(config.held_out)) if isinstance(config.held_out, str) else None
     return dataset(config, train, held_out, seed)
 
 
@@ -67,30 +67,6 @@ def dataset(
         offset=features.mean(axis=0),
         scale=np.where(deviation > 0, deviation, np.float32(1)),
     )
-
-
-def _read(path: Path) -> "pd.DataFrame":
-    import pyarrow.csv as csv
-    from ray import data as ray_data
-
-    files = sorted(each for each in path.iterdir() if each.suffix in TABLE_ENDINGS) if path.is_dir() else [path]
-    endings = {each.suffix for each in files}
-    if len(endings) != 1 or not endings <= set(TABLE_ENDINGS):
-        raise DataError(f"{path} must be files of one kind of {', '.join(TABLE_ENDINGS)}, got {sorted(endings)}")
-    names = [str(each) for each in files]
-    try:
-        match endings.pop():
-            case ".csv":
-                read = ray_data.read_csv(names)
-            case ".tsv":
-                read = ray_data.read_csv(names, parse_options=csv.ParseOptions(delimiter="\t", quote_char=False))
-            case ".jsonl":
-                read = ray_data.read_json(names, lines=True)
-            case _:
-                read = ray_data.read_parquet(names)
-        return read.to_pandas(limit=None)
-    except Exception as error:  # Ray Data wraps pyarrow's errors in its own
-        raise DataError(f"{path} cannot be read: {str(error).strip().splitlines()[-1]}") from error
 
 
 def _column(frame: "pd.DataFrame", name: str) -> "pd.Series[Any]":

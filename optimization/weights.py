@@ -19,12 +19,14 @@ def load(model: nn.Module, path: str) -> None:
     """
     state = {name.removeprefix("module."): tensor for name, tensor in read(Path(path)).items()}
     expected = model.state_dict()
-    shapes = {name: list(tensor.shape) for name, tensor in state.items()}
     for name, tensor in expected.items():
+        if name.endswith("num_batches_tracked"):
+            state.setdefault(name, tensor)  # older files lack this count, which nothing reads
         if name not in state:
             raise RecipeError(f"weights {path} lack {name!r}, which the model has")
-        if shapes[name] != list(tensor.shape):
-            raise RecipeError(f"weights {path}: {name!r} must have shape {list(tensor.shape)}, got {shapes[name]}")
+        if state[name].shape != tensor.shape:
+            expected_shape, got = list(tensor.shape), list(state[name].shape)
+            raise RecipeError(f"weights {path}: {name!r} must have shape {expected_shape}, got {got}")
     unknown = sorted(set(state) - set(expected))
     if unknown:
         raise RecipeError(f"weights {path} have {unknown[0]!r}, which the model lacks")
