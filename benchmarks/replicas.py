@@ -36,9 +36,10 @@ def main() -> None:
         import ray
         from ray import serve
 
+        from benchmarks.empty_serve import build
         from deployments.app import model
 
-        ray.init(num_cpus=8, include_dashboard=False, log_to_driver=False)
+        ray.init(num_cpus=16, include_dashboard=False, log_to_driver=False)
         serve.start(http_options={"port": free_port(), "host": "127.0.0.1"})
         try:
             large, small = minilm(Path(folder)), mlp(Path(folder))
@@ -49,7 +50,7 @@ def main() -> None:
                 name = artifact.manifest.name
                 took[name] = _grow(serve, model, args | {"artifact": name}, name)
                 private[name] = _private_bytes(name)
-            empty_s = _grow(serve, _empty, {}, "empty")
+            empty_s = _grow(serve, build, {}, "empty")
             weights = large.manifest.files[MODEL].size_bytes
             print((private["minilm"] - private["mlp"]) / weights, took["minilm"] - empty_s)
         finally:
@@ -70,19 +71,6 @@ def _grow(serve: Any, build: Callable[[dict[str, Any]], Any], args: dict[str, An
         )
         took.append(time.monotonic() - began)
     return sorted(took[1:])[len(took[1:]) // 2]
-
-
-def _empty(_: dict[str, Any]) -> Any:
-    from ray import serve
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        while scope["type"] == "lifespan":
-            message = await receive()
-            await send({"type": message["type"] + ".complete"})
-            if message["type"] == "lifespan.shutdown":
-                return
-
-    return serve.deployment(ray_actor_options={"num_cpus": 1})(serve.ingress(app)(type("Empty", (), {}))).bind()
 
 
 def _private_bytes(name: str) -> float:
