@@ -13,6 +13,8 @@ import logging
 import os
 import platform
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +34,10 @@ KEPT = 16
 _WEIGHTS = "weights"
 _EMBEDDED_BYTES = "1024"
 """Smaller tensors stay in the graph: ONNX Runtime reads shapes from there while it loads."""
+
+
+class PackError(Exception):
+    """ONNX Runtime cannot write this model's weights packed."""
 
 
 def cache_folder() -> Path:
@@ -54,7 +60,7 @@ def packed(artifact: Artifact, cache: Path) -> Path | None:
     except OSError as error:
         logger.warning("model %s: no packed copy of its weights: %s", artifact.manifest.name, error)
         return None
-    except Exception as error:  # noqa: BLE001 - ONNX Runtime's own types, without a common base
+    except PackError as error:
         logger.warning("model %s: its weights cannot be packed: %s", artifact.manifest.name, error)
         return None
     os.utime(home)
@@ -77,23 +83,32 @@ def _cpu() -> str:
 
 
 def _pack(model: Path, home: Path) -> None:
+    """Pack in a process of its own, since what packing takes would stay with this one."""
     staging = Path(tempfile.mkdtemp(prefix=".packing-", dir=home.parent))
     try:
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # it warns that the file suits this CPU only, which is what we want
-        options.optimized_model_filepath = str(staging / MODEL)
-        options.add_session_config_entry("session.optimized_model_external_initializers_file_name", _WEIGHTS)
-        options.add_session_config_entry(
-            "session.optimized_model_external_initializers_min_size_in_bytes", _EMBEDDED_BYTES
+        command = [sys.executable, "-m", __name__, str(model), str(staging)]
+        paths = os.pathsep.join(path for path in sys.path if path)
+        made = subprocess.run(
+            command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, check=False
         )
-        options.add_session_config_entry("session.save_external_prepacked_constant_initializers", "1")
-        onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        if made.returncode:
+            raise PackError(made.stderr.strip().rpartition("\n")[2])
         for file in staging.iterdir():
             with file.open("rb") as opened:
                 os.fsync(opened.fileno())
         staging.rename(home)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _write(model: Path, home: Path) -> None:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # it warns that the file suits this CPU only, which is what we want
+    options.optimized_model_filepath = str(home / MODEL)
+    options.add_session_config_entry("session.optimized_model_external_initializers_file_name", _WEIGHTS)
+    options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", _EMBEDDED_BYTES)
+    options.add_session_config_entry("session.save_external_prepacked_constant_initializers", "1")
+    onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def _forget_oldest(cache: Path) -> None:
@@ -108,3 +123,7 @@ def _locked(path: Path) -> Iterator[None]:
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+if __name__ == "__main__":
+    _write(Path(sys.argv[1]), Path(sys.argv[2]))

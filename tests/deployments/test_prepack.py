@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from deployments import prepack
 from deployments.session import Session
 from optimization.adopt import adopt
+from optimization.artifact import publish
 
 WIDTH = 512
 NUM_LAYERS = 16
@@ -96,3 +97,13 @@ def _private_bytes(artifact, cache, tiny):
 def _private():
     text = Path("/proc/self/smaps_rollup").read_text()
     return 1024 * int(re.search(r"^Anonymous:\s+(\d+)", text, re.MULTILINE)[1])
+
+
+def test_a_model_that_cannot_be_packed_is_named_in_the_log(tmp_path, caplog):
+    (tmp_path / "model.onnx").write_bytes(bytes(prepack.WORTH_BYTES))
+    specs = [{"name": name, "datatype": "FP32", "shape": ["batch"]} for name in ("x", "y")]
+    files = {"model.onnx": tmp_path / "model.onnx"}
+    artifact = publish(tmp_path / "artifacts", files, name="broken", inputs=specs[:1], outputs=specs[1:])
+    assert prepack.packed(artifact, tmp_path / "cache") is None
+    assert "model broken: its weights cannot be packed" in caplog.text
+    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]
