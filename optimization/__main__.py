@@ -4,23 +4,28 @@ import argparse
 import logging
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from optimization import artifact, recipe, report
+from optimization import artifact, recipe, report, space
 from optimization.artifact import Artifact, ArtifactError
 from optimization.errors import OptimizationError
 from optimization.recipe import Recipe
+from optimization.space import Variant
 
 # torch and Ray take seconds to import: only what needs them does so, inside its function.
 
-VERBS = ("run", "inspect", "publish")
-FAILED, INTERRUPTED = 2, 130
+VERBS = ("run", "inspect", "compare", "publish")
+FAILED, UNPROVEN, INTERRUPTED = 2, 3, 130
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do what the command line says; return the exit code: 0 done, 2 the user must change something, 130 stopped."""
+    """Do what the command line says and return the exit code.
+
+    0 done, 2 the user must change something, 3 published but not proven to lie within the budget, 130 stopped.
+    """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words and words[0] not in (*VERBS, "-h", "--help"):
@@ -29,9 +34,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         match options.verb:
             case "run":
-                _run(options)
+                return _run(options)
             case "inspect":
                 report.show(Console(), artifact.load(options.artifact))
+            case "compare":
+                _compare(options)
             case "publish":
                 _publish(options)
     except (OptimizationError, ArtifactError) as error:
@@ -59,6 +66,10 @@ def _parser() -> argparse.ArgumentParser:
     inspect = verbs.add_parser("inspect", help="verify an artifact's files and print what is known of it")
     inspect.add_argument("artifact", type=Path, help="a version's directory, such as artifacts/digits/1")
 
+    compare = verbs.add_parser("compare", help="measure two artifacts made from the same data, side by side")
+    compare.add_argument("first", type=Path, help="a version's directory, such as artifacts/digits/1")
+    compare.add_argument("second", type=Path, help="another one")
+
     publish = verbs.add_parser("publish", help="make an artifact of any one-file ONNX model")
     publish.add_argument("model", type=Path, help="the ONNX file")
     publish.add_argument("--name", required=True, help="the artifact's name")
@@ -69,22 +80,32 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(options: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace) -> int:
     wanted = recipe.load(options.recipe)
+    variants = space.variants(wanted) if wanted.search else ()
     console = Console()
     if options.dry_run:
-        _print_plan(console, wanted)
-        return
+        _print_plan(console, wanted, variants)
+        return 0
     published = None if options.force else _published(wanted, options.artifacts)
     if published is not None:
         report.show(console, published)
         console.print("up to date: the recipe has not changed (--force makes a new version)")
-        return
-    from optimization.run import run
+        return _code(published)
+    if wanted.search is None:
+        from optimization.run import run as make
+    else:
+        from optimization.search import search as make
 
     with report.Phases(console) as phases:
-        made = run(wanted, options.artifacts, phases)
+        made = make(wanted, options.artifacts, phases)
     report.show(console, made)
+    return _code(made)
+
+
+def _code(made: Artifact) -> int:
+    found = made.manifest.findings.search
+    return UNPROVEN if found is not None and not found.is_proven else 0
 
 
 def _published(wanted: Recipe, root: Path) -> Artifact | None:
@@ -99,7 +120,7 @@ def _published(wanted: Recipe, root: Path) -> Artifact | None:
     return newest if newest.manifest.recipe_sha256 == wanted.sha256 else None
 
 
-def _print_plan(console: Console, wanted: Recipe) -> None:
+def _print_plan(console: Console, wanted: Recipe, variants: Sequence[Variant]) -> None:
     teacher = wanted.teacher
     console.print(f"{wanted.name}: {wanted.data.kind}, seed {wanted.seed}, {wanted.workers} workers")
     model = teacher.onnx if teacher.model is None else teacher.model.model_dump(exclude_none=True)
@@ -108,6 +129,24 @@ def _print_plan(console: Console, wanted: Recipe) -> None:
     for step in wanted.steps:
         settings = step.model_dump(exclude={"kind"})
         console.print(f"  {step.kind:<9} {settings}", highlight=False, soft_wrap=True)
+
+    if wanted.search is not None:
+        budget = wanted.search.budget
+        console.print(
+            f"  search    least {wanted.search.target} with at most {report.points(budget.max_drop)} lost "
+            f"({100 * budget.confidence:g} % confidence), {len(variants)} trials:",
+            highlight=False,
+            soft_wrap=True,
+        )
+        for each in variants:
+            console.print(f"            {report.settings(each.settings)}", highlight=False, soft_wrap=True)
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from optimization import compare
+
+    first, second = (artifact.load(path) for path in (options.first, options.second))
+    compare.show(Console(), compare.compare(first, second))
 
 
 def _publish(options: argparse.Namespace) -> None:

@@ -76,6 +76,8 @@ class SearchResult(_Finding):
     """Which of the trials is published."""
     is_proven: bool
     """Whether the published model lies within the budget; where none does, it is the one that comes nearest."""
+    num_samples_needed: int | None = None
+    """Held-out examples that would prove it, were the answers to more of them alike; none where that would not help."""
     trials: tuple[Trial, ...]
 
 

@@ -5,7 +5,6 @@ driver ◀─ Letter ─ Mailbox ◀─ Letter ─ worker of rank 0
 """
 
 import asyncio
-import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -40,8 +39,8 @@ class Job:
 class Letter:
     """What the driver finds in the mailbox."""
 
-    num_epochs: int = 0
-    loss: float = math.nan
+    losses: tuple[float, ...] = ()
+    """Mean loss of each epoch that is done."""
     weights: dict[str, Tensor] | None = None
     saliency: Saliency | None = None
     """What the job's score gathered."""

@@ -48,7 +48,7 @@ def render(manifest: Manifest) -> str:
         "points": report.points,
         "short": report.short,
         "size": partial(report.short, unit="B"),
-        "plain": plain,
+        "plain": report.plain,
     }
     template = environment.from_string(resources.files("optimization").joinpath("page.html").read_text("utf-8"))
     return template.render(
@@ -131,7 +131,8 @@ def _trial_dot(trial: Trial, size: int) -> Dot:
         low=trial.accuracy if trial.low is None else trial.low,
         high=trial.accuracy if trial.high is None else trial.high,
         kind="trial proven" if trial.is_proven else "trial",
-        note=f"{settings(trial)}: {report.percent(trial.accuracy)} %, {report.short(trial.latency_s[size], 's')}",
+        note=f"{report.settings(trial.settings)}: {report.percent(trial.accuracy)} %, "
+        f"{report.short(trial.latency_s[size], 's')}",
     )
 
 
@@ -139,16 +140,6 @@ def _front(search: SearchResult, size: int) -> list[tuple[float, float]]:
     """The best accuracy up to each latency, whatever the target was."""
     measured = [(each.latency_s[size], each.accuracy or 0.0) for each in search.trials if each.outcome == "measured"]
     return [measured[index] for index in pareto.front(measured)]
-
-
-def settings(trial: Trial) -> str:
-    """A trial's choices on one line."""
-    return ", ".join(f"{name} {plain(value)}" for name, value in trial.settings.items())
-
-
-def plain(value: object) -> str:
-    """A setting's value as the recipe writes it."""
-    return yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("\n...\n").strip()
 
 
 def _classes(manifest: Manifest) -> list[ClassQuality]:

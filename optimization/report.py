@@ -1,18 +1,30 @@
 """What the user sees: a progress bar for each phase, and the closing table."""
 
-from collections.abc import Callable, Iterator
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
+import yaml
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from optimization.artifact import Artifact, Manifest, Measurement
-from optimization.findings import Difference
+from optimization.findings import Difference, SearchResult
 
 Advance = Callable[[int, float], None]
-"""Tells how far a phase is, and the loss."""
+"""Tells how far a phase is, and the loss; no number where there is none."""
+
+
+_OUTCOMES = {
+    "proven": "within the budget",
+    "measured": "not proven",
+    "stopped": "stopped early",
+    "failed": "failed",
+}
 
 
 class Phases:
@@ -42,7 +54,7 @@ class Phases:
         task = self._progress.add_task(description, total=total, note="")
 
         def advance(completed: int, loss: float) -> None:
-            note = f"loss {loss:.4f}" if completed else ""
+            note = f"loss {loss:.4f}" if math.isfinite(loss) else ""
             self._progress.update(task, completed=completed, note=note)
 
         yield advance
@@ -120,6 +132,8 @@ def statements(manifest: Manifest) -> Iterator[str]:
         yield f"parity: fp32 torch and ONNX differ by at most {manifest.parity:.1e}"
     if manifest.agreement is not None:
         yield f"agreement: INT8 and fp32 give the same class on {manifest.agreement:.2%} of the held-out examples"
+    if manifest.findings.search is not None:
+        yield _search(manifest.findings.search)
     if manifest.machine is not None:
         yield f"latency: median of a call, ONNX Runtime, one thread of {manifest.machine.cpu}"
 
@@ -134,6 +148,31 @@ def _distillation(student: Measurement, control: Measurement, found: Difference 
         apart = student.quality.low > control.quality.high or control.quality.low > student.quality.high
         verdict = "beyond chance" if apart else "the intervals overlap: this run shows no difference"
     return f"distillation: {100 * gain:+.2f} points against the no-teacher control ({verdict})"
+
+
+def _search(found: SearchResult) -> str:
+    chosen = found.trials[found.chosen]
+    counts = Counter("proven" if each.is_proven else each.outcome for each in found.trials)
+    tried = ", ".join(f"{counts[kind]} {text}" for kind, text in _OUTCOMES.items() if counts[kind])
+    made = settings(chosen.settings)
+    allowed = f"{points(found.max_drop)} lost at most, with {100 * found.confidence:g} % confidence"
+    if found.is_proven:
+        return f"search: {made} costs least ({found.target}) within the budget of {allowed}; {tried}"
+    more = f"about {found.num_samples_needed:,} held-out examples" if found.num_samples_needed else "a better student"
+    return (
+        f"budget not proven: no trial shows {allowed}; {made} comes nearest with {points(chosen.drop or 0.0)}; "
+        f"{more} or a larger max_drop would help; {tried}"
+    )
+
+
+def settings(choices: Mapping[str, Any]) -> str:
+    """A trial's choices on one line."""
+    return ", ".join(f"{name} {plain(value)}" for name, value in choices.items())
+
+
+def plain(value: object) -> str:
+    """A setting's value as the recipe writes it."""
+    return yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("\n...\n").strip()
 
 
 def _quantization(before: Measurement, after: Measurement) -> str:

@@ -37,6 +37,7 @@ from optimization.errors import TrainError
 from optimization.examples import Split
 from optimization.mailbox import Job, Letter, Mailbox
 from optimization.scores import Gradients, Saliency
+from optimization.stopwatch import Stopwatch
 from telemetry import conventions, emit, resources
 
 _POLL_S = 0.1
@@ -92,11 +93,14 @@ class Workers:
             TrainError: the loss is no number any more, or the workers are gone.
         """
         ray.get(self._mailbox.post.remote(job))
+        num_heard = 0
         while True:
             letter: Letter = ray.get(self._mailbox.letter.remote())
             if letter.problem is not None:
                 raise TrainError(letter.problem)
-            advance(letter.num_epochs, letter.loss)
+            for epoch in range(num_heard, len(letter.losses)):
+                advance(epoch + 1, letter.losses[epoch])
+            num_heard = len(letter.losses)
             if letter.weights is not None:
                 job.model.load_state_dict(ray.get(self._mailbox.weights.remote()))
                 return job.model.eval()
@@ -164,6 +168,20 @@ def _run(settings: dict[str, Any], scaling: ray_train.ScalingConfig) -> None:
         ).fit()
 
 
+@contextmanager
+def cluster(num_workers: int) -> Iterator[None]:
+    """A cluster for several things in a row, which else would each start one of their own."""
+    if ray.is_initialized():
+        yield
+        return
+    with _held_back(signal.SIGINT):
+        _connect(num_workers)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
 def _connect(num_workers: int) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}  # progress bars own the terminal
     if "RAY_ADDRESS" in os.environ:
@@ -189,58 +207,95 @@ def _held_back(number: signal.Signals) -> Iterator[None]:
         signal.raise_signal(number)
 
 
-def work(config: dict[str, Any]) -> None:
-    """What every worker does: take jobs until there are no more."""
-    mailbox = config["mailbox"]
-    rank = ray_train.get_context().get_world_rank()
-    emitter = emit.Emitter(
-        service=config["service"],
-        version="training",
-        role="train_worker",
-        instance=f"{config['run']}-rank{rank}",
-        endpoint=config["endpoint"],
-    )
-    resources.observe(emitter)
-    meter = Meter(emitter, rank)
-    emitter.start()
-    try:
-        split, number = ray.get(mailbox.enter.remote(rank))
-        while (job := ray.get(mailbox.take.remote(number))) is not None:
-            for letter in fit(job, split, meter):
-                if rank == 0:
-                    ray.get(mailbox.report.remote(letter))
-            number += 1
-    finally:
-        emitter.shutdown()
-
-
 class Meter:
     """Telemetry of one worker."""
 
     def __init__(self, emitter: emit.Emitter, rank: int) -> None:
         self._rank = rank
         self._duration = emitter.histogram(conventions.TRAIN_STEP_DURATION)
+        self._work = emitter.histogram(conventions.TRAIN_WORK_DURATION)
         self._samples = emitter.counter(conventions.TRAIN_SAMPLES)
         self._loss = emitter.gauge(conventions.TRAIN_LOSS)
 
-    def step(self, step: str, duration_s: float, num_samples: int, loss: float) -> None:
-        """Count one optimizer step."""
+    def step(self, step: str, duration_s: float, work_s: float | None, num_samples: int, loss: float) -> None:
+        """Count one optimizer step; `work_s` is the worker's own part, where it has others to wait for."""
         attributes: emit.Attributes = ((conventions.STEP, step), (conventions.RANK, self._rank))
         self._duration.record(duration_s, attributes)
+        if work_s is not None:
+            self._work.record(work_s, attributes)
         self._samples.add(num_samples, attributes)
         self._loss.set(loss, attributes)
 
 
-def fit(job: Job, split: Split, meter: Meter) -> Iterator[Letter]:
+def work(config: dict[str, Any]) -> None:
+    """What every worker does: take jobs until there are no more."""
+    mailbox = config["mailbox"]
+    rank = ray_train.get_context().get_world_rank()
+    instance = f"{config['run']}-rank{rank}"
+    world = ray_train.get_context().get_world_size()
+    with reporting(config["service"], instance, rank, config["endpoint"]) as meter:
+        split, number = ray.get(mailbox.enter.remote(rank))
+        while (job := ray.get(mailbox.take.remote(number))) is not None:
+            for letter in fit(job, split, meter, rank=rank, world=world):
+                if rank == 0:
+                    ray.get(mailbox.report.remote(letter))
+            number += 1
+
+
+@contextmanager
+def reporting(service: str, instance: str, rank: int, endpoint: str | None) -> Iterator[Meter]:
+    """Report as a train worker while the block runs."""
+    emitter = emit.Emitter(
+        service=service, version="training", role="train_worker", instance=instance, endpoint=endpoint
+    )
+    resources.observe(emitter)
+    meter = Meter(emitter, rank)
+    emitter.start()
+    try:
+        yield meter
+    finally:
+        emitter.shutdown()
+
+
+class Alone:
+    """Trains in this process, as the only worker; `heard` is shown the model after each epoch."""
+
+    def __init__(self, split: Split, meter: Meter, heard: Callable[[nn.Module], None]) -> None:
+        self._split = split
+        self._meter = meter
+        self._heard = heard
+        self._saliency: Saliency | None = None
+
+    def train(self, job: Job, advance: Callable[[int, float], None]) -> nn.Module:
+        """Train `job.model` and return it.
+
+        Raises:
+            TrainError: the loss is no number any more.
+        """
+        for letter in fit(job, self._split, self._meter):
+            if letter.problem is not None:
+                raise TrainError(letter.problem)
+            if letter.weights is None:
+                advance(len(letter.losses), letter.losses[-1])
+                self._heard(job.model)
+            self._saliency = letter.saliency
+        return job.model.cpu().eval()
+
+    def saliency(self) -> Saliency | None:
+        """What the score of the job trained last gathered."""
+        return self._saliency
+
+
+def fit(job: Job, split: Split, meter: Meter, *, rank: int = 0, world: int = 1) -> Iterator[Letter]:
     """Train this worker's share and yield the progress after each epoch, at last with the weights.
 
     Equal jobs give equal models, whatever the number of workers, up to rounding: the workers share each batch, and
     the gradient is the mean over the whole batch.
     """
-    context = ray_train.get_context()
-    rank, world = context.get_world_rank(), context.get_world_size()
-    device = get_device()
-    model = prepare_model(job.model.train())
+    # Ray Train's own helpers refuse to work outside of Ray Train.
+    device = get_device() if world > 1 else torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    watch = Stopwatch(job.model, device) if world > 1 else None
+    model: nn.Module = prepare_model(job.model.train()) if world > 1 else job.model.train().to(device)
     labels = torch.tensor(split.labels).to(device)
     teacher = torch.tensor(job.soft.logits).to(device) if job.soft else None
     batches = num_batches(len(labels), job.training.batch_size)
@@ -251,13 +306,17 @@ def fit(job: Job, split: Split, meter: Meter) -> Iterator[Letter]:
     trained = model.module if isinstance(model, DistributedDataParallel) else model
     gradients = Gradients(trained, job.score) if job.score else None
     held = sparsify.zeros(trained) if job.holds_zeros else {}
+    epoch_losses: list[float] = []
     for epoch in range(job.training.epochs):
         total = torch.zeros((), device=device)
         num_seen = 0
         for rows in shards(split, job.training.batch_size, job.seed + epoch, rank, world):
             began = time.perf_counter()
             share = torch.from_numpy(rows).to(device)
-            logits = model(*(torch.from_numpy(values).to(device) for values in split.batch(rows).values()))
+            inputs = [torch.from_numpy(values).to(device) for values in split.batch(rows).values()]
+            if watch is not None:
+                watch.add(time.perf_counter() - began)
+            logits = model(*inputs)
             if job.soft and teacher is not None:
                 losses = distillation_loss(logits, labels[share], teacher[share], job.soft.temperature, job.soft.alpha)
             else:
@@ -265,7 +324,7 @@ def fit(job: Job, split: Split, meter: Meter) -> Iterator[Letter]:
             # DDP divides by the number of workers: weigh by the share, so that the mean is over the whole batch.
             loss = losses.sum() * world / min(job.training.batch_size, len(labels))
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             if gradients is not None:
                 gradients.observe()
             optimizer.step()
@@ -273,15 +332,18 @@ def fit(job: Job, split: Split, meter: Meter) -> Iterator[Letter]:
             schedule.step()
             total += losses.detach().sum()
             num_seen += len(rows)
-            meter.step(job.step, time.perf_counter() - began, len(rows), float(losses.detach().mean()))
+            mean = float(losses.detach().mean())
+            work_s = watch.take() if watch is not None else None
+            meter.step(job.step, time.perf_counter() - began, work_s, len(rows), mean)
         mean_loss = _mean(total, num_seen)
         if not math.isfinite(mean_loss):  # the same number on every worker, so that all of them stop
             yield Letter(problem=_divergence(job, epoch, mean_loss))
             return
-        yield Letter(num_epochs=epoch + 1, loss=mean_loss)
+        epoch_losses.append(mean_loss)
+        yield Letter(losses=tuple(epoch_losses))
     weights = {name: tensor.detach().cpu() for name, tensor in trained.state_dict().items()}
     saliency = gradients.saliency() if gradients is not None else None
-    yield Letter(num_epochs=job.training.epochs, loss=mean_loss, weights=weights, saliency=saliency)
+    yield Letter(losses=tuple(epoch_losses), weights=weights, saliency=saliency)
 
 
 def num_batches(num_samples: int, batch_size: int) -> int:

@@ -1,0 +1,245 @@
+"""Makes a teacher, and of it what each step of a recipe leaves behind; knows nothing of where training happens.
+
+teach ─▶ Lesson (the teacher, its logits) ─▶ shrink: distill │ prune │ sparsify │ quantize ─▶ a Candidate each
+"""
+
+import copy
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from optimization import (
+    export,
+    graph,
+    models,
+    onnx_teacher,
+    prune,
+    qat,
+    quantize,
+    scores,
+    sensitivity,
+    sparsify,
+    students,
+)
+from optimization.distill import SoftTargets, teacher_logits
+from optimization.examples import Dataset, Split
+from optimization.mailbox import Job
+from optimization.recipe import Distill, Prune, Quantize, Recipe, Sparsify, Training
+from optimization.report import Advance, Phases
+from optimization.scores import Saliency
+
+_AT_ONCE = 256
+_CHECK_SAMPLES = 256
+"""Training examples that a pruned model is compared with its masked original on."""
+
+Score = Literal["taylor", "movement"] | None
+
+
+class Trainer(Protocol):
+    """Trains here or on workers."""
+
+    def train(self, job: Job, advance: Advance) -> nn.Module:
+        """Train the job's model, and tell of each epoch."""
+        ...
+
+    def saliency(self) -> Saliency | None:
+        """What the score of the job trained last gathered."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """What a step left behind."""
+
+    step: str
+    path: Path
+    """Its ONNX file."""
+    num_parameters: int
+    parity: float | None = None
+    """Largest difference from the torch model; none where there is no such torch model."""
+    sensitivity: dict[str, float] = field(default_factory=dict)
+    """Fraction of calibration examples that change class with one weight alone in INT8; empty where none was tried."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """What students learn from; empty where the teacher is an ONNX file, which is only quantized."""
+
+    teacher: nn.Module | None = None
+    logits: NDArray[np.float32] | None = None
+    """The teacher's, of shape [samples, outputs], in the order of the training data."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Where a recipe's models are made, and what was made there so far."""
+
+    recipe: Recipe
+    dataset: Dataset
+    folder: Path
+    """Takes the ONNX files."""
+    trainer: Trainer
+    phases: Phases
+    with_control: bool = True
+    """Whether the control is trained as well, right before the first student."""
+    candidates: list[Candidate] = field(default_factory=list)
+    controls: list[Job] = field(default_factory=list)
+    """The training of the first student, without its teacher; at most one."""
+    losses: dict[str, list[float]] = field(default_factory=dict)
+    """Mean training loss of each epoch, by step."""
+
+    def train(self, job: Job) -> nn.Module:
+        """Train the job's model, and note its losses."""
+        losses = self.losses.setdefault(job.step, [])
+        with self.phases.phase(f"{job.step}: train", job.training.epochs) as advance:
+
+            def heard(num_epochs: int, loss: float) -> None:
+                losses.append(loss)
+                advance(num_epochs, loss)
+
+            return self.trainer.train(job, heard)
+
+    def learn(self, job: Job) -> nn.Module:
+        """Train a student on the teacher's outputs, the first one after its control."""
+        if not self.controls:
+            self.controls.append(replace(job, step="control", model=copy.deepcopy(job.model), soft=None, score=None))
+            if self.with_control:
+                self.keep("control", self.train(self.controls[0]))
+        return self.train(job)
+
+    def keep(self, step: str, model: nn.Module) -> None:
+        """Export `model` as what the step left behind."""
+        path, data = self.folder / f"{step}.onnx", self.dataset
+        with self.phases.phase(f"{step}: export"):
+            export.export(model, path, data.train, num_outputs=data.num_outputs)
+            parity = export.parity(model, path, data.held_out, num_outputs=data.num_outputs, seed=self.recipe.seed)
+        parameters = models.num_parameters(model)
+        self.candidates.append(Candidate(step=step, path=path, num_parameters=parameters, parity=parity))
+
+
+def teach(bench: Bench) -> Lesson:
+    """Train the teacher, and let it answer the training data once for all students."""
+    settings, dataset, seed = bench.recipe.teacher, bench.dataset, bench.recipe.seed
+    if settings.onnx is not None:
+        with bench.phases.phase("teacher: check"):
+            path = Path(settings.onnx)
+            model = graph.read(path)
+            onnx_teacher.check(path, model, dataset)
+        bench.candidates.append(Candidate(step="teacher", path=path, num_parameters=graph.num_parameters(model)))
+        return Lesson()
+    assert settings.model is not None, "the recipe was checked"
+    teacher = models.build(settings.model, dataset, seed)
+    if settings.training is not None:
+        teacher = bench.train(Job(step="teacher", model=teacher, training=settings.training, seed=seed))
+    bench.keep("teacher", teacher)
+    with bench.phases.phase("teacher: answer"):
+        return Lesson(teacher=teacher, logits=teacher_logits(teacher, dataset.train))
+
+
+def shrink(bench: Bench, lesson: Lesson) -> None:
+    """Follow the recipe's steps; the last candidate is what they come to."""
+    recipe = bench.recipe
+    if lesson.teacher is None or lesson.logits is None:
+        for step in recipe.steps:
+            assert isinstance(step, Quantize), "the recipe was checked: an ONNX file is only quantized"
+            _quantize(bench, step)
+        return
+    soft = SoftTargets(logits=lesson.logits, temperature=recipe.temperature, alpha=recipe.alpha)
+    student = copy.deepcopy(lesson.teacher)
+    is_sparse = False  # from then on zeros stay zero
+
+    def job(step: str, model: nn.Module, training: Training, score: Score = None) -> Job:
+        return Job(
+            step=step, model=model, training=training, seed=recipe.seed, soft=soft, score=score, holds_zeros=is_sparse
+        )
+
+    for step in recipe.steps:
+        match step:
+            case Distill():
+                student = students.build(step.student, lesson.teacher, bench.dataset, recipe.seed)
+                student = bench.learn(job(step.kind, student, step.training))
+            case Prune():
+                example = _example(bench.dataset)
+                student, saliency = prune.prepare(student, example), None
+                score = scores.of_gradients(step.score)
+                if score is not None:
+                    once = step.recovery.model_copy(update={"epochs": 1})
+                    student = bench.train(job("score", student, once, score))
+                    saliency = bench.trainer.saliency()
+                for amount in prune.amounts(step):
+                    student = prune.prune(student, amount, example, step.score, recipe.seed, saliency)
+                    student = bench.learn(job(step.kind, student, step.recovery, score))
+                    saliency = bench.trainer.saliency()
+            case Sparsify():
+                is_sparse = True
+                for ratio in sparsify.ratios(step):
+                    student = sparsify.sparsify(
+                        student, threshold=step.threshold, ratio=ratio, pattern=step.pattern, scope=step.scope
+                    )
+                    if step.recovery is not None:
+                        student = bench.learn(job(step.kind, student, step.recovery))
+            case Quantize():
+                if step.training is not None:
+                    student = qat.strip(bench.learn(job("qat", qat.prepare(student), step.training)))
+                    bench.keep("qat", student)
+                _quantize(bench, step)
+                continue
+        bench.keep(step.kind, student)
+
+
+def num_epochs(recipe: Recipe) -> int:
+    """Epochs of all that is trained after the teacher, without the control."""
+    num = 0
+    for step in recipe.steps:
+        match step:
+            case Distill():
+                num += step.training.epochs
+            case Prune():
+                num += int(scores.of_gradients(step.score) is not None)
+                num += step.recovery.epochs * sum(1 for _ in prune.amounts(step))
+            case Sparsify(recovery=Training() as recovery):
+                num += recovery.epochs * sum(1 for _ in sparsify.ratios(step))
+            case Quantize(training=Training() as training):
+                num += training.epochs
+    return num
+
+
+def accuracy(model: nn.Module, split: Split) -> float:
+    """Fraction of right classes of a model that gives logits, and goes on being trained afterwards."""
+    was_training, device = model.training, next(model.parameters()).device
+    model.eval()
+    num_right = 0
+    with torch.inference_mode():
+        for rows, batch in split.batches(_AT_ONCE):
+            logits = model(*(values.to(device) for values in export.tensors(batch))).cpu().numpy()
+            classes = logits[:, 0] > 0 if logits.shape[1] == 1 else logits.argmax(axis=1)
+            num_right += int((classes == split.labels[rows]).sum())
+    model.train(was_training)
+    return num_right / len(split)
+
+
+def _example(dataset: Dataset) -> tuple[Tensor, ...]:
+    return export.tensors(dataset.train.batch(np.arange(min(_CHECK_SAMPLES, len(dataset.train)))))
+
+
+def _quantize(bench: Bench, step: Quantize) -> None:
+    before, path, split = bench.candidates[-1], bench.folder / "quantize.onnx", bench.dataset.train
+    rows = np.random.default_rng(bench.recipe.seed).permutation(len(split))[: step.calibration_samples]
+    batches = [batch for _, batch in split.take(rows).batches(64)]
+    costs: dict[str, float] = {}
+    with bench.phases.phase("quantize: calibrate"):
+        if step.method == "fp16":
+            quantize.halve(before.path, path)
+        else:
+            method: quantize.Method = "dynamic" if step.method == "dynamic" else "static"
+            prepared = quantize.prepare(before.path, bench.folder, batches, method=method, ranges=step.ranges)
+            outcome = sensitivity.within(prepared, path, batches, step.max_changed)
+            costs = {cost.weight: cost.changed for cost in outcome.costs.values()}
+    bench.candidates.append(
+        Candidate(step=step.kind, path=path, num_parameters=before.num_parameters, sensitivity=costs)
+    )
