@@ -11,7 +11,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,11 +58,17 @@ def request_body(artifact: Artifact) -> bytes:
 
 @contextmanager
 def trimtab(
-    artifact: Artifact, *, environment: Mapping[str, str] | None = None, key: str | None = None, **args: Any
+    artifact: Artifact,
+    *,
+    beside: Sequence[Artifact] = (),
+    environment: Mapping[str, str] | None = None,
+    key: str | None = None,
+    **args: Any,
 ) -> Iterator[Server]:
     """`serve run serve_config.yaml` as a user types it, for one artifact and with ports of its own.
 
-    Where `environment` asks for keys, `key` must be an administrator's. `args` are further settings of the model.
+    Those `beside` it are served too and reserve no CPU. Where `environment` asks for keys, `key` must be an
+    administrator's. `args` are further settings of the model.
     """
     config = yaml.safe_load(Path("serve_config.yaml").read_text())
     port, grpc, http = free_port(), free_port(), free_port()
@@ -78,6 +84,7 @@ def trimtab(
         **args,
     }
     telemetry["args"] = {"grpc_port": grpc, "http_port": http}
+    config["applications"] += [_beside(each) for each in beside]
     changes = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://localhost:{grpc}", **(environment or {})}
     with _serving([str(BIN / "serve")], config, changes) as (process, log):
         wait_until_ready(process, log, f"http://127.0.0.1:{port}/v2/health/ready")
@@ -90,6 +97,17 @@ def trimtab(
             otlp_grpc_port=grpc,
             otlp_http_port=http,
         )
+
+
+def _beside(artifact: Artifact) -> dict[str, Any]:
+    name = artifact.manifest.name
+    return {
+        "name": name,
+        "route_prefix": f"/v2/models/{name}",
+        "import_path": "deployments.app:model",
+        "args": {"artifact": name, "artifacts": str(artifact.path.parents[1].absolute())},
+        "deployments": [{"name": "Model", "ray_actor_options": {"num_cpus": 0}}],
+    }
 
 
 @contextmanager

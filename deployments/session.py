@@ -12,7 +12,7 @@ from deployments.pace import Pace
 from deployments.padding import MASK
 from deployments.prepack import packed
 from deployments.tensors import DTYPES, Array
-from optimization.artifact import Artifact, TensorSpec
+from optimization.artifact import Artifact, ArtifactError, TensorSpec
 
 QUICK_S = 0.0005
 """Handing a batch to a thread and back costs up to this much while the event loop is busy."""
@@ -55,6 +55,10 @@ class Session:
         self._outputs = [spec.name for spec in artifact.manifest.outputs]
         tensors = (*artifact.manifest.inputs, *artifact.manifest.outputs)
         self._has_bfloat16 = any(spec.datatype == "BF16" for spec in tensors)
+        if self._has_bfloat16 and any(spec.datatype == "BYTES" for spec in tensors):
+            raise ArtifactError(
+                "the model has BF16 and BYTES tensors, which ONNX Runtime's Python does not run together"
+            )
         self._has_text = any(spec.datatype == "BYTES" for spec in artifact.manifest.inputs)
         self.pace = Pace()
         """How long a batch takes, from warming up."""

@@ -23,10 +23,11 @@ from benchmarks.servers import trimtab, wait_until_ready
 from benchmarks.watch import alerts, replica, requests, seconds_until, stutter
 from optimization.artifact import EXAMPLE, find, load
 from tests.conftest import free_port
+from tests.served import publish_all
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-CLIENTS = Path(".venv-clients/bin/python")
+CLIENTS = Path(".venv-clients/bin/pytest")
 ROWS = np.random.default_rng(0).normal(size=(5, 8)).astype(np.float32)
 
 
@@ -58,9 +59,11 @@ def training(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def server(training):
-    """The artifact, served by `serve run`; what the last test does not stop is stopped here."""
-    with trimtab(training[0]) as running:
+def server(training, tmp_path_factory):
+    """The artifact, and the models that clients are tried with, served by `serve run`; what the last test does not
+    stop is stopped here."""
+    root = tmp_path_factory.mktemp("beside")
+    with trimtab(training[0], beside=publish_all(root)) as running:
         yield running
 
 
@@ -116,18 +119,25 @@ def test_the_artifacts_own_example_is_answered_and_the_banner_names_it(server, t
 
 
 @pytest.mark.clients
-@pytest.mark.skipif(not CLIENTS.exists(), reason="tritonclient is not installed: `make test` installs it")
-def test_the_unmodified_triton_client_is_answered(server, training):
-    command = [str(CLIENTS), "tests/clients/triton_http.py", server.url.removeprefix("http://"), "seed", INPUT]
-    printed = subprocess.run([*command, json.dumps(ROWS.tolist())], capture_output=True, text=True, timeout=60)
-    assert printed.returncode == 0, printed.stderr
-    said = json.loads(printed.stdout)
-    assert (said["live"], said["ready"], said["model_ready"]) == (True, True, True)
-    assert said["index"] == [{"name": "seed", "state": "READY"}]
-    assert len(said["answers"]) == 7
-    for answer in said["answers"].values():
-        np.testing.assert_allclose(answer, expected(training[0], ROWS), atol=1e-6)
-    assert "input names must be 'features', got 'wrong'" in said["refused"]
+@pytest.mark.skipif(not CLIENTS.exists(), reason="the protocol's clients are not installed: `make test` installs them")
+@pytest.mark.parametrize("suite", sorted(Path("tests/clients").glob("check_*.py")), ids=lambda path: path.stem)
+def test_unmodified_clients_are_answered(server, suite):
+    addresses = {"TRIMTAB_HTTP": f"127.0.0.1:{server.http_port}", "TRIMTAB_GRPC": f"127.0.0.1:{server.grpc_port}"}
+    command = [
+        CLIENTS,
+        "-c",
+        os.devnull,
+        "--rootdir",
+        suite.parent,
+        "--confcutdir",
+        suite.parent,
+        "-p",
+        "no:cacheprovider",
+        "-q",
+        suite,
+    ]
+    ran = subprocess.run(command, env=os.environ | addresses, capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stdout[-6000:] + ran.stderr[-1000:]
 
 
 @pytest.mark.parametrize(
@@ -148,7 +158,10 @@ def test_a_wrong_request_is_refused_and_the_service_goes_on(server, changes, sta
 
 def test_a_lost_path_and_too_large_a_body_are_refused_and_the_service_goes_on(server):
     lost = httpx.post(f"{server.url}/v2/models/nothing/infer", json={})
-    assert (lost.status_code, lost.json()) == (404, {"error": "model 'nothing' is not served, only seed"})
+    assert (lost.status_code, lost.json()) == (
+        404,
+        {"error": "model 'nothing' is not served, only same, same_bf16, seed, simple"},
+    )
     large = httpx.post(f"{server.url}/v2/models/seed/infer", content=bytes(65 * 2**20), timeout=30)
     assert large.status_code == 413
     assert "at most 67108864 bytes" in large.json()["error"]
