@@ -221,18 +221,26 @@ def _shape(entry: dict[str, Any], spec: TensorSpec, sizes: dict[str, int]) -> li
     if datatype != spec.datatype:
         rule = f"must be {spec.datatype}" if datatype in DTYPES else f"must be one of {', '.join(DTYPES)}"
         raise RequestError(f"input {name!r}: datatype {rule}, got {datatype!r}")
-    if not isinstance(shape, list) or not all(_is_size(size) for size in shape):
+    if not isinstance(shape, list) or not all(map(_is_size, shape)):
         raise RequestError(f"input {name!r}: shape must be a list of sizes, got {shape!r}")
-    fits = len(shape) == len(spec.shape) and all(
-        size == sizes.setdefault(wanted, size) and size > 0 if isinstance(wanted, str) else size == wanted
-        for size, wanted in zip(shape, spec.shape, strict=True)
-    )
-    if not fits:
+    if not _fits(shape, spec, sizes):
         wanted_shape = ", ".join(map(str, spec.shape))
         raise RequestError(
             f"input {name!r}: shape must be [{wanted_shape}], names standing for any size > 0, got {shape}"
         )
     return shape
+
+
+def _fits(shape: list[int], spec: TensorSpec, sizes: dict[str, int]) -> bool:
+    if len(shape) != len(spec.shape):
+        return False
+    for size, wanted in zip(shape, spec.shape, strict=True):
+        if isinstance(wanted, int):
+            if size != wanted:
+                return False
+        elif size <= 0 or sizes.setdefault(wanted, size) != size:
+            return False
+    return True
 
 
 def _lone_input(specs: Sequence[TensorSpec], body: bytes) -> dict[str, Array]:
