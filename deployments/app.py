@@ -91,7 +91,7 @@ class Model:
             max_body_bytes=settings.max_body_bytes,
             emitter=self._emitter,
             versions=lambda: self._versions.ready(),
-            everywhere=lambda: asyncio.to_thread(repository.statistics, settings.artifact),
+            everywhere=partial(repository.statistics, settings.artifact),
         )
 
     async def ask(self, request: Call) -> Answer:

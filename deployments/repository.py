@@ -5,6 +5,7 @@
 The store outlives replicas, so one that starts later follows the same order.
 """
 
+import asyncio
 import json
 from collections.abc import Iterable
 from typing import Any
@@ -25,47 +26,47 @@ DEPLOYMENT = "Model"
 """Name of the deployment in each model's application."""
 
 
-def load(model: str, versions: Policy = None) -> list[VersionStatus]:
+async def load(model: str, versions: Policy = None) -> list[VersionStatus]:
     """Hold `versions` of `model` in every replica, or what its settings say if not given; returns once they answer.
 
     Raises:
         ArtifactError: a version cannot be served; the order before this one stays.
         UnavailableError: the replicas do not answer.
     """
-    before = ordered(model)
-    _put(model, versions)
+    before = await asyncio.to_thread(ordered, model)
+    await asyncio.to_thread(_put, model, versions)
     try:
-        return _together(_ask(model, "reload_versions", LOAD_TIMEOUT_S))
+        return _together(await _ask(model, "reload_versions", LOAD_TIMEOUT_S))
     except BaseException:
-        _put(model, before)
+        await asyncio.to_thread(_put, model, before)
         raise
 
 
-def unload(model: str) -> list[VersionStatus]:
+async def unload(model: str) -> list[VersionStatus]:
     """Let every replica go of all versions of `model`, until one is loaded again.
 
     Raises:
         UnavailableError: the replicas do not answer.
     """
-    return load(model, ())
+    return await load(model, ())
 
 
-def index(model: str) -> list[VersionStatus]:
+async def index(model: str) -> list[VersionStatus]:
     """Every version of `model` that is published or wanted; ready is what all replicas hold.
 
     Raises:
         UnavailableError: the replicas do not answer.
     """
-    return _together(_ask(model, "versions", INDEX_TIMEOUT_S))
+    return _together(await _ask(model, "versions", INDEX_TIMEOUT_S))
 
 
-def statistics(model: str) -> list[Told]:
+async def statistics(model: str) -> list[Told]:
     """What `model` has answered, by version, in all its replicas.
 
     Raises:
         UnavailableError: the replicas do not answer.
     """
-    told: list[list[Told]] = _ask(model, "statistics", INDEX_TIMEOUT_S)
+    told: list[list[Told]] = await _ask(model, "statistics", INDEX_TIMEOUT_S)
     return together(told)
 
 
@@ -84,10 +85,10 @@ def _key(model: str) -> bytes:
     return f"trimtab:versions:{model}".encode()
 
 
-def _ask(model: str, method: str, timeout_s: float) -> list[Any]:
+async def _ask(model: str, method: str, timeout_s: float) -> list[Any]:
     handle = serve.get_deployment_handle(DEPLOYMENT, model)
     try:
-        answers: list[Any] = handle.broadcast(method).results(timeout_s=timeout_s)
+        answers: list[Any] = await handle.broadcast(method).results_async(timeout_s=timeout_s)
     except RayTaskError as error:
         raise error.cause from None  # what the replica raised, without the traceback that Ray writes into its message
     except (DeploymentUnavailableError, RayActorError) as error:

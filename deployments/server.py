@@ -46,17 +46,17 @@ MAX_BODY_BYTES = 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
-    """What is asked of the models' replicas; each may block, and raise `RequestError` or `ArtifactError`."""
+    """What is asked of the models' replicas; each may raise `RequestError` or `ArtifactError`."""
 
     models: Callable[[], Mapping[str, bool]]
-    """Which models there are, and whether each is ready."""
-    index: Callable[[str], Sequence[VersionStatus]]
+    """Which models there are, and whether each is ready; may block for a moment."""
+    index: Callable[[str], Awaitable[Sequence[VersionStatus]]]
     """The versions of a model."""
-    load: Callable[[str], object]
+    load: Callable[[str], Awaitable[object]]
     """Let every replica of a model load what is published."""
-    unload: Callable[[str], object]
+    unload: Callable[[str], Awaitable[object]]
     """Let every replica of a model let go of it."""
-    statistics: Callable[[str], list[Told]]
+    statistics: Callable[[str], Awaitable[list[Told]]]
     """What a model has answered."""
 
 
@@ -95,7 +95,7 @@ def server_app(
         only_ready = (await _asked(request)).get("ready", False)
         if not isinstance(only_ready, bool):
             raise RequestError(f"ready must be true or false, got {only_ready!r}")
-        entries = await run_in_threadpool(_index, cluster)
+        entries = await _index(cluster)
         return _json([entry for entry in entries if not only_ready or entry["state"] == "READY"])
 
     async def load(request: Request) -> Response:
@@ -104,7 +104,7 @@ def server_app(
     async def unload(request: Request) -> Response:
         return await order(request, cluster.unload, known=("unload_dependents",))
 
-    async def order(request: Request, give: Callable[[str], object], known: tuple[str, ...]) -> Response:
+    async def order(request: Request, give: Callable[[str], Awaitable[object]], known: tuple[str, ...]) -> Response:
         name = request.path_params["model"]
         parameters = (await _asked(request)).get("parameters") or {}
         unknown = sorted(set(parameters) - set(known)) if isinstance(parameters, dict) else [str(parameters)]
@@ -112,14 +112,14 @@ def server_app(
             raise RequestError(f"a model is loaded as serve_config.yaml says, got the parameter {unknown[0]!r}")
         await _known(name)
         try:
-            await run_in_threadpool(give, name)
+            await give(name)
         except ArtifactError as error:
             raise RequestError(str(error)) from error
         return Response(status_code=200)
 
     async def statistics(_: Request) -> Response:
         found = await run_in_threadpool(cluster.models)
-        told = [await run_in_threadpool(cluster.statistics, name) for name, is_ready in found.items() if is_ready]
+        told = [await cluster.statistics(name) for name, is_ready in found.items() if is_ready]
         return _json({"model_stats": [each for model in told for each in model]})
 
     async def tracing(request: Request) -> Response:
@@ -213,11 +213,11 @@ def model_of(path: str) -> str | None:
     return name if path.startswith("/v2/models/") and (name, rest) != ("stats", "") else None
 
 
-def _index(cluster: Cluster) -> list[dict[str, str]]:
+async def _index(cluster: Cluster) -> list[dict[str, str]]:
     entries: list[dict[str, str]] = []
-    for name, is_ready in cluster.models().items():
+    for name, is_ready in (await run_in_threadpool(cluster.models)).items():
         try:
-            versions = cluster.index(name) if is_ready else ()
+            versions = await cluster.index(name) if is_ready else ()
         except RequestError as problem:
             entries.append({"name": name, "version": "", "state": "UNAVAILABLE", "reason": str(problem)})
             continue

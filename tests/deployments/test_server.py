@@ -22,13 +22,20 @@ def cluster(models, **changes):
     ]
     told = {name: Statistics(name, "2").tell() for name in models}
     fields = {
-        "models": lambda: models,
         "index": lambda _: versions,
         "load": lambda _: None,
         "unload": lambda _: None,
         "statistics": lambda name: [told[name]],
     }
-    return Cluster(**fields | changes)
+
+    def awaited(function):
+        async def run(name):
+            return function(name)
+
+        return run
+
+    answers = {name: awaited(function) for name, function in (fields | changes).items()}
+    return Cluster(models=lambda: models, **answers)
 
 
 def call(method, path, models, changes=None, **options):
