@@ -29,7 +29,7 @@ _SEEDS = (0, 1, 2)
 def measure_pruned(setting: Setting) -> Figures:
     """Points that LeNet-300-100 loses with twelve times fewer weights (Han 2015, arXiv:1506.02626)."""
     made = follow(load(_FOLDER / "lenet.yaml", _data(setting, 1.0), setting), setting)
-    teacher, pruned = measured(made, "teacher"), made.manifest.measurements[-1]
+    teacher, pruned = measured(made, "teacher"), measured(made, "sparsify")
     left = pruned.num_parameters * (1 - pruned.sparsity)
     return {
         "han12x_loss": points(made, "teacher") - 100 * pruned.quality.value,
@@ -65,11 +65,11 @@ def _teacher(setting: Setting) -> Path:
     raw = load(_FOLDER / "soft_targets.yaml", _data(setting, 1.0), setting)
     dataset = data.load(Pictures.model_validate(raw["data"]), raw["seed"])
     model = models.build(Cnn.model_validate(raw["teacher"]["model"]), dataset, raw["seed"])
-    training = Training(epochs=1 if setting.quick else 4, batch_size=128, learning_rate=0.002)
+    training = Training(epochs=1 if setting.quick else 2, batch_size=128, learning_rate=0.002)
     with Workers(dataset.train, num_workers=raw["workers"], service="soft-teacher") as workers:
         trained = workers.train(Job(step="teacher", model=model, training=training, seed=raw["seed"]))
     assert isinstance(trained, nn.Sequential), "standardization, then the layers"
-    save_file(trained[1:].state_dict(), path)
+    save_file(nn.Sequential(*trained[1:]).state_dict(), path)
     return path
 
 

@@ -114,7 +114,7 @@ def _student(teacher: Encoder, dataset: Dataset, setting: Setting, name: str) ->
         weights.load(model, str(path))
     else:
         answers = _answers(teacher, dataset, setting)
-        learn(model, answers, from_teacher=name == "student", epochs=0.3 if setting.quick else 1.5)
+        learn(model, answers, from_teacher=name == "student", epochs=0.3 if setting.quick else 2.5)
         _save(model, path)
     return model.eval()
 
