@@ -129,7 +129,9 @@ def _print_plan(console: Console, wanted: Recipe, variants: Sequence[Variant]) -
     for step in wanted.steps:
         settings = step.model_dump(exclude={"kind"})
         console.print(f"  {step.kind:<9} {settings}", highlight=False, soft_wrap=True)
-
+    trained = [space.num_epochs(each.recipe) for each in variants] or [space.num_epochs(wanted)]
+    taught = teacher.training.epochs if teacher.training else 0
+    console.print(f"  training  {taught} epochs of the teacher, {sum(trained)} of students, and their control")
     if wanted.search is not None:
         budget = wanted.search.budget
         console.print(

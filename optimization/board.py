@@ -24,10 +24,9 @@ class Board:
     ) -> None:
         self._writer.close()
 
-    def losses(self, step: str, losses: Iterable[float], first_epoch: int = 1) -> None:
-        """Add mean training losses of one step, an epoch each."""
-        for epoch, loss in enumerate(losses, first_epoch):
-            self._writer.add_scalar(f"loss/{step}", loss, epoch)
+    def loss(self, step: str, epoch: int, loss: float) -> None:
+        """Add the mean training loss of a step's epoch, counted from 1."""
+        self._writer.add_scalar(f"loss/{step}", loss, epoch)
 
     def measurements(self, measurements: Iterable[Measurement]) -> None:
         """Add what each step left behind; the horizontal axis counts the steps."""

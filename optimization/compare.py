@@ -43,6 +43,8 @@ def compare(first: Artifact, second: Artifact) -> Comparison:
         CompareError: they take other inputs, or were not made from the same data, so that neither may be asked what
             the other learned from.
     """
+    if first.path.resolve() == second.path.resolve():
+        raise CompareError(f"two artifacts must be given, got {first.path} twice")
     held_out = _held_out(first, second)
     names = [f"{each.manifest.name} {each.manifest.version}" for each in (first, second)]
     if names[0] == names[1]:

@@ -121,6 +121,10 @@ def statements(manifest: Manifest) -> Iterator[str]:
     student, control = measured(manifest, "distill"), measured(manifest, "control")
     if student is not None and control is not None:
         yield _distillation(student, control, difference(manifest, "control", "distill"))
+    if manifest.measurements:
+        lost = difference(manifest, "teacher", manifest.measurements[-1].step)
+        if lost is not None:
+            yield _against_teacher(lost)
     if measured(manifest, "sparsify") is not None:
         yield "zeros: ONNX Runtime multiplies by them all the same; they shrink a compressed file, not the latency"
     quantized = measured(manifest, "quantize")
@@ -148,6 +152,13 @@ def _distillation(student: Measurement, control: Measurement, found: Difference 
         apart = student.quality.low > control.quality.high or control.quality.low > student.quality.high
         verdict = "beyond chance" if apart else "the intervals overlap: this run shows no difference"
     return f"distillation: {100 * gain:+.2f} points against the no-teacher control ({verdict})"
+
+
+def _against_teacher(lost: Difference) -> str:
+    return (
+        f"against the teacher: {-100 * lost.drop:+.2f} points on the same {lost.num_samples} examples "
+        f"(95 % interval {-100 * lost.high:+.2f} to {-100 * lost.low:+.2f})"
+    )
 
 
 def _search(found: SearchResult) -> str:

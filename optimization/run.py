@@ -13,6 +13,7 @@ import numpy as np
 
 from optimization import artifact, data, evaluate, examine, export, graph, page, steps
 from optimization.artifact import Artifact, Measurement
+from optimization.board import Board
 from optimization.examples import Dataset
 from optimization.findings import Findings, SearchResult
 from optimization.recipe import Quantize, Recipe, Step
@@ -32,20 +33,21 @@ def run(recipe: Recipe, root: Path, phases: Phases) -> Artifact:
     with phases.phase("load data"):
         dataset = data.load(recipe.data, recipe.seed)
     with TemporaryDirectory(prefix="trimtab-") as folder:
-        with bench(recipe, dataset, Path(folder), phases) as made:
+        with bench(recipe, dataset, Path(folder), phases, root) as made:
             steps.shrink(made, steps.teach(made))
         return publish(recipe, made, root)
 
 
 @contextmanager
-def bench(recipe: Recipe, dataset: Dataset, folder: Path, phases: Phases) -> Iterator[Bench]:
+def bench(recipe: Recipe, dataset: Dataset, folder: Path, phases: Phases, root: Path) -> Iterator[Bench]:
     """A place to make models, whose training Ray Train workers share; they start where something is to be trained."""
     workers = Workers(dataset.train, num_workers=recipe.workers, service=recipe.name)
     with ExitStack() as stack:
         if recipe.teacher.onnx is None:
             with phases.phase(f"start {recipe.workers} workers"):
                 stack.enter_context(workers)
-        yield Bench(recipe=recipe, dataset=dataset, folder=folder, trainer=workers, phases=phases)
+        board = stack.enter_context(Board(_runs(recipe, root)))
+        yield Bench(recipe=recipe, dataset=dataset, folder=folder, trainer=workers, phases=phases, board=board)
 
 
 def publish(recipe: Recipe, made: Bench, root: Path, search: SearchResult | None = None) -> Artifact:
@@ -68,6 +70,8 @@ def publish(recipe: Recipe, made: Bench, root: Path, search: SearchResult | None
             )
             for candidate, prediction in zip(candidates, predictions, strict=True)
         )
+    with Board(_runs(recipe, root)) as board:
+        board.measurements(measurements)
     final = candidates[-1]
     classes = {each.step: evaluate.classes(found) for each, found in zip(candidates, predictions, strict=True)}
     served = graph.read(final.path)
@@ -100,6 +104,11 @@ def publish(recipe: Recipe, made: Bench, root: Path, search: SearchResult | None
                 search=search,
             ),
         )
+
+
+def _runs(recipe: Recipe, root: Path) -> Path:
+    """Where TensorBoard finds this recipe's runs: beside the artifacts."""
+    return root.parent / "runs" / recipe.name / recipe.sha256[:12]
 
 
 def _faster_last(step: Step, candidates: list[Candidate], latencies: dict[str, dict[int, float]]) -> list[Candidate]:

@@ -62,7 +62,7 @@ class Attempt:
         """Make it, and tell after each epoch how far it is and what it lacks."""
         torch.set_num_threads(1)  # each trial has one CPU
         recipe = self.variants[number].recipe
-        num_epochs, num_done = steps.num_epochs(recipe), 0
+        num_epochs, num_done = space.num_epochs(recipe), 0
 
         def heard(model: nn.Module) -> None:
             nonlocal num_done
@@ -99,7 +99,7 @@ def search(recipe: Recipe, root: Path, phases: Phases) -> Artifact:
         dataset = data.load(recipe.data, recipe.seed)
     with TemporaryDirectory(prefix="trimtab-") as name, train.cluster(recipe.workers):
         folder = Path(name)
-        with run.bench(recipe, dataset, folder, phases) as bench:
+        with run.bench(recipe, dataset, folder, phases, root) as bench:
             lesson = steps.teach(bench)
         ended = _try_all(variants, dataset, lesson, recipe.search, phases)
         made = [_unpacked(each.outcome, folder / f"trial-{number}") for number, each in enumerate(ended)]
@@ -112,7 +112,7 @@ def search(recipe: Recipe, root: Path, phases: Phases) -> Artifact:
         result = trials.judge(recipe.search, variants, finished, notes)
         best = ended[result.chosen].outcome
         assert best is not None, "only what was finished is chosen"
-        with run.bench(recipe, dataset, folder, phases) as last:
+        with run.bench(recipe, dataset, folder, phases, root) as last:
             for job in best.controls:
                 last.keep(job.step, last.train(job))
         whole = replace(

@@ -13,7 +13,7 @@ from typing import Any
 
 from optimization import problems
 from optimization.errors import RecipeError
-from optimization.recipe import Recipe, Search, parse
+from optimization.recipe import Distill, Prune, Quantize, Recipe, Search, Sparsify, Training, parse
 
 _SPARE = 10
 """Combinations drawn for each trial: some may come to the same recipe, as those do that leave a step out."""
@@ -50,6 +50,23 @@ def variants(recipe: Recipe) -> tuple[Variant, ...]:
         if len(found) == recipe.search.trials:
             break
     return tuple(found.values())
+
+
+def num_epochs(recipe: Recipe) -> int:
+    """Epochs of all that is trained after the teacher, without the control."""
+    num = 0
+    for step in recipe.steps:
+        match step:
+            case Distill():
+                num += step.training.epochs
+            case Prune():
+                num += step.recovery.epochs * step.stages
+                num += step.score in ("taylor", "movement")  # an epoch that gathers the first scores
+            case Sparsify(recovery=Training() as recovery):
+                num += recovery.epochs * step.stages
+            case Quantize(training=Training() as training):
+                num += training.epochs
+    return num
 
 
 def _check(recipe: Recipe, search: Search) -> None:

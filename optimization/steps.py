@@ -26,6 +26,7 @@ from optimization import (
     sparsify,
     students,
 )
+from optimization.board import Board
 from optimization.distill import SoftTargets, teacher_logits
 from optimization.examples import Dataset, Split
 from optimization.mailbox import Job
@@ -85,6 +86,8 @@ class Bench:
     """Takes the ONNX files."""
     trainer: Trainer
     phases: Phases
+    board: Board | None = None
+    """Takes the losses as they come."""
     with_control: bool = True
     """Whether the control is trained as well, right before the first student."""
     candidates: list[Candidate] = field(default_factory=list)
@@ -100,6 +103,8 @@ class Bench:
 
             def heard(num_epochs: int, loss: float) -> None:
                 losses.append(loss)
+                if self.board is not None:
+                    self.board.loss(job.step, len(losses), loss)
                 advance(num_epochs, loss)
 
             return self.trainer.train(job, heard)
@@ -190,23 +195,6 @@ def shrink(bench: Bench, lesson: Lesson) -> None:
                 _quantize(bench, step)
                 continue
         bench.keep(step.kind, student)
-
-
-def num_epochs(recipe: Recipe) -> int:
-    """Epochs of all that is trained after the teacher, without the control."""
-    num = 0
-    for step in recipe.steps:
-        match step:
-            case Distill():
-                num += step.training.epochs
-            case Prune():
-                num += int(scores.of_gradients(step.score) is not None)
-                num += step.recovery.epochs * sum(1 for _ in prune.amounts(step))
-            case Sparsify(recovery=Training() as recovery):
-                num += recovery.epochs * sum(1 for _ in sparsify.ratios(step))
-            case Quantize(training=Training() as training):
-                num += training.epochs
-    return num
 
 
 def accuracy(model: nn.Module, split: Split) -> float:

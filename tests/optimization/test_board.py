@@ -22,8 +22,8 @@ def scalars(path: Path) -> Iterator[tuple[str, int, float]]:
 
 def test_losses_and_measurements_can_be_read_back(tmp_path: Path) -> None:
     with Board(tmp_path) as board:
-        board.losses("teacher", [2.0, 1.0])
-        board.losses("teacher", [0.5], first_epoch=3)
+        for epoch, loss in enumerate([2.0, 1.0, 0.5], 1):
+            board.loss("teacher", epoch, loss)
         board.measurements([TEACHER, CONTROL])
     found = list(scalars(tmp_path))
     assert found[:3] == [("loss/teacher", 1, 2.0), ("loss/teacher", 2, 1.0), ("loss/teacher", 3, 0.5)]

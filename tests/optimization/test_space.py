@@ -74,3 +74,10 @@ def test_settings_of_the_search_are_checked(wanted: Recipe) -> None:
     assert "search.budget.max_drop must lie in (0, 1), got 0" in lines
     assert "search.choices must name at least one setting and its values, got {}" in lines
     assert any("search.target must be 'latency', 'size' or 'cost', got 'speed'" in line for line in lines)
+
+
+def test_epochs_are_those_of_every_training_after_the_teachers(digits_recipe: Recipe) -> None:
+    assert space.num_epochs(digits_recipe) == 15 + 10
+    raw = digits_recipe.model_dump(mode="json")
+    raw["steps"][1] |= {"stages": 3, "score": "taylor"}
+    assert space.num_epochs(recipe.parse(raw)) == 15 + 1 + 3 * 10

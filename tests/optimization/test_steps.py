@@ -3,9 +3,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from optimization import recipe, steps
+from optimization import steps
 from optimization.examples import Split
-from optimization.recipe import Recipe
 
 
 class Echo(nn.Module):
@@ -27,10 +26,3 @@ def test_accuracy_is_numpys_and_leaves_the_model_in_training(random: np.random.G
     model = Echo().train()
     assert steps.accuracy(model, Split(inputs={"x": logits}, labels=labels)) == pytest.approx(expected)
     assert model.training
-
-
-def test_epochs_are_those_of_every_training_after_the_teachers(digits_recipe: Recipe) -> None:
-    assert steps.num_epochs(digits_recipe) == 15 + 10
-    raw = digits_recipe.model_dump(mode="json")
-    raw["steps"][1] |= {"stages": 3, "score": "taylor"}
-    assert steps.num_epochs(recipe.parse(raw)) == 15 + 1 + 3 * 10
