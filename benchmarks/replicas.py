@@ -1,5 +1,6 @@
 """What one more replica of MiniLM costs: private memory for its weights, and seconds until it answers."""
 
+import json
 import os
 import re
 import subprocess
@@ -23,12 +24,13 @@ REPLICAS = 3
 def figures() -> Figures:
     """Measured in a process of its own: Ray Serve reads its environment once."""
     output = subprocess.run([sys.executable, "-m", __spec__.name], check=True, stdout=subprocess.PIPE, text=True).stdout
-    sharing, seconds = map(float, output.split()[-2:])
-    return {"weight_sharing": sharing, "cold_start_s": seconds}
+    (line,) = (line for line in output.splitlines() if line.startswith("{"))  # Ray prints too
+    found: Figures = json.loads(line)
+    return found
 
 
 def main() -> None:
-    """Print both figures."""
+    """Print both figures as JSON."""
     from deployments.serve import end_ingress, set_environment
 
     with tempfile.TemporaryDirectory(prefix="trimtab-") as folder:
@@ -52,7 +54,8 @@ def main() -> None:
                 private[name] = _private_bytes(name)
             empty_s = _grow(serve, build, {}, "empty")
             weights = large.manifest.files[MODEL].size_bytes
-            print((private["minilm"] - private["mlp"]) / weights, took["minilm"] - empty_s)
+            sharing = (private["minilm"] - private["mlp"]) / weights
+            print(json.dumps({"weight_sharing": sharing, "cold_start_s": took["minilm"] - empty_s}))
         finally:
             serve.shutdown()
             ray.shutdown()  # type: ignore[no-untyped-call]
