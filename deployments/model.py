@@ -291,8 +291,8 @@ async def _send_event(send: Send, event: bytes) -> None:
 def _compressed(response: Response, accepted: str | None) -> Response:
     if accepted is None or len(response.body) < COMPRESS_FROM_BYTES:
         return response
-    for encoding in ("gzip", "deflate"):
-        if encoding in accepted:
-            headers = (*response.headers, (b"content-encoding", encoding.encode()))
-            return Response(body=protocol.compress(response.body, encoding), headers=headers)
-    return response
+    encoding = protocol.choose_encoding(accepted)
+    if encoding is None:
+        return response
+    headers = (*response.headers, (b"content-encoding", encoding.encode()))
+    return Response(body=protocol.compress(response.body, encoding), headers=headers)

@@ -56,6 +56,7 @@ def decompress(body: bytes, encoding: str, limit_bytes: int) -> bytes:
         RequestError: the encoding is unknown or the body is damaged.
         BodyTooLargeError: it unpacks to more than `limit_bytes`.
     """
+    encoding = encoding.strip().lower()
     if encoding in ("", "identity"):
         return body
     if encoding not in ("gzip", "deflate"):
@@ -70,6 +71,21 @@ def decompress(body: bytes, encoding: str, limit_bytes: int) -> bytes:
     if not inflate.eof:
         raise RequestError(f"the {encoding} body is cut off")
     return unpacked
+
+
+def choose_encoding(accepted: str) -> str | None:
+    """The content encoding that the header `Accept-Encoding` likes best of `gzip` and `deflate`, if it takes either."""
+    weights: dict[str, float] = {}
+    for entry in accepted.lower().split(","):
+        name, _, weight = entry.partition(";")
+        _, _, value = weight.partition("q=")
+        try:
+            weights[name.strip()] = float(value) if value else 1.0
+        except ValueError:  # an unreadable wish is none
+            continue
+    others = weights.get("*", 0.0)
+    best = max(("gzip", "deflate"), key=lambda name: weights.get(name, others))
+    return best if weights.get(best, others) > 0 else None
 
 
 def compress(body: bytes, encoding: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Requests that schemathesis makes up from the OpenAPI document: what is documented is what happens, and never a 500."""
+"""Requests that schemathesis makes up from the OpenAPI document: what is documented is what happens, never a 500."""
 
 import os
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.errors import BodyTooLargeError, RequestError
-from deployments.protocol import HEADER_LENGTH, InferRequest, decode, decompress, encode
+from deployments.protocol import HEADER_LENGTH, InferRequest, choose_encoding, decode, decompress, encode
 from optimization.artifact import TensorSpec
 
 INPUTS = (
@@ -205,6 +205,26 @@ def test_a_response_answers_as_asked():
 def test_gzip_and_deflate_are_undone():
     assert decompress(gzip.compress(b"abc"), "gzip", 10) == b"abc"
     assert decompress(zlib.compress(b"abc"), "deflate", 10) == b"abc"
+
+
+@pytest.mark.parametrize(
+    ("accepted", "chosen"),
+    [
+        ("gzip", "gzip"),
+        ("deflate", "deflate"),
+        ("gzip, deflate, br", "gzip"),
+        ("gzip;q=0.5, deflate;q=0.8", "deflate"),
+        ("gzip;q=0", None),
+        ("GZIP;q=0, *;q=0.1", "deflate"),
+        ("*", "gzip"),
+        ("identity", None),
+        ("br, gzip;q=x", None),
+        ("", None),
+    ],
+)
+def test_an_encoding_is_chosen_as_http_wants_it(accepted, chosen):
+    """RFC 9110, section 12.5.3."""
+    assert choose_encoding(accepted) == chosen
 
 
 def test_a_small_body_that_unpacks_to_a_huge_one_is_refused():
