@@ -20,11 +20,12 @@ from starlette.types import ASGIApp, Scope
 
 from deployments import grpc_service, lane, repository
 from deployments.access import audit_path, guarded, is_loopback, keys_file, of_model, of_page, of_server
-from deployments.asgi import Answer, Call, call
+from deployments.asgi import JSON, Answer, Call, call, error_body
 from deployments.audit import AuditLog
 from deployments.batching import Limits
 from deployments.cache import AnswerCache
 from deployments.demand import Demand
+from deployments.errors import UnavailableError
 from deployments.gate import Gate, KeyRing, Need
 from deployments.ingress import LOG_TARGET, SERVICE, IngressLog
 from deployments.model import ModelApp
@@ -140,10 +141,11 @@ class Server:
     async def ask(self, request: Call) -> Answer:
         """What this application answers, or the model that the path names: its replicas check the key."""
         name = model_of(request.path)
-        if name is not None and name in await asyncio.to_thread(_models):
-            handle = serve.get_deployment_handle(repository.DEPLOYMENT, name)
-            answer: Answer = await handle.ask.remote(request)
-            return answer
+        if name is not None and (await asyncio.to_thread(_models)).get(name):
+            try:
+                return await repository.ask(name, request)
+            except UnavailableError as problem:
+                return Answer(status=problem.status, headers=JSON, body=error_body(str(problem)))
         return await call(self._app, request, self._app.prefix)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:

@@ -9,6 +9,7 @@ Ray's own proxy, Ray replaces the handlers by its own and calls the methods that
 
 import asyncio
 import ipaddress
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 from urllib.parse import unquote
@@ -21,6 +22,8 @@ from deployments.lane import Lane
 from deployments.oip import inference_pb2 as oip
 from deployments.protocol_grpc import REQUESTS, Headers, RpcError, parse, to_call, to_message
 from deployments.urgency import TIMEOUT
+
+logger = logging.getLogger(__name__)
 
 SERVICE = "inference.GRPCInferenceService"
 STREAM_AHEAD = 64
@@ -116,7 +119,13 @@ async def _stream_method(replica: Any, bodies: AsyncIterator[bytes], grpc_contex
 
 
 async def _answer(rpc: str, body: bytes, headers: Headers, client: tuple[str, int] | None, ask: Ask) -> Message:
-    message: Message = to_message(rpc, await ask(to_call(rpc, parse(rpc, body), headers, client)))
+    call = to_call(rpc, parse(rpc, body), headers, client)
+    try:
+        answer = await ask(call)
+    except Exception as error:
+        logger.exception("%s failed", rpc)
+        raise RpcError(grpc.StatusCode.INTERNAL, f"{rpc} failed; the server's log says why") from error
+    message: Message = to_message(rpc, answer)
     return message
 
 

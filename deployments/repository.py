@@ -15,6 +15,7 @@ from ray.exceptions import RayActorError, RayTaskError
 from ray.experimental import internal_kv
 from ray.serve.exceptions import DeploymentUnavailableError
 
+from deployments.asgi import Answer, Call
 from deployments.errors import UnavailableError
 from deployments.statistics import Told, together
 from deployments.versions import Policy, VersionStatus
@@ -68,6 +69,19 @@ async def statistics(model: str) -> list[Told]:
     """
     told: list[list[Told]] = await _ask(model, "statistics", INDEX_TIMEOUT_S)
     return together(told)
+
+
+async def ask(model: str, request: Call) -> Answer:
+    """What one of the replicas of `model` answers.
+
+    Raises:
+        UnavailableError: there is none that answers.
+    """
+    try:
+        answer: Answer = await serve.get_deployment_handle(DEPLOYMENT, model).ask.remote(request)
+    except (DeploymentUnavailableError, RayActorError) as error:
+        raise UnavailableError(f"model {model!r} has no replica that answers: try again") from error
+    return answer
 
 
 def ordered(model: str) -> Policy:

@@ -166,6 +166,13 @@ def test_a_failing_application_tells_the_client_no_insides():
     assert refusal(ask, infer_request()) == (grpc.StatusCode.INTERNAL, "the server's log says why")
 
 
+def test_an_application_that_breaks_tells_the_client_no_insides():
+    async def ask(_):
+        raise RuntimeError("secret path /etc")
+
+    assert refusal(ask, infer_request()) == (grpc.StatusCode.INTERNAL, "ModelInfer failed; the server's log says why")
+
+
 @pytest.mark.parametrize("status", sorted(CODES))
 def test_each_status_has_its_code(status):
     async def ask(_):
