@@ -37,6 +37,7 @@ from deployments.server import Cluster, model_of, server_app
 from deployments.session import Session
 from deployments.settings import AccessSettings, ModelSettings, ServerSettings, parse, split_access
 from deployments.statistics import Told
+from deployments.versioned import VersionedModel
 from deployments.versions import Versions, VersionStatus
 from optimization.artifact import find, load
 from telemetry import resources
@@ -63,7 +64,8 @@ class Model:
             ordered=partial(repository.ordered, serve.get_replica_context().app_name),
         )
         self._demand = Demand(self._emitter, lambda: self._versions.ongoing, num_cpus=settings.num_threads)
-        checked = _checked(self._versions, settings, settings.artifact, of_model(settings.artifact))
+        app = VersionedModel(self._versions, self._emitter)
+        checked = _checked(app, settings, settings.artifact, of_model(settings.artifact))
         self._app = lane.open_lane(f"/v2/models/{settings.artifact}", checked)
         grpc_service.open_service(self._app, _for_network(self.ask, settings))
 

@@ -10,17 +10,13 @@ serves is let go of only once another version serves or somebody orders it.
 
 import asyncio
 import logging
-import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import orjson
 from starlette.types import Receive, Scope, Send
 
-from deployments.asgi import error_body, path_below, respond
-from deployments.errors import NotFoundError, RequestError, UnavailableError
 from optimization.artifact import ArtifactError, versions
 from telemetry import conventions
 from telemetry.emit import Emitter
@@ -32,8 +28,6 @@ DRAIN_CHECK_S = 0.02
 
 Policy = tuple[str, ...] | None
 """The versions to hold, or none for the newest ones, whatever comes."""
-
-_VERSION = re.compile(r"/versions/(?P<version>[^/]+)(?P<action>.*)")
 
 
 class Served(Protocol):
@@ -63,7 +57,9 @@ class VersionStatus:
 
 
 @dataclass(kw_only=True, eq=False)
-class _Held:
+class Held:
+    """A version that is loaded."""
+
     app: Served
     started: bool = False
     ongoing: int = 0
@@ -78,9 +74,10 @@ class _Failure:
 
 
 class Versions:
-    """The ASGI application of a model: hands a request to the version its path names, else to the newest held.
+    """Which versions are held and which of them answers where a request names none.
 
-    `load` makes a version ready and takes as long as that takes; it runs in a thread beside the requests.
+    `load` makes a version ready and takes as long as that takes; it runs in a thread beside the requests. All else
+    happens in the event loop that `start` was called in.
     """
 
     def __init__(
@@ -100,50 +97,37 @@ class Versions:
         Raises:
             ArtifactError: there is none; the message says why the newest failed.
         """
+        self.name = home.name
+        self.answering: Held | None = None
+        """The version for requests that name none; none while the model is unloaded."""
         self._home = home
         self._load = load
         self._configured = policy
         self._ordered = ordered
         self._policy = self._now_wanted()
         self._keep = keep
-        self._emitter = emitter
         self._loads = emitter.counter(conventions.VERSION_LOADS)
-        self._held: dict[str, _Held] = {}
+        self._held: dict[str, Held] = {}
         self._failures: dict[str, _Failure] = {}
         self._known: set[str] = set()
         self._serving: str | None = None
-        self._answering: _Held | None = None
         self._lock = asyncio.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._watching: asyncio.Task[None] | None = None
+        self._draining: set[asyncio.Task[None]] = set()
         for version in self._wanted():
-            if self._hold(version):
+            if held := self._attempt(version):
+                self._held[version] = held
                 self._serve(version)
                 return
         if self._policy == ():
             return
         raise ArtifactError(f"model {home.name!r} has no version that can be served: {self._why()}")
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or live through the lifespan."""
-        if scope["type"] == "lifespan":
-            await self._lifespan(receive, send)
-            return
-        held = self._answering
-        if held is None or "/versions/" in scope["path"]:
-            held = await self._named(scope, send)
-            if held is None:
-                return
-        held.ongoing += 1
-        try:
-            await held.app(scope, receive, send)
-        finally:
-            held.ongoing -= 1
-
     @property
     def ongoing(self) -> int:
         """Requests that have begun and not ended, of all versions."""
-        return sum(held.ongoing for held in self._held.values())
+        return sum(held.ongoing for held in list(self._held.values()))  # may be called from any thread
 
     def ready(self) -> list[str]:
         """Versions that answer, oldest first."""
@@ -153,12 +137,36 @@ class Versions:
         """The versions that answer."""
         return [held.app for held in self._held.values()]
 
+    def find(self, version: str | None) -> Held | None:
+        """That version, or the one that answers where none is named."""
+        return self.answering if version is None else self._held.get(version)
+
+    def failure(self, version: str) -> str | None:
+        """Why that version failed, if it did."""
+        failure = self._failures.get(version)
+        return failure.reason if failure else None
+
+    def start(self) -> None:
+        """Let what is held take requests, and look for new versions from now on."""
+        self._loop = asyncio.get_running_loop()
+        for held in self._held.values():
+            _start(held)
+        self._watching = self._loop.create_task(self._watch())
+
+    async def stop(self) -> None:
+        """Let go of all versions once they have answered what they have begun."""
+        if self._watching:
+            self._watching.cancel()
+        async with self._lock:
+            self._release(set(self._held))
+            await asyncio.gather(*self._draining)
+
     def index(self) -> list[VersionStatus]:
         """Every version that is published or wanted, oldest first."""
         return [
             VersionStatus(version=version, state="READY")
             if version in self._held
-            else VersionStatus(version=version, state="UNAVAILABLE", reason=self._reason(version))
+            else VersionStatus(version=version, state="UNAVAILABLE", reason=self.failure(version) or "it is not loaded")
             for version in sorted({*self._known, *self._held}, key=int)
         ]
 
@@ -168,7 +176,7 @@ class Versions:
         Raises:
             ArtifactError: a version that is wanted cannot be loaded; those that can are held.
         """
-        assert self._loop is not None, "the lifespan has not begun"
+        assert self._loop is not None, "it has not started"
         run = asyncio.run_coroutine_threadsafe(self._reload(), self._loop)
         return await asyncio.wrap_future(run)
 
@@ -181,9 +189,11 @@ class Versions:
             for version in wanted:
                 if len(sound) == self._most(wanted):
                     break
-                if await asyncio.to_thread(self._hold, version):
+                held = self._held.get(version) or await asyncio.to_thread(self._attempt, version)
+                if held:
+                    self._held[version] = held
+                    _start(held)
                     sound.append(version)
-                    self._start(self._held[version])
                     if len(sound) == 1:
                         self._serve(version)
             if sound or self._policy == ():
@@ -203,45 +213,38 @@ class Versions:
         self._known = {*published, *(self._policy or ())}
         return published if self._policy is None else sorted(self._policy, key=int, reverse=True)
 
-    def _hold(self, version: str) -> bool:
-        """Whether the version is loaded, after an attempt where its files are new."""
-        if version in self._held:
-            return True
+    def _attempt(self, version: str) -> Held | None:
+        """Load the version, unless it failed before and its files are the same."""
         files = _files(self._home / version)
         failure = self._failures.get(version)
         if failure is not None and failure.files == files:
-            return False
+            return None
         try:
-            self._held[version] = _Held(app=self._load(version))
+            held = Held(app=self._load(version))
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a version, the others go on
             self._failures[version] = _Failure(reason=str(error), files=files)
             self._loads.add(1, ((conventions.ERROR_TYPE, type(error).__name__),))
-            logger.warning("model %r: version %s cannot be served: %s", self._home.name, version, error)
-            return False
+            logger.warning("model %r: version %s cannot be served: %s", self.name, version, error)
+            return None
         self._failures.pop(version, None)
         self._loads.add(1)
-        return True
-
-    def _start(self, held: _Held) -> None:
-        if not held.started:
-            held.started = True
-            held.app.start()
+        return held
 
     def _serve(self, version: str) -> None:
         if version == self._serving:
             return
-        self._serving, self._answering = version, self._held[version]
-        self._answering.app.serve()
-        logger.info("model %r: version %s serves", self._home.name, version)
+        self._serving, self.answering = version, self._held[version]
+        self.answering.app.serve()
+        logger.info("model %r: version %s serves", self.name, version)
 
     def _release(self, going: set[str]) -> None:
         for version in going:
             held = self._held.pop(version)
             if version == self._serving:
-                self._serving = self._answering = None
+                self._serving = self.answering = None
             task = asyncio.get_running_loop().create_task(_drain(held))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._draining.add(task)
+            task.add_done_callback(self._draining.discard)
 
     async def _reload(self) -> list[VersionStatus]:
         self._failures.clear()
@@ -249,67 +252,29 @@ class Versions:
         wanted = self._wanted()[:1] if self._policy is None else self._policy
         failed = [f"version {v}: {self._failures[v].reason}" for v in wanted if v in self._failures]
         if failed:
-            raise ArtifactError(f"model {self._home.name!r} cannot serve {'; '.join(failed)}")
+            raise ArtifactError(f"model {self.name!r} cannot serve {'; '.join(failed)}")
         return self.index()
-
-    async def _named(self, scope: Scope, send: Send) -> _Held | None:
-        """The version that the path names; where there is none, the client is told and none is returned."""
-        match = _VERSION.fullmatch(path_below(scope))
-        version = match["version"] if match else self._serving
-        held = self._held.get(version or "")
-        if held is not None:
-            return held
-        problem = self._problem(version)
-        if match and match["action"] == "/ready" and version in self._failures:
-            body = {"name": self._home.name, "ready": False, "live": True, "error": str(problem)}
-            await respond(send, problem.status, orjson.dumps(body))
-        else:
-            await respond(send, problem.status, error_body(str(problem)))
-        return None
-
-    def _problem(self, version: str | None) -> RequestError:
-        name = self._home.name
-        if version is None:
-            return UnavailableError(f"model {name!r} is unloaded: load it to use it")
-        if version in self._failures:
-            return UnavailableError(f"version {version!r} of model {name!r} failed: {self._reason(version)}")
-        ready = ", ".join(map(repr, self.ready())) or "none"
-        return NotFoundError(f"model {name!r} has version {ready} ready, not {version!r}")
-
-    def _reason(self, version: str) -> str:
-        failure = self._failures.get(version)
-        return failure.reason if failure else "it is not loaded"
 
     def _why(self) -> str:
         reasons = [f"version {version}: {failure.reason}" for version, failure in self._failures.items()]
         return "; ".join(reasons) or f"no version under {self._home.absolute()}"
-
-    async def _lifespan(self, receive: Receive, send: Send) -> None:
-        await receive()
-        self._loop = asyncio.get_running_loop()
-        for held in self._held.values():
-            self._start(held)
-        self._emitter.start()
-        watch = self._loop.create_task(self._watch())
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        watch.cancel()
-        async with self._lock:
-            self._release(set(self._held))
-            await asyncio.gather(*self._tasks)
-        await asyncio.to_thread(self._emitter.shutdown)
-        await send({"type": "lifespan.shutdown.complete"})
 
     async def _watch(self) -> None:
         while True:
             try:
                 await self.look()
             except Exception:
-                logger.exception("model %r: its directory cannot be looked at; trying again", self._home.name)
+                logger.exception("model %r: its directory cannot be looked at; trying again", self.name)
             await asyncio.sleep(LOOK_EVERY_S)
 
 
-async def _drain(held: _Held) -> None:
+def _start(held: Held) -> None:
+    if not held.started:
+        held.started = True
+        held.app.start()
+
+
+async def _drain(held: Held) -> None:
     while held.ongoing:
         await asyncio.sleep(DRAIN_CHECK_S)
     await held.app.stop()

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -20,6 +21,7 @@ import pytest
 
 from benchmarks.load import drive
 from benchmarks.servers import trimtab, wait_until_ready
+from benchmarks.swaps import published, wait_for
 from benchmarks.watch import alerts, replica, requests, seconds_until, stutter
 from optimization.artifact import EXAMPLE, find, load
 from tests.conftest import free_port
@@ -63,7 +65,7 @@ def server(training, tmp_path_factory):
     """The artifact, and the models that clients are tried with, served by `serve run`; what the last test does not
     stop is stopped here."""
     root = tmp_path_factory.mktemp("beside")
-    with trimtab(training[0], beside=publish_all(root)) as running:
+    with trimtab(training[0], beside=publish_all(root), version=None) as running:
         yield running
 
 
@@ -214,6 +216,22 @@ def test_what_goes_wrong_is_flagged_within_15_s(server):
         seconds["flood"] = seconds_until(server, "latency", "seed")
         flooding.join()
     assert None not in seconds.values(), seconds
+
+
+def test_a_new_version_takes_over_and_fails_no_request(server, training):
+    old = training[0]
+    load = {"port": server.http_port, "path": "/v2/models/seed/infer", "body": one_row()}
+    with ThreadPoolExecutor() as clients:
+        loaded = clients.submit(drive, connections=8, duration_s=5, **load)
+        new = published(old, old.path.parents[1])
+        wait_for(server, new)
+        assert loaded.result().num_failed == 0
+    index = httpx.post(f"{server.url}/v2/repository/index").json()
+    assert {(each["version"], each["state"]) for each in index if each["name"] == "seed"} == {
+        (version.manifest.version, "READY") for version in (old, new)
+    }
+    addressed = httpx.post(f"{server.url}/v2/models/seed/versions/{old.manifest.version}/infer", content=one_row())
+    assert addressed.json()["model_version"] == old.manifest.version
 
 
 def test_a_killed_replica_fails_no_request(server):

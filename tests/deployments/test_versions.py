@@ -17,6 +17,7 @@ from deployments.batching import Limits
 from deployments.model import ModelApp
 from deployments.session import Session
 from deployments.settings import ModelSettings
+from deployments.versioned import VersionedModel
 from deployments.versions import Versions
 from optimization.artifact import MODEL, ArtifactError, find, load, publish
 from telemetry import emit
@@ -63,6 +64,8 @@ class Replica:
             home, self.load, policy=policy, keep=keep, emitter=self.emitter, ordered=lambda: self.order
         )
 
+        self.app = VersionedModel(self.versions, self.emitter)
+
     def load(self, version):
         if self.gate:
             self.gate.wait(10)
@@ -79,7 +82,7 @@ class Replica:
         )
 
     async def __call__(self, scope, receive, send):
-        await self.versions({**scope, "root_path": PREFIX}, receive, send)
+        await self.app({**scope, "root_path": PREFIX}, receive, send)
 
     async def infer(self, path=""):
         return await self.client.post(f"{PREFIX}{path}/infer", json=ONES)
@@ -107,7 +110,7 @@ async def replica(home, policy=None, keep=2):
         said.append(message["type"])
 
     messages.put_nowait({"type": "lifespan.startup"})
-    life = asyncio.create_task(running.versions({"type": "lifespan"}, messages.get, send))
+    life = asyncio.create_task(running.app({"type": "lifespan"}, messages.get, send))
     async with asyncio.timeout(10):
         while not said:
             await asyncio.sleep(0)
@@ -195,7 +198,7 @@ def test_a_request_ends_with_the_version_it_began_with(published):
             await serving.serves(published())
             swapped.set()
             assert (await slow).json()["model_version"] == "1"
-            while serving.versions._tasks:
+            while serving.versions._draining:
                 await asyncio.sleep(0.01)
             assert (await serving.infer("/versions/1")).status_code == 404
 
