@@ -23,7 +23,9 @@ def gathered(client: Client) -> dict[str, Any]:
         if error.status is None:
             raise
         is_ready = False
-    models = {model["name"]: {"state": model["state"]} for model in client.get("/v2/models")}
+    # One entry for each version; a model is ready when any of them is, so those come last.
+    entries = sorted(client.get("/v2/models"), key=lambda entry: entry["state"] == "READY")
+    models = {entry["name"]: {"state": entry["state"]} for entry in entries}
     for name, versions in served(client).items():
         models[name]["versions"] = versions
     return {"ready": is_ready, "models": models} | _watched(client, models)
