@@ -61,6 +61,10 @@ def _parser() -> argparse.ArgumentParser:
     run = verbs.add_parser("run", help="follow a recipe and publish the small model it describes")
     run.add_argument("recipe", type=Path, help="a YAML file, such as optimization/recipes/digits.yaml")
     run.add_argument("--force", action="store_true", help="make a new version even if the recipe has not changed")
+    run.add_argument("--resume", action="store_true", help="go on from the last finished epoch of a run that stopped")
+    run.add_argument(
+        "--runs", type=Path, default=Path("runs"), help="where checkpoints and the teacher's answers are kept"
+    )
     run.add_argument("--dry-run", action="store_true", help="check the recipe, print what would be done, and stop")
 
     inspect = verbs.add_parser("inspect", help="verify an artifact's files and print what is known of it")
@@ -92,13 +96,16 @@ def _run(options: argparse.Namespace) -> int:
         report.show(console, published)
         console.print("up to date: the recipe has not changed (--force makes a new version)")
         return _code(published)
-    if wanted.search is None:
-        from optimization.run import run as make
-    else:
-        from optimization.search import search as make
+    from optimization.journal import Journal
+    from optimization.run import run
+    from optimization.search import search
 
     with report.Phases(console) as phases:
-        made = make(wanted, options.artifacts, phases)
+        if wanted.search is None:
+            journal = Journal(options.runs, wanted, resume=options.resume)
+            made = run(wanted, options.artifacts, phases, journal)
+        else:
+            made = search(wanted, options.artifacts, phases)
     report.show(console, made)
     return _code(made)
 

@@ -16,12 +16,14 @@ _AT_ONCE = 256
 
 @dataclass(frozen=True, kw_only=True)
 class SoftTargets:
-    """The teacher's logits on the training data, computed once, and how to learn from them."""
+    """The teacher's logits on the training data, and how to learn from them."""
 
-    logits: NDArray[np.float32]
-    """Of shape [samples, outputs], in the order of the training data."""
+    logits: NDArray[np.float32] | None
+    """Of shape [samples, outputs], in the order of the training data; none where the teacher sees each batch."""
     temperature: float
     alpha: float
+    teacher: nn.Module | None = None
+    """Asked anew for each batch, since training pictures differ in each epoch; none where logits are known."""
 
 
 def teacher_logits(teacher: nn.Module, split: Split) -> NDArray[np.float32]:

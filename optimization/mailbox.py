@@ -6,12 +6,15 @@ driver ◀─ Letter ─ Mailbox ◀─ Letter ─ worker of rank 0
 
 import asyncio
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from optimization.distill import SoftTargets
-from optimization.examples import Split
+from optimization.examples import Augmentation, Split
 from optimization.recipe import Training
 from optimization.scores import Saliency
 
@@ -33,6 +36,14 @@ class Job:
     """What to gather on the way for pruning to choose by."""
     holds_zeros: bool = False
     """Whether weights that are zero stay zero."""
+    augmentation: Augmentation | None = None
+    """What is done to training pictures."""
+    is_question: bool = False
+    """Whether the model only answers the training data, and learns nothing."""
+    saved: bytes | None = None
+    """Checkpoint of an epoch to go on from."""
+    kept: Path | None = None
+    """Where the driver keeps the newest checkpoint."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +55,8 @@ class Letter:
     weights: dict[str, Tensor] | None = None
     saliency: Saliency | None = None
     """What the job's score gathered."""
+    checkpoint: bytes | None = None
+    """What training needs to go on after this epoch."""
     problem: str | None = None
 
 
@@ -53,25 +66,31 @@ class Mailbox:
     def __init__(self, split: Split) -> None:
         self._split = split
         self._present: set[int] = set()
+        self._world: int | None = None
         self._jobs: list[Job] = []
         self._letter = Letter()
+        self._checkpoint: bytes | None = None
+        self._answers: dict[int, NDArray[np.float32]] = {}
         self._closed = False
         self._changed = asyncio.Condition()
 
-    async def enter(self, rank: int) -> tuple[Split, int]:
-        """Note that a worker is there; give it the training data and the number of the job it begins with."""
+    async def enter(self, rank: int, world: int) -> tuple[Split, int, bytes | None]:
+        """Note that a worker is there; give it the data, the number of its first job and where that goes on."""
         self._present.add(rank)
-        pending = self._letter.weights is None and self._letter.problem is None
-        return self._split, len(self._jobs) - 1 if self._jobs and pending else len(self._jobs)
+        self._world = world
+        is_pending = bool(self._jobs) and self._letter.weights is None and self._letter.problem is None
+        if not is_pending:
+            return self._split, len(self._jobs), None
+        return self._split, len(self._jobs) - 1, self._checkpoint
 
-    async def num_present(self) -> int:
-        """Workers that are there."""
-        return len(self._present)
+    async def is_complete(self) -> bool:
+        """Whether all workers are there."""
+        return self._world is not None and len(self._present) >= self._world
 
     async def post(self, job: Job) -> None:
         """Offer a job to every worker."""
         async with self._changed:
-            self._letter = Letter()
+            self._letter, self._checkpoint, self._answers = Letter(), None, {}
             self._jobs.append(job)
             self._changed.notify_all()
 
@@ -83,7 +102,22 @@ class Mailbox:
 
     async def report(self, letter: Letter) -> None:
         """Replace what the driver finds."""
-        self._letter = letter
+        self._letter = replace(letter, checkpoint=None)
+        self._checkpoint = letter.checkpoint or self._checkpoint
+
+    async def deliver(self, rows: NDArray[np.int64], logits: NDArray[np.float32]) -> None:
+        """Note a worker's answers to its share of the data."""
+        self._answers |= dict(zip(rows.tolist(), logits, strict=True))
+
+    async def answers(self) -> NDArray[np.float32] | None:
+        """The answers in the order of the data; none until all are there."""
+        if len(self._answers) < len(self._split):
+            return None
+        return np.stack([self._answers[row] for row in range(len(self._split))])
+
+    async def checkpoint(self) -> bytes | None:
+        """Where the current job would go on."""
+        return self._checkpoint
 
     async def letter(self) -> Letter:
         """Progress of the current job, without its weights."""

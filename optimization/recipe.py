@@ -38,7 +38,7 @@ _TEMPERATURE, _ALPHA = 2.0, 0.7
 
 
 class Training(Settings):
-    """AdamW with a learning rate that falls to zero along a half cosine."""
+    """AdamW with a learning rate that rises along a line and falls to zero along a half cosine."""
 
     epochs: Count
     """Passes over the training data."""
@@ -48,6 +48,14 @@ class Training(Settings):
     """Step size at the start."""
     weight_decay: NonNegative = 0.01
     """AdamW's decoupled weight decay."""
+    warmup: Annotated[float, Field(ge=0, lt=1), rule("lie in [0, 1)")] = 0.0
+    """Fraction of the steps in which the learning rate rises, in [0, 1)."""
+    accumulate: Count = 1
+    """Parts that a worker computes its share of a batch in, where the whole does not fit into memory."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Numbers of the products in training; weights stay fp32. bf16 gains on GPUs, and on CPUs with AMX."""
+    sharded: bool = False
+    """Whether workers keep parts of the weights (FSDP2), for models that do not fit into one; else copies (DDP)."""
 
 
 class Teacher(Settings):
@@ -242,8 +250,13 @@ class Recipe(Settings):
             if isinstance(model, HuggingFaceModel) and not self.data.is_text:
                 raise misfit(f"{where}.kind must not be huggingface for {self.data.kind}, which is no text", model.name)
         for where, training in self._trainings():
-            if training.batch_size < self.workers:
-                raise misfit(f"{where}.batch_size must be at least workers ({self.workers})", training.batch_size)
+            if training.batch_size < self.workers * training.accumulate:
+                times = f" x accumulate ({training.accumulate})" if training.accumulate > 1 else ""
+                raise misfit(
+                    f"{where}.batch_size must be at least workers ({self.workers}){times}", training.batch_size
+                )
+            if training.sharded and where != "teacher.training":
+                raise misfit(f"{where}.sharded must be false: only a teacher is that large", training.sharded)
         if self.teacher.onnx is not None and any(step.kind != "quantize" for step in self.steps):
             alone = "steps must be quantize alone where the teacher is an ONNX file"
             raise misfit(alone, ", ".join(step.kind for step in self.steps))

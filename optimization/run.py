@@ -16,6 +16,7 @@ from optimization.artifact import Artifact, Measurement
 from optimization.board import Board
 from optimization.examples import Dataset
 from optimization.findings import Findings, SearchResult
+from optimization.journal import Journal
 from optimization.recipe import Quantize, Recipe, Step
 from optimization.report import Phases
 from optimization.steps import Bench, Candidate
@@ -24,8 +25,8 @@ from optimization.train import Workers
 _LIBRARIES = ("torch", "onnx", "onnxruntime", "onnxscript", "torch-pruning", "ray", "numpy", "scikit-learn")
 
 
-def run(recipe: Recipe, root: Path, phases: Phases) -> Artifact:
-    """Make what the recipe describes and publish it under `root`.
+def run(recipe: Recipe, root: Path, phases: Phases, journal: Journal | None = None) -> Artifact:
+    """Make what the recipe describes and publish it under `root`; the journal keeps checkpoints, to go on from.
 
     Raises:
         OptimizationError: a step failed its check, or training did not finish.
@@ -33,13 +34,18 @@ def run(recipe: Recipe, root: Path, phases: Phases) -> Artifact:
     with phases.phase("load data"):
         dataset = data.load(recipe.data, recipe.seed)
     with TemporaryDirectory(prefix="trimtab-") as folder:
-        with bench(recipe, dataset, Path(folder), phases, root) as made:
+        with bench(recipe, dataset, Path(folder), phases, root, journal) as made:
             steps.shrink(made, steps.teach(made))
-        return publish(recipe, made, root)
+        published = publish(recipe, made, root)
+    if journal is not None:
+        journal.clear()
+    return published
 
 
 @contextmanager
-def bench(recipe: Recipe, dataset: Dataset, folder: Path, phases: Phases, root: Path) -> Iterator[Bench]:
+def bench(
+    recipe: Recipe, dataset: Dataset, folder: Path, phases: Phases, root: Path, journal: Journal | None = None
+) -> Iterator[Bench]:
     """A place to make models, whose training Ray Train workers share; they start where something is to be trained."""
     workers = Workers(dataset.train, num_workers=recipe.workers, service=recipe.name)
     with ExitStack() as stack:
@@ -47,7 +53,15 @@ def bench(recipe: Recipe, dataset: Dataset, folder: Path, phases: Phases, root: 
             with phases.phase(f"start {recipe.workers} workers"):
                 stack.enter_context(workers)
         board = stack.enter_context(Board(_runs(recipe, root)))
-        yield Bench(recipe=recipe, dataset=dataset, folder=folder, trainer=workers, phases=phases, board=board)
+        yield Bench(
+            recipe=recipe,
+            dataset=dataset,
+            folder=folder,
+            trainer=workers,
+            phases=phases,
+            board=board,
+            journal=journal,
+        )
 
 
 def publish(recipe: Recipe, made: Bench, root: Path, search: SearchResult | None = None) -> Artifact:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from optimization import (
+    answers,
     export,
     graph,
     models,
@@ -27,8 +28,9 @@ from optimization import (
     students,
 )
 from optimization.board import Board
-from optimization.distill import SoftTargets, teacher_logits
+from optimization.distill import SoftTargets
 from optimization.examples import Dataset, Split
+from optimization.journal import Journal
 from optimization.mailbox import Job
 from optimization.recipe import Distill, Prune, Quantize, Recipe, Sparsify, Training
 from optimization.report import Advance, Phases
@@ -46,6 +48,10 @@ class Trainer(Protocol):
 
     def train(self, job: Job, advance: Advance) -> nn.Module:
         """Train the job's model, and tell of each epoch."""
+        ...
+
+    def answer(self, model: nn.Module) -> NDArray[np.float32]:
+        """The model's logits on the training data."""
         ...
 
     def saliency(self) -> Saliency | None:
@@ -73,7 +79,7 @@ class Lesson:
 
     teacher: nn.Module | None = None
     logits: NDArray[np.float32] | None = None
-    """The teacher's, of shape [samples, outputs], in the order of the training data."""
+    """The teacher's, of shape [samples, outputs], in the order of the training data; none where that changes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +94,8 @@ class Bench:
     phases: Phases
     board: Board | None = None
     """Takes the losses as they come."""
+    journal: Journal | None = None
+    """Keeps checkpoints and the teacher's answers; none where nothing is kept."""
     with_control: bool = True
     """Whether the control is trained as well, right before the first student."""
     candidates: list[Candidate] = field(default_factory=list)
@@ -97,7 +105,9 @@ class Bench:
     """Mean training loss of each epoch, by step."""
 
     def train(self, job: Job) -> nn.Module:
-        """Train the job's model, and note its losses."""
+        """Train the job's model, and note its losses; what was trained before the run stopped is gone on from."""
+        if self.journal is not None:
+            job = self.journal.begin(job)
         losses = self.losses.setdefault(job.step, [])
         with self.phases.phase(f"{job.step}: train", job.training.epochs) as advance:
 
@@ -140,27 +150,46 @@ def teach(bench: Bench) -> Lesson:
     assert settings.model is not None, "the recipe was checked"
     teacher = models.build(settings.model, dataset, seed)
     if settings.training is not None:
-        teacher = bench.train(Job(step="teacher", model=teacher, training=settings.training, seed=seed))
+        augmentation = dataset.augmentation
+        job = Job(step="teacher", model=teacher, training=settings.training, seed=seed, augmentation=augmentation)
+        teacher = bench.train(job)
     bench.keep("teacher", teacher)
     with bench.phases.phase("teacher: answer"):
-        return Lesson(teacher=teacher, logits=teacher_logits(teacher, dataset.train))
+        if dataset.augmentation is not None:
+            return Lesson(teacher=teacher)  # it must see each picture as the student does
+        if bench.journal is None:
+            return Lesson(teacher=teacher, logits=bench.trainer.answer(teacher))
+        kept = bench.journal.answers
+        return Lesson(teacher=teacher, logits=answers.once(teacher, dataset.train, kept, bench.trainer.answer))
 
 
 def shrink(bench: Bench, lesson: Lesson) -> None:
     """Follow the recipe's steps; the last candidate is what they come to."""
     recipe = bench.recipe
-    if lesson.teacher is None or lesson.logits is None:
+    if lesson.teacher is None:
         for step in recipe.steps:
             assert isinstance(step, Quantize), "the recipe was checked: an ONNX file is only quantized"
             _quantize(bench, step)
         return
-    soft = SoftTargets(logits=lesson.logits, temperature=recipe.temperature, alpha=recipe.alpha)
+    soft = SoftTargets(
+        logits=lesson.logits,
+        teacher=lesson.teacher if lesson.logits is None else None,
+        temperature=recipe.temperature,
+        alpha=recipe.alpha,
+    )
     student = copy.deepcopy(lesson.teacher)
     is_sparse = False  # from then on zeros stay zero
 
     def job(step: str, model: nn.Module, training: Training, score: Score = None) -> Job:
         return Job(
-            step=step, model=model, training=training, seed=recipe.seed, soft=soft, score=score, holds_zeros=is_sparse
+            step=step,
+            model=model,
+            training=training,
+            seed=recipe.seed,
+            soft=soft,
+            score=score,
+            holds_zeros=is_sparse,
+            augmentation=bench.dataset.augmentation,
         )
 
     for step in recipe.steps:

@@ -10,7 +10,6 @@ cluster needs no storage that all nodes share.
 """
 
 import logging
-import math
 import os
 import signal
 import tempfile
@@ -18,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
@@ -27,22 +27,21 @@ import ray
 import torch
 from numpy.typing import NDArray
 from ray import train as ray_train
-from ray.train.torch import TorchConfig, TorchTrainer, get_device, prepare_model
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from ray.train.torch import TorchConfig, TorchTrainer, get_device
+from torch import nn
 
-from optimization import sparsify
-from optimization.distill import distillation_loss, hard_loss
+from optimization import checkpoint
+from optimization.distill import teacher_logits
 from optimization.errors import TrainError
 from optimization.examples import Split
+from optimization.loop import Place, fit
 from optimization.mailbox import Job, Letter, Mailbox
-from optimization.scores import Gradients, Saliency
-from optimization.stopwatch import Stopwatch
+from optimization.recipe import Training
+from optimization.scores import Saliency
 from telemetry import conventions, emit, resources
 
+_NO_TRAINING = Training(epochs=1)
 _POLL_S = 0.1
-_BATCHES_SORTED = 50
-"""Texts of this many batches are sorted by length together: the order stays random where lengths are alike."""
 _PATIENCE_S = 20.0
 """How long workers may take to end once they were told to."""
 
@@ -67,7 +66,7 @@ class Workers:
                 with _held_back(signal.SIGINT):
                     _connect(self._num_workers)
             self._start()
-            while ray.get(self._mailbox.num_present.remote()) < self._num_workers:
+            while not ray.get(self._mailbox.is_complete.remote()):
                 self._expect_alive("they had started")
                 time.sleep(_POLL_S)
         except BaseException:
@@ -93,7 +92,7 @@ class Workers:
             TrainError: the loss is no number any more, or the workers are gone.
         """
         ray.get(self._mailbox.post.remote(job))
-        num_heard = 0
+        num_heard = num_kept = 0
         while True:
             letter: Letter = ray.get(self._mailbox.letter.remote())
             if letter.problem is not None:
@@ -101,10 +100,28 @@ class Workers:
             for epoch in range(num_heard, len(letter.losses)):
                 advance(epoch + 1, letter.losses[epoch])
             num_heard = len(letter.losses)
+            if job.kept is not None and num_kept < num_heard:
+                num_kept = num_heard
+                checkpoint.write(job.kept, ray.get(self._mailbox.checkpoint.remote()))
             if letter.weights is not None:
                 job.model.load_state_dict(ray.get(self._mailbox.weights.remote()))
                 return job.model.eval()
             self._expect_alive(f"{job.step!r} was trained")
+            time.sleep(_POLL_S)
+
+    def answer(self, model: nn.Module) -> NDArray[np.float32]:
+        """The model's logits on the training data, each worker computing its share.
+
+        Raises:
+            TrainError: the workers are gone.
+        """
+        question = Job(step="teacher", model=model, training=_NO_TRAINING, seed=0, is_question=True)
+        ray.get(self._mailbox.post.remote(question))
+        while True:
+            found: NDArray[np.float32] | None = ray.get(self._mailbox.answers.remote())
+            if found is not None:
+                return found
+            self._expect_alive("the teacher had answered")
             time.sleep(_POLL_S)
 
     def saliency(self) -> Saliency | None:
@@ -230,16 +247,31 @@ class Meter:
 def work(config: dict[str, Any]) -> None:
     """What every worker does: take jobs until there are no more."""
     mailbox = config["mailbox"]
-    rank = ray_train.get_context().get_world_rank()
+    context = ray_train.get_context()
+    rank, world = context.get_world_rank(), context.get_world_size()
+    place = Place(rank=rank, world=world, device=get_device())
     instance = f"{config['run']}-rank{rank}"
-    world = ray_train.get_context().get_world_size()
     with reporting(config["service"], instance, rank, config["endpoint"]) as meter:
-        split, number = ray.get(mailbox.enter.remote(rank))
+        split, number, saved = ray.get(mailbox.enter.remote(rank, world))
         while (job := ray.get(mailbox.take.remote(number))) is not None:
-            for letter in fit(job, split, meter, rank=rank, world=world):
-                if rank == 0:
-                    ray.get(mailbox.report.remote(letter))
-            number += 1
+            if job.is_question:
+                rows = np.arange(rank, len(split), world)
+                ray.get(mailbox.deliver.remote(rows, teacher_logits(job.model, split.take(rows))))
+            else:
+                _fit(replace(job, saved=saved or job.saved), split, meter, place, mailbox)
+            number, saved = number + 1, None
+
+
+def _fit(job: Job, split: Split, meter: Meter, place: Place, mailbox: Any) -> None:
+    try:
+        for letter in fit(job, split, meter, place):
+            if place.rank == 0:
+                ray.get(mailbox.report.remote(letter))
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        ray.get(mailbox.report.remote(Letter(problem=out_of_memory(job, error))))
+        raise  # the others wait for this one: all start anew
 
 
 @contextmanager
@@ -272,7 +304,8 @@ class Alone:
         Raises:
             TrainError: the loss is no number any more.
         """
-        for letter in fit(job, self._split, self._meter):
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        for letter in fit(job, self._split, self._meter, Place(device=device)):
             if letter.problem is not None:
                 raise TrainError(letter.problem)
             if letter.weights is None:
@@ -281,103 +314,25 @@ class Alone:
             self._saliency = letter.saliency
         return job.model.cpu().eval()
 
+    def answer(self, model: nn.Module) -> NDArray[np.float32]:
+        """The model's logits on the training data."""
+        return teacher_logits(model, self._split)
+
     def saliency(self) -> Saliency | None:
         """What the score of the job trained last gathered."""
         return self._saliency
 
 
-def fit(job: Job, split: Split, meter: Meter, *, rank: int = 0, world: int = 1) -> Iterator[Letter]:
-    """Train this worker's share and yield the progress after each epoch, at last with the weights.
-
-    Equal jobs give equal models, whatever the number of workers, up to rounding: the workers share each batch, and
-    the gradient is the mean over the whole batch.
-    """
-    # Ray Train's own helpers refuse to work outside of Ray Train.
-    device = get_device() if world > 1 else torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    watch = Stopwatch(job.model, device) if world > 1 else None
-    model: nn.Module = prepare_model(job.model.train()) if world > 1 else job.model.train().to(device)
-    labels = torch.tensor(split.labels).to(device)
-    teacher = torch.tensor(job.soft.logits).to(device) if job.soft else None
-    batches = num_batches(len(labels), job.training.batch_size)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), job.training.learning_rate, weight_decay=job.training.weight_decay
-    )
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, job.training.epochs * batches)
-    trained = model.module if isinstance(model, DistributedDataParallel) else model
-    gradients = Gradients(trained, job.score) if job.score else None
-    held = sparsify.zeros(trained) if job.holds_zeros else {}
-    epoch_losses: list[float] = []
-    for epoch in range(job.training.epochs):
-        total = torch.zeros((), device=device)
-        num_seen = 0
-        for rows in shards(split, job.training.batch_size, job.seed + epoch, rank, world):
-            began = time.perf_counter()
-            share = torch.from_numpy(rows).to(device)
-            inputs = [torch.from_numpy(values).to(device) for values in split.batch(rows).values()]
-            if watch is not None:
-                watch.add(time.perf_counter() - began)
-            logits = model(*inputs)
-            if job.soft and teacher is not None:
-                losses = distillation_loss(logits, labels[share], teacher[share], job.soft.temperature, job.soft.alpha)
-            else:
-                losses = hard_loss(logits, labels[share])
-            # DDP divides by the number of workers: weigh by the share, so that the mean is over the whole batch.
-            loss = losses.sum() * world / min(job.training.batch_size, len(labels))
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            if gradients is not None:
-                gradients.observe()
-            optimizer.step()
-            sparsify.hold(trained, held)
-            schedule.step()
-            total += losses.detach().sum()
-            num_seen += len(rows)
-            mean = float(losses.detach().mean())
-            work_s = watch.take() if watch is not None else None
-            meter.step(job.step, time.perf_counter() - began, work_s, len(rows), mean)
-        mean_loss = _mean(total, num_seen)
-        if not math.isfinite(mean_loss):  # the same number on every worker, so that all of them stop
-            yield Letter(problem=_divergence(job, epoch, mean_loss))
-            return
-        epoch_losses.append(mean_loss)
-        yield Letter(losses=tuple(epoch_losses))
-    weights = {name: tensor.detach().cpu() for name, tensor in trained.state_dict().items()}
-    saliency = gradients.saliency() if gradients is not None else None
-    yield Letter(losses=tuple(epoch_losses), weights=weights, saliency=saliency)
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether CPU or GPU had no memory left; torch tells of the CPU's by words alone."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-def num_batches(num_samples: int, batch_size: int) -> int:
-    """Optimizer steps in one epoch: an incomplete last batch is left out, and shuffled in the next time."""
-    return max(1, num_samples // batch_size)
-
-
-def shards(split: Split, batch_size: int, seed: int, rank: int, world: int) -> Iterator[NDArray[np.int64]]:
-    """This worker's rows of each batch of one epoch; together the workers' rows make the whole batch.
-
-    Texts of about one length share a batch, so that little of it is padding.
-    """
-    random = np.random.default_rng(seed)
-    order = random.permutation(len(split))[: num_batches(len(split), batch_size) * batch_size]
-    starts = np.arange(0, len(order), batch_size)
-    if split.lengths is not None:
-        for start in range(0, len(order), batch_size * _BATCHES_SORTED):
-            chunk = order[start : start + batch_size * _BATCHES_SORTED]
-            order[start : start + len(chunk)] = chunk[np.argsort(split.lengths[chunk], kind="stable")]
-        starts = random.permutation(starts)
-    for first in starts:
-        yield order[first : first + batch_size][rank::world]
-
-
-def _mean(total: Tensor, num_seen: int) -> float:
-    """Mean loss over all workers."""
-    both = torch.stack([total.double(), torch.tensor(float(num_seen), dtype=torch.float64, device=total.device)])
-    if torch.distributed.is_initialized():
-        torch.distributed.all_reduce(both)
-    return float(both[0] / both[1])
-
-
-def _divergence(job: Job, epoch: int, loss: float) -> str:
+def out_of_memory(job: Job, error: Exception) -> str:
+    """What to tell the user."""
+    size, parts = job.training.batch_size, job.training.accumulate
+    reason = (str(error) or type(error).__name__).splitlines()[0]
     return (
-        f"the loss of {job.step!r} must stay finite, got {loss} in epoch {epoch + 1}: "
-        f"lower the learning_rate ({job.training.learning_rate})"
+        f"{job.step!r} must fit into memory, got: {reason}. "
+        f"Lower its batch_size ({size}) or raise accumulate ({parts}); finished epochs are kept for --resume"
     )

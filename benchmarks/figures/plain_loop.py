@@ -12,8 +12,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from optimization.distill import hard_loss
 from optimization.examples import Split
+from optimization.loop import num_batches, shards
 from optimization.recipe import Training
-from optimization.train import num_batches, shards
 
 
 @dataclass(frozen=True, kw_only=True)

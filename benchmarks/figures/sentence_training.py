@@ -16,7 +16,7 @@ from optimization.compact import Compact
 from optimization.distill import hard_loss, soft_loss
 from optimization.encoder import Encoder
 from optimization.examples import Split
-from optimization.train import shards
+from optimization.loop import shards
 
 _TEMPERATURE = 1.5
 _LABELS = 0.1

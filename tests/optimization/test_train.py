@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from optimization import distill, train
+from optimization import distill, loop
 from optimization.distill import SoftTargets
 from optimization.errors import TrainError
 from optimization.examples import Split
@@ -36,9 +36,9 @@ def job(soft: SoftTargets | None = None, **training: float) -> Job:
 )  # fmt: skip
 def test_shares_of_all_workers_make_each_batch_once(num: int, size: int, world: int, seed: int) -> None:
     split = Split(inputs={}, labels=np.zeros(num, np.int64))
-    alone = list(train.shards(split, size, seed, 0, 1))
-    shared = list(zip(*(train.shards(split, size, seed, rank, world) for rank in range(world)), strict=True))
-    assert len(alone) == train.num_batches(num, size)
+    alone = list(loop.shards(split, size, seed, 0, 1))
+    shared = list(zip(*(loop.shards(split, size, seed, rank, world) for rank in range(world)), strict=True))
+    assert len(alone) == loop.num_batches(num, size)
     for batch, shares in zip(alone, shared, strict=True):
         assert sorted(batch) == sorted(np.concatenate(shares))
         assert len(batch) == min(size, num)
@@ -55,7 +55,7 @@ def trained_plainly(job: Job, split: Split) -> nn.Module:
     num_steps = settings.epochs * (len(labels) // settings.batch_size)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, num_steps)
     for epoch in range(settings.epochs):
-        for rows in train.shards(split, settings.batch_size, job.seed + epoch, 0, 1):
+        for rows in loop.shards(split, settings.batch_size, job.seed + epoch, 0, 1):
             logits = start(inputs[rows])
             losses = distill.hard_loss(logits, labels[rows])
             if job.soft:

@@ -1,0 +1,60 @@
+"""What training needs to go on after an epoch: weights, optimizer, schedule. Tensors and numbers; nothing is unpickled.
+
+Chance needs no place in it: order, dropout and augmentation are seeded anew in each epoch.
+"""
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+
+_WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
+_FROM_WHOLE = StateDictOptions(full_state_dict=True)
+
+
+def weights(model: nn.Module) -> dict[str, Any]:
+    """All weights on the CPU, whether the model is whole, replicated or sharded.
+
+    Every worker must call it; where the model is sharded, the first alone gets them.
+    """
+    return get_model_state_dict(model, options=_WHOLE)
+
+
+def pack(model: nn.Module, optimizer: torch.optim.Optimizer, schedule: Any, losses: list[float]) -> bytes:
+    """The state after as many epochs as there are losses; every worker must call it."""
+    state = {
+        "losses": losses,
+        "model": weights(model),
+        "optimizer": get_optimizer_state_dict(model, optimizer, options=_WHOLE),
+        "schedule": schedule.state_dict(),
+    }
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
+
+
+def unpack(packed: bytes, model: nn.Module, optimizer: torch.optim.Optimizer, schedule: Any) -> list[float]:
+    """Restore the state; return the losses of the epochs that are done."""
+    state = torch.load(io.BytesIO(packed), map_location="cpu", weights_only=True)
+    set_model_state_dict(model, state["model"], options=_FROM_WHOLE)
+    set_optimizer_state_dict(model, optimizer, state["optimizer"], options=_FROM_WHOLE)
+    schedule.load_state_dict(state["schedule"])
+    return list(state["losses"])
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.write_bytes(content)
+    unfinished.replace(path)
