@@ -74,10 +74,12 @@ def show(console: Console, found: Comparison) -> None:
     """Print both side by side, and what is beyond chance."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
-    for heading in (found.first.name, found.second.name, "second against first"):
+    for heading in ("first", "second", "second against first"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in _rows(found):
         table.add_row(*row)
+    for place, side in (("first", found.first), ("second", found.second)):
+        console.print(f"  {place}: {side.name}", highlight=False, soft_wrap=True)
     console.print(table)
     low, high = -found.difference.high, -found.difference.low
     verdict = "no difference is shown" if low <= 0 <= high else "beyond chance"
