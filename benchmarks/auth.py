@@ -97,7 +97,10 @@ def auth_bypass(artifact: Artifact, folder: Path, num_requests: int, seed: int =
             )
         )
         _require_answer(server, path, body, good)
-        calls = {port: grpc_answered(port, artifact, (*near, expired, revoked)) for port in _grpc_ports(server)}
+        calls = {
+            port: grpc_answered(port, artifact, (*near[: num_requests // 200], expired, revoked))
+            for port in _grpc_ports(server)
+        }
     return replace(
         found,
         num_requests=found.num_requests + sum(total for total, _ in calls.values()),
