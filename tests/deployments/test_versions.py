@@ -55,7 +55,7 @@ def published(tmp_path):
 class Replica:
     """Versions behind their route prefix, called as an HTTP client would."""
 
-    def __init__(self, home, policy, keep, cache_bytes):
+    def __init__(self, home, policy, keep, cache_bytes=0):
         endpoint = f"http://127.0.0.1:{free_port()}"
         self.emitter = Emitter(service="times", version="", role="replica", instance="i", endpoint=endpoint)
         self.home = home
