@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import ray
+from ray.exceptions import RayError
 
 from benchmarks.figures import fashion, pictures, quantization, sentences, setting, signals, training
 from benchmarks.figures.setting import Figures, Setting
@@ -74,7 +75,7 @@ def main() -> int:
         began = time.perf_counter()
         try:
             found = measure(chosen)
-        except (OptimizationError, OSError) as error:
+        except (OptimizationError, OSError, RayError) as error:
             failed |= dict.fromkeys(keys, str(error))
             print(f"  not measured: {error}", flush=True)
             continue

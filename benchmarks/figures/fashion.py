@@ -69,7 +69,7 @@ def _teacher(setting: Setting) -> Path:
     with Workers(dataset.train, num_workers=raw["workers"], service="soft-teacher") as workers:
         trained = workers.train(Job(step="teacher", model=model, training=training, seed=raw["seed"]))
     assert isinstance(trained, nn.Sequential), "standardization, then the layers"
-    save_file(nn.Sequential(*trained[1:]).state_dict(), path)
+    save_file(nn.Sequential(*list(trained)[1:]).state_dict(), path)
     return path
 
 
