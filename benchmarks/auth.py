@@ -25,10 +25,10 @@ import psutil
 from benchmarks.attempts import OPEN, TARGETS, Attempt, attempts, near_misses
 from benchmarks.models import mlp
 from benchmarks.servers import Server, infer_path, request_body, trimtab
-from deployments import access, keys
-from deployments.grpc_service import SERVICE
-from deployments.keys import Key
-from deployments.protocol_grpc import REQUESTS
+from deployments.access import guard, keys
+from deployments.access.keys import Key
+from deployments.oip.grpc_service import SERVICE
+from deployments.oip.protocol_grpc import REQUESTS
 from optimization.artifact import Artifact
 
 OPEN_CALLS = ("ServerLive", "ServerReady")
@@ -81,7 +81,7 @@ def auth_bypass(artifact: Artifact, folder: Path, num_requests: int, seed: int =
     good, expired = _made(file, "good", admin=True), _made(file, "expired", expires=keys.now())
     other, revoked = _made(file, "other", models=("another-model",)), _made(file, "revoked")
     keys.revoke(file, "revoked")
-    with trimtab(artifact, environment={access.ACCESS: str(file)}, key=good) as server:
+    with trimtab(artifact, environment={guard.ACCESS: str(file)}, key=good) as server:
         path, body = infer_path(artifact), request_body(artifact)
         ports = [server.http_port, *_ports_behind(server)]
         _require_answer(server, path, body, good)

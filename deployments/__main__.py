@@ -12,8 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from deployments import keys
-from deployments.access import ACCESS, OPEN
+from deployments.access import keys
+from deployments.access.guard import ACCESS, OPEN
 from deployments.client import Client
 from deployments.commands import artifacts, bench, infer, key, status
 from deployments.errors import CallError, InputError, SettingsError

@@ -18,27 +18,29 @@ from ray.serve import Application, Deployment
 from ray.serve.context import _get_global_client
 from starlette.types import ASGIApp, Scope
 
-from deployments import grpc_service, lane, repository
-from deployments.access import audit_path, guarded, is_loopback, keys_file, of_model, of_page, of_server
+from deployments.access.audit import AuditLog
+from deployments.access.gate import Gate, KeyRing, Need
+from deployments.access.guard import audit_path, guarded, is_loopback, keys_file, of_model, of_page, of_server
 from deployments.asgi import JSON, Answer, Call, call, error_body
-from deployments.audit import AuditLog
-from deployments.batching import Limits
+from deployments.batching.batcher import Limits
 from deployments.cache import AnswerCache
-from deployments.demand import Demand
 from deployments.errors import UnavailableError
-from deployments.gate import Gate, KeyRing, Need
-from deployments.ingress import LOG_TARGET, SERVICE, IngressLog
+from deployments.ingress import lane
+from deployments.ingress.log import LOG_TARGET, SERVICE, IngressLog
 from deployments.model import ModelApp
-from deployments.placement import actor_options
+from deployments.oip import grpc_service
+from deployments.oip.statistics import Told
 from deployments.prepack import cache_folder
-from deployments.raw import accepting_raw, raw_input
-from deployments.scaling import replicas
+from deployments.raw.inputs import accepting_raw, raw_input
+from deployments.replicas import repository
+from deployments.replicas.demand import Demand
+from deployments.replicas.placement import actor_options
+from deployments.replicas.scaling import replicas
+from deployments.replicas.versions import Versions, VersionStatus
 from deployments.server import Cluster, model_of, server_app
 from deployments.session import Session
 from deployments.settings import AccessSettings, ModelSettings, ServerSettings, parse, split_access
-from deployments.statistics import Told
 from deployments.versioned import VersionedModel
-from deployments.versions import Versions, VersionStatus
 from optimization.artifact import find, load
 from telemetry import resources
 from telemetry.collector import Collector, CollectorConfig
@@ -106,11 +108,11 @@ class Model:
         return self._demand.read()
 
     async def statistics(self) -> list[Told]:
-        """What each version has answered in this replica; `deployments.repository` adds the replicas up."""
+        """What each version has answered in this replica; `deployments.replicas.repository` adds the replicas up."""
         return [each.statistics.tell() for each in self._versions.held() if isinstance(each, ModelApp)]
 
     async def reload_versions(self) -> list[VersionStatus]:
-        """Follow the last order now; `deployments.repository` calls this on every replica."""
+        """Follow the last order now; `deployments.replicas.repository` calls this on every replica."""
         return await self._versions.reload()
 
     async def versions(self) -> list[VersionStatus]:

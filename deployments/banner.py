@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from deployments import preflight
-from deployments.access import keys_file
+from deployments.access.guard import keys_file
 from optimization.artifact import EXAMPLE, ArtifactError, find, load
 
 

@@ -12,7 +12,7 @@ from hashlib import blake2b
 
 import numpy as np
 
-from deployments.tensors import Array, to_binary
+from deployments.oip.tensors import Array, to_binary
 
 ENTRY_BYTES = 512
 """What an entry takes beside its elements, about."""

@@ -1,6 +1,6 @@
 """What a replica reports of itself: requests, batches, spans, and the numbers of the artifact it serves."""
 
-from deployments.batching import BatchDone, Prediction
+from deployments.batching.batcher import BatchDone, Prediction
 from optimization.artifact import Manifest
 from telemetry import conventions
 from telemetry.emit import Attributes, Emitter

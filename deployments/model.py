@@ -10,21 +10,21 @@ from typing import Any
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from deployments import generate, protocol
 from deployments.asgi import JSON, ClientGone, error_body, header, path_below, read_body, respond, while_connected
-from deployments.batching import BatchDone, Batcher, Limits, Prediction, Run
+from deployments.batching.batcher import BatchDone, Batcher, Limits, Prediction, Run
+from deployments.batching.pace import Pace
+from deployments.batching.padding import padding_for
 from deployments.cache import AnswerCache, digest_of
 from deployments.errors import MethodNotAllowedError, NotFoundError, OverloadedError, RequestError
-from deployments.generate import GenerateRequest
 from deployments.meters import ModelMeters, RequestMeter, report_artifact
-from deployments.model_config import PLATFORM, model_config
-from deployments.observation import trace_settings, unchanged
-from deployments.pace import Pace
-from deployments.padding import padding_for
-from deployments.protocol import Response
-from deployments.statistics import Statistics, Told
-from deployments.tensors import Array
-from deployments.urgency import TIMEOUT, seconds_left, urgency_of
+from deployments.oip import generate, protocol
+from deployments.oip.generate import GenerateRequest
+from deployments.oip.model_config import PLATFORM, model_config
+from deployments.oip.observation import trace_settings, unchanged
+from deployments.oip.protocol import Response
+from deployments.oip.statistics import Statistics, Told
+from deployments.oip.tensors import Array
+from deployments.oip.urgency import TIMEOUT, seconds_left, urgency_of
 from optimization.artifact import Manifest, TensorSpec
 from telemetry.emit import Emitter
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from deployments import keys
-from deployments.access import keys_file
+from deployments.access import keys
+from deployments.access.guard import keys_file
 from deployments.errors import SettingsError
-from deployments.haproxy import TLS_CERT
+from deployments.ingress.haproxy import TLS_CERT
 from deployments.settings import AccessSettings, ModelSettings, ServerSettings, parse, split_access
 from optimization.artifact import ArtifactError, find, load
 from telemetry.collector import CollectorConfig

@@ -24,7 +24,7 @@ import yaml
 
 from deployments import banner, preflight
 from deployments.errors import SettingsError
-from deployments.ingress import LOG_TARGET
+from deployments.ingress.log import LOG_TARGET
 from optimization.artifact import ArtifactError
 
 STOP_TIMEOUT_S = 5.0
@@ -80,7 +80,7 @@ def set_environment(environment: MutableMapping[str, str], scratch: Path) -> Non
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(ingress),
         # What Ray's wrapper does for each request takes longer than a small model's work.
-        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "deployments.lane:middlewares",
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "deployments.ingress.lane:middlewares",
         "RAY_SERVE_HAPROXY_NBTHREAD": str(num_threads),
         # Inference is a pure function: a request whose replica died may be sent to the next.
         "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response junk-response",

@@ -18,12 +18,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployments.asgi import ClientGone, error_body, path_below, read_body
 from deployments.errors import NotFoundError, RequestError, UnavailableError
-from deployments.ingress import IngressLog
+from deployments.ingress.log import IngressLog
 from deployments.meters import RequestMeter
-from deployments.observation import log_settings, trace_settings, unchanged
-from deployments.openapi import openapi_document
-from deployments.statistics import Told
-from deployments.versions import VersionStatus
+from deployments.oip.observation import log_settings, trace_settings, unchanged
+from deployments.oip.openapi import openapi_document
+from deployments.oip.statistics import Told
+from deployments.replicas.versions import VersionStatus
 from optimization.artifact import ArtifactError
 from telemetry.emit import Emitter
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from deployments.elements import as_text, run_bfloat16
-from deployments.pace import Pace
-from deployments.padding import MASK
+from deployments.batching.pace import Pace
+from deployments.batching.padding import MASK
+from deployments.oip.elements import as_text, run_bfloat16
+from deployments.oip.tensors import DTYPES, Array
 from deployments.prepack import packed
-from deployments.tensors import DTYPES, Array
 from optimization.artifact import Artifact, ArtifactError, TensorSpec
 
 QUICK_S = 0.0005

@@ -8,7 +8,7 @@ from starlette.types import Receive, Scope, Send
 
 from deployments.asgi import error_body, path_below, respond
 from deployments.errors import NotFoundError, RequestError, UnavailableError
-from deployments.versions import Held, Versions
+from deployments.replicas.versions import Held, Versions
 from telemetry.emit import Emitter
 
 _VERSION = re.compile(r"/versions/(?P<version>[^/]+)(?P<action>.*)")

@@ -9,11 +9,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from optimization import artifact, recipe, report, space
+from optimization import artifact, recipe
 from optimization.artifact import Artifact, ArtifactError
 from optimization.errors import OptimizationError
 from optimization.recipe import Recipe
-from optimization.space import Variant
+from optimization.report import terminal
+from optimization.search import space
+from optimization.search.space import Variant
 
 # torch and Ray take seconds to import: only what needs them does so, inside its function.
 
@@ -36,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
             case "run":
                 return _run(options)
             case "inspect":
-                report.show(Console(), artifact.load(options.artifact))
+                terminal.show(Console(), artifact.load(options.artifact))
             case "compare":
                 _compare(options)
             case "publish":
@@ -93,20 +95,20 @@ def _run(options: argparse.Namespace) -> int:
         return 0
     published = None if options.force else _published(wanted, options.artifacts)
     if published is not None:
-        report.show(console, published)
+        terminal.show(console, published)
         console.print("up to date: the recipe has not changed (--force makes a new version)")
         return _code(published)
-    from optimization.journal import Journal
     from optimization.run import run
-    from optimization.search import search
+    from optimization.search.search import search
+    from optimization.training.journal import Journal
 
-    with report.Phases(console) as phases:
+    with terminal.Phases(console) as phases:
         if wanted.search is None:
             journal = Journal(options.runs, wanted, resume=options.resume)
             made = run(wanted, options.artifacts, phases, journal)
         else:
             made = search(wanted, options.artifacts, phases)
-    report.show(console, made)
+    terminal.show(console, made)
     return _code(made)
 
 
@@ -142,17 +144,17 @@ def _print_plan(console: Console, wanted: Recipe, variants: Sequence[Variant]) -
     if wanted.search is not None:
         budget = wanted.search.budget
         console.print(
-            f"  search    least {wanted.search.target} with at most {report.points(budget.max_drop)} lost "
+            f"  search    least {wanted.search.target} with at most {terminal.points(budget.max_drop)} lost "
             f"({100 * budget.confidence:g} % confidence), {len(variants)} trials:",
             highlight=False,
             soft_wrap=True,
         )
         for each in variants:
-            console.print(f"            {report.settings(each.settings)}", highlight=False, soft_wrap=True)
+            console.print(f"            {terminal.settings(each.settings)}", highlight=False, soft_wrap=True)
 
 
 def _compare(options: argparse.Namespace) -> None:
-    from optimization import compare
+    from optimization.report import compare
 
     first, second = (artifact.load(path) for path in (options.first, options.second))
     compare.show(Console(), compare.compare(first, second))
@@ -161,7 +163,7 @@ def _compare(options: argparse.Namespace) -> None:
 def _publish(options: argparse.Namespace) -> None:
     from optimization.adopt import adopt
 
-    report.show(Console(), adopt(options.model, options.artifacts, options.name, options.stream))
+    terminal.show(Console(), adopt(options.model, options.artifacts, options.name, options.stream))
 
 
 if __name__ == "__main__":

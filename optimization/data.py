@@ -5,8 +5,8 @@
 Splits and their order depend on the seed alone.
 """
 
-from optimization import hub, packaged, pictures, tables
 from optimization.examples import Dataset
+from optimization.readers import hub, packaged, pictures, tables
 from optimization.sources import (
     BreastCancer,
     Data,

@@ -6,10 +6,11 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from optimization import encoder, extras, resnet, weights
+from optimization import extras
 from optimization.architectures import Cnn, HuggingFaceModel, Mlp, Model, Resnet, TorchModel
 from optimization.errors import DataError
 from optimization.examples import Dataset
+from optimization.networks import encoder, resnet, weights
 
 
 class Standardize(nn.Module):

@@ -11,16 +11,17 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from optimization import artifact, data, evaluate, examine, export, graph, page, steps
+from optimization import artifact, data, evaluate, export, graph, steps
 from optimization.artifact import Artifact, Measurement
-from optimization.board import Board
 from optimization.examples import Dataset
 from optimization.findings import Findings, SearchResult
-from optimization.journal import Journal
 from optimization.recipe import Quantize, Recipe, Step
-from optimization.report import Phases
+from optimization.report import examine, page
+from optimization.report.board import Board
+from optimization.report.terminal import Phases
 from optimization.steps import Bench, Candidate
-from optimization.train import Workers
+from optimization.training.journal import Journal
+from optimization.training.train import Workers
 
 _LIBRARIES = ("torch", "onnx", "onnxruntime", "onnxscript", "torch-pruning", "ray", "numpy", "scikit-learn")
 

@@ -13,28 +13,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from optimization import (
-    answers,
-    export,
-    graph,
-    models,
-    onnx_teacher,
-    prune,
-    qat,
-    quantize,
-    scores,
-    sensitivity,
-    sparsify,
-    students,
-)
-from optimization.board import Board
+from optimization import export, graph, models, onnx_teacher, students
 from optimization.distill import SoftTargets
 from optimization.examples import Dataset, Split
-from optimization.journal import Journal
-from optimization.mailbox import Job
+from optimization.pruning import prune, scores, sparsify
+from optimization.pruning.scores import Saliency
+from optimization.quantization import qat, quantize, sensitivity
 from optimization.recipe import Distill, Prune, Quantize, Recipe, Sparsify, Training
-from optimization.report import Advance, Phases
-from optimization.scores import Saliency
+from optimization.report.board import Board
+from optimization.report.terminal import Advance, Phases
+from optimization.training import answers
+from optimization.training.journal import Journal
+from optimization.training.mailbox import Job
 
 _AT_ONCE = 256
 _CHECK_SAMPLES = 256

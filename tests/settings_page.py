@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from deployments.keys import Key, KeysFile
+from deployments.access.keys import Key, KeysFile
 from deployments.settings import AccessSettings, ModelSettings, Scaling, ServerSettings
 from optimization import architectures, recipe, sources
 from telemetry.collector import CollectorConfig

@@ -16,10 +16,10 @@ from torch import nn
 from benchmarks.figures.setting import Figures, Setting, follow, load, measured, points
 from optimization import data, models
 from optimization.architectures import Cnn
-from optimization.mailbox import Job
 from optimization.recipe import Training
 from optimization.sources import Pictures
-from optimization.train import Workers
+from optimization.training.mailbox import Job
+from optimization.training.train import Workers
 
 KEYS = ("han12x_loss", "hinton3pct_gain")
 _FOLDER = Path(__file__).parent

@@ -12,8 +12,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from optimization.distill import hard_loss
 from optimization.examples import Split
-from optimization.loop import num_batches, shards
 from optimization.recipe import Training
+from optimization.training.loop import num_batches, shards
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class Loop:
 
 
 def main() -> None:
-    """Train as `optimization.train.fit` does."""
+    """Train as `optimization.training.train.fit` does."""
     distributed.init_process_group("gloo")
     rank, world = distributed.get_rank(), distributed.get_world_size()
     loop = Loop(epochs=int(sys.argv[1]))

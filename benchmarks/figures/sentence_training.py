@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from optimization.compact import Compact
 from optimization.distill import hard_loss, soft_loss
-from optimization.encoder import Encoder
 from optimization.examples import Split
-from optimization.loop import shards
+from optimization.networks.compact import Compact
+from optimization.networks.encoder import Encoder
+from optimization.training.loop import shards
 
 _TEMPERATURE = 1.5
 _LABELS = 0.1

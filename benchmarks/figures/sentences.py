@@ -15,11 +15,14 @@ from torch import nn
 
 from benchmarks.figures.sentence_training import Answers, answer, fine_tune, learn
 from benchmarks.figures.setting import Figures, Setting
-from optimization import compact, data, encoder, evaluate, export, quantize, text, weights
+from optimization import data, evaluate, export
 from optimization.architectures import HuggingFaceModel
-from optimization.compact import Compact
-from optimization.encoder import Encoder
 from optimization.examples import Dataset, Split
+from optimization.networks import compact, encoder, weights
+from optimization.networks.compact import Compact
+from optimization.networks.encoder import Encoder
+from optimization.quantization import quantize
+from optimization.readers import text
 from optimization.sources import Table
 
 KEYS = ("sst2_teacher", "sst2_retention", "sst2_speedup", "sst2_size")

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from optimization import artifact, recipe, run
 from optimization.artifact import Artifact, Measurement
-from optimization.report import Phases
+from optimization.report.terminal import Phases
 
 RECIPES = Path("optimization/recipes")
 

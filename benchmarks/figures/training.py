@@ -20,10 +20,10 @@ from benchmarks.figures.setting import RECIPES, Figures, Setting
 from optimization import data, models, recipe, students
 from optimization.distill import SoftTargets, distillation_loss, teacher_logits
 from optimization.examples import Dataset
-from optimization.loop import shards
-from optimization.mailbox import Job
 from optimization.recipe import Recipe
-from optimization.train import Workers
+from optimization.training.loop import shards
+from optimization.training.mailbox import Job
+from optimization.training.train import Workers
 
 KEYS = ("train_overhead", "cache_speedup", "resume_gap")
 _NUM_WORKERS = 2

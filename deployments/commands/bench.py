@@ -19,7 +19,7 @@ from rich.table import Table
 from deployments.client import Client
 from deployments.commands.infer import request_of
 from deployments.errors import CallError, InputError
-from deployments.tensors import DTYPES
+from deployments.oip.tensors import DTYPES
 
 
 @dataclass(frozen=True, kw_only=True)

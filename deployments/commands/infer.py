@@ -16,7 +16,7 @@ from rich.table import Table
 
 from deployments.client import Client
 from deployments.errors import InputError
-from deployments.tensors import DTYPES, Array, to_binary
+from deployments.oip.tensors import DTYPES, Array, to_binary
 
 PICTURES = (".jpg", ".jpeg", ".png")
 MAX_SHOWN = 8

@@ -9,9 +9,9 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from deployments import keys
+from deployments.access import keys
+from deployments.access.keys import Key
 from deployments.errors import SettingsError
-from deployments.keys import Key
 
 
 def add(

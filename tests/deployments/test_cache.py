@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from deployments.batching import Limits
+from deployments.batching.batcher import Limits
 from deployments.cache import ENTRY_BYTES, AnswerCache, digest_of
 from deployments.model import ModelApp
 from telemetry import conventions

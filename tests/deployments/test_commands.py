@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import uvicorn
 
-from deployments import keys, protocol
 from deployments.__main__ import main
+from deployments.access import keys
 from deployments.client import Client
 from deployments.commands import bench, infer
 from deployments.errors import InputError
+from deployments.oip import protocol
 from optimization.artifact import TensorSpec
 from tests.conftest import free_port
 

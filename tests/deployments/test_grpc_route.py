@@ -7,8 +7,8 @@ import pytest
 from ray.serve.generated.serve_pb2 import HealthzResponse
 
 from benchmarks.servers import BIN
-from deployments.grpc_service import SERVICE
 from deployments.oip import inference_pb2 as oip
+from deployments.oip.grpc_service import SERVICE
 from tests.conftest import free_port
 
 haproxy = pytest.importorskip("ray.serve._private.haproxy")

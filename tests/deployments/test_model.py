@@ -8,7 +8,7 @@ import numpy as np
 import orjson
 import pytest
 
-from deployments.batching import Limits
+from deployments.batching.batcher import Limits
 from deployments.model import ModelApp
 from deployments.session import Session
 from telemetry.emit import Emitter

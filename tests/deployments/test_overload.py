@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import uvicorn
 
-from deployments.batching import Limits
+from deployments.batching.batcher import Limits
 from deployments.model import ModelApp
 from telemetry.emit import Emitter
 from tests.conftest import free_port

@@ -6,9 +6,9 @@ import httpx
 import pytest
 
 from deployments import model
+from deployments.oip.statistics import Statistics
+from deployments.replicas.versions import VersionStatus
 from deployments.server import Cluster, server_app
-from deployments.statistics import Statistics
-from deployments.versions import VersionStatus
 from optimization.artifact import ArtifactError
 from telemetry.emit import Emitter
 from tests.conftest import free_port

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from deployments.errors import RequestError
+from deployments.oip.tensors import DTYPES
 from deployments.session import Session
-from deployments.tensors import DTYPES
 from tests.served import ONNX_TYPES, publish_same
 
 

@@ -21,7 +21,7 @@ from rich.console import Console
 from optimization import artifact, evaluate
 from optimization.examples import Dataset
 from optimization.recipe import Recipe
-from optimization.report import Phases
+from optimization.report.terminal import Phases
 from optimization.run import run
 from telemetry import conventions
 from tests.optimization.conftest import RECIPES

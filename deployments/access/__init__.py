@@ -1,0 +1,1 @@
+"""Who is answered: keys, what they open, and the record of it."""

@@ -1,0 +1,1 @@
+"""Raw input: text and encoded pictures become the model's tensors, beside the model."""

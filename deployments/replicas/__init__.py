@@ -1,0 +1,1 @@
+"""How many replicas, where, and with which versions."""

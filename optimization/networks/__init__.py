@@ -1,0 +1,1 @@
+"""Architectures of ours, and how weights get into them."""

@@ -1,0 +1,1 @@
+"""Removes weights: units, heads and layers are cut, single weights become zero."""

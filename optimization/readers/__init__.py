@@ -1,0 +1,1 @@
+"""Reads examples from where they lie: files, packages, hubs, the user's own code."""

@@ -1,0 +1,81 @@
+"""Data by import path, and Hugging Face datasets."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from optimization import extras
+from optimization.errors import DataError
+from optimization.examples import Dataset, Split
+from optimization.readers import tables
+from optimization.readers.holding import hold_out, some
+from optimization.sources import HuggingFaceData, TorchData
+
+
+def torch_data(config: TorchData, seed: int) -> Dataset:
+    """The items of a torch Dataset, stacked.
+
+    Raises:
+        RecipeError: the import path leads nowhere.
+        DataError: an item is no pair of inputs and label, or shapes differ.
+    """
+    make = extras.load(config.train)
+    train = _stacked(make(**config.kwargs), config.train)
+    if config.held_out_kwargs is not None:
+        held_out = _stacked(make(**config.held_out_kwargs), config.train)
+    elif isinstance(config.held_out, float):
+        train, held_out = hold_out(train, config.held_out, seed)
+    else:
+        raise DataError(f"data.held_out must be a fraction for a torch Dataset, got {config.held_out!r}")
+    classes = config.classes or tuple(map(str, range(int(train.labels.max()) + 1)))
+    worst = max(int(train.labels.max()), int(held_out.labels.max()))
+    if worst >= len(classes):
+        raise DataError(f"labels must lie in [0, {len(classes)}), got {worst}")
+    first = next(iter(train.inputs.values()))
+    is_image = len(train.inputs) == 1 and first.ndim == 4
+    return Dataset(
+        train=some(train, config.share, seed),
+        held_out=held_out,
+        labels=classes,
+        image=tuple(first.shape[1:]) if is_image else None,
+    )
+
+
+def huggingface_data(config: HuggingFaceData, seed: int) -> Dataset:
+    """The columns of a Hugging Face dataset.
+
+    Raises:
+        DataError: it cannot be loaded, or lacks a split or column.
+    """
+    datasets = extras.require("datasets", extra="hf")
+    try:
+        if (Path(config.name) / "dataset_dict.json").exists():
+            loaded = datasets.load_from_disk(config.name)
+        else:
+            loaded = datasets.load_dataset(config.name, config.config)
+        train = loaded[config.train]
+        held_out = loaded[config.held_out] if isinstance(config.held_out, str) else None
+    except Exception as error:  # the hub's, the cache's and the loader's errors share no base
+        raise DataError(f"data {config.name!r} cannot be loaded: {error}") from error
+    return tables.dataset(config, train.to_pandas(), None if held_out is None else held_out.to_pandas(), seed)
+
+
+def _stacked(items: Any, name: str) -> Split:
+    rows = [items[number] for number in range(len(items))]
+    try:
+        inputs, labels = zip(*rows, strict=True)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{name} must give pairs of inputs and label, got {type(rows[0]).__name__}") from error
+    named = [each if isinstance(each, dict) else {"input": each} for each in inputs]
+    try:
+        stacked = {key: np.stack([_array(each[key]) for each in named]) for key in named[0]}
+    except (KeyError, ValueError) as error:
+        raise DataError(f"{name} must give inputs of one shape and the same names: {error}") from error
+    return Split(inputs=stacked, labels=np.array([int(label) for label in labels], np.int64))
+
+
+def _array(value: Any) -> NDArray[Any]:
+    array = np.asarray(value)
+    return array.astype(np.float32) if array.dtype == np.float64 else array

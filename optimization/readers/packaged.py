@@ -1,0 +1,68 @@
+"""Data that Python packages carry: scikit-learn's digits and breast cancer, MNIST-1D."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from optimization.examples import Dataset, Split
+from optimization.extras import require
+from optimization.readers.holding import hold_out
+from optimization.sources import BreastCancer, Digits
+
+
+def digits(config: Digits, seed: int) -> Dataset:
+    """Images of 8 x 8 pixels, which are counts in [0, 16]."""
+    from sklearn.datasets import load_digits
+
+    pixels, classes = load_digits(return_X_y=True)
+    train, held_out = hold_out(_split("pixels", pixels, classes), config.held_out, seed)
+    return Dataset(
+        train=_with_shifts(train) if config.shifts else train,
+        held_out=held_out,
+        labels=tuple("0123456789"),
+        offset=np.zeros(64, np.float32),
+        scale=np.full(64, 16, np.float32),
+        image=(1, 8, 8),
+    )
+
+
+def breast_cancer(config: BreastCancer, seed: int) -> Dataset:
+    """Features of tumours, brought to mean 0 and deviation 1 on the training examples."""
+    from sklearn.datasets import load_breast_cancer
+
+    bunch = load_breast_cancer()
+    examples = _split("features", bunch.data[:, : config.num_features], bunch.target)
+    train, held_out = hold_out(examples, config.held_out, seed)
+    features = train.inputs["features"]
+    return Dataset(
+        train=train,
+        held_out=held_out,
+        labels=tuple(map(str, bunch.target_names)),
+        offset=features.mean(axis=0),
+        scale=features.std(axis=0),
+    )
+
+
+def mnist1d() -> Dataset:
+    """Signals of 40 values, as the package makes them by default: the published benchmark."""
+    package = require("mnist1d.data", extra="mnist1d")
+    made = package.make_dataset(package.get_dataset_args())
+    return Dataset(
+        train=_split("signal", made["x"], made["y"]),
+        held_out=_split("signal", made["x_test"], made["y_test"]),
+        labels=tuple("0123456789"),
+        image=(1, 40),
+    )
+
+
+def _split(name: str, inputs: NDArray[Any], labels: NDArray[Any]) -> Split:
+    return Split(inputs={name: inputs.astype(np.float32)}, labels=labels.astype(np.int64))
+
+
+def _with_shifts(split: Split) -> Split:
+    images = split.inputs["pixels"].reshape(-1, 8, 8)
+    padded = np.pad(images, ((0, 0), (1, 1), (1, 1)))
+    corners = [(1, 1), (0, 1), (2, 1), (1, 0), (1, 2)]  # the first leaves the image where it is
+    shifted = [padded[:, row : row + 8, column : column + 8].reshape(-1, 64) for row, column in corners]
+    return Split(inputs={"pixels": np.concatenate(shifted)}, labels=np.tile(split.labels, len(corners)))

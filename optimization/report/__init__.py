@@ -1,0 +1,1 @@
+"""What people see of a run: the terminal, `report.html`, TensorBoard, two artifacts side by side."""

@@ -1,0 +1,135 @@
+"""Compares two artifacts: their answers to the same held-out examples, their size, their latency taking turns."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from optimization import data, evaluate, recipe
+from optimization.artifact import Artifact, Quality
+from optimization.errors import CompareError
+from optimization.examples import Split
+from optimization.findings import Difference
+from optimization.report import examine, terminal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """One of the two, as measured just now."""
+
+    name: str
+    quality: Quality
+    size_bytes: int
+    latency_s: dict[int, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What the second is against the first."""
+
+    first: Side
+    second: Side
+    difference: Difference
+    """What the second loses."""
+    agreement: float
+    """Fraction of examples that get the same class from both."""
+
+
+def compare(first: Artifact, second: Artifact) -> Comparison:
+    """Measure both on the held-out examples of the recipe that made them.
+
+    Raises:
+        CompareError: they take other inputs, or were not made from the same data, so that neither may be asked what
+            the other learned from.
+    """
+    if first.path.resolve() == second.path.resolve():
+        raise CompareError(f"two artifacts must be given, got {first.path} twice")
+    held_out = _held_out(first, second)
+    names = [f"{each.manifest.name} {each.manifest.version}" for each in (first, second)]
+    if names[0] == names[1]:
+        names = [str(first.path), str(second.path)]
+    artifacts = dict(zip(names, (first, second), strict=True))
+    answers = {name: evaluate.predict(each.model_path, held_out) for name, each in artifacts.items()}
+    latencies = evaluate.latencies({name: each.model_path for name, each in artifacts.items()}, held_out)
+    one, other = (
+        Side(
+            name=name,
+            quality=evaluate.accuracy(answers[name], held_out.labels),
+            size_bytes=each.manifest.files[each.model_path.name].size_bytes,
+            latency_s=latencies[name],
+        )
+        for name, each in artifacts.items()
+    )
+    classes = {name: evaluate.classes(each) for name, each in answers.items()}
+    return Comparison(
+        first=one,
+        second=other,
+        difference=examine.difference(classes, held_out.labels, reference=one.name, other=other.name),
+        agreement=evaluate.agreement(answers[one.name], answers[other.name]),
+    )
+
+
+def show(console: Console, found: Comparison) -> None:
+    """Print both side by side, and what is beyond chance."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("")
+    for heading in ("first", "second", "second against first"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in _rows(found):
+        table.add_row(*row)
+    for place, side in (("first", found.first), ("second", found.second)):
+        console.print(f"  {place}: {side.name}", highlight=False, soft_wrap=True)
+    console.print(table)
+    low, high = -found.difference.high, -found.difference.low
+    verdict = "no difference is shown" if low <= 0 <= high else "beyond chance"
+    console.print(
+        f"  quality: {-100 * found.difference.drop:+.2f} points, 95 % interval {100 * low:+.2f} to {100 * high:+.2f} "
+        f"on the same {found.difference.num_samples} examples ({verdict})",
+        highlight=False,
+        soft_wrap=True,
+    )
+    console.print(f"  agreement: the same class on {found.agreement:.2%}", highlight=False)
+
+
+def _rows(found: Comparison) -> Iterator[tuple[str, ...]]:
+    one, other = found.first, found.second
+    accuracies = (
+        f"{terminal.percent(each.value)} ({terminal.percent(each.low)}-{terminal.percent(each.high)})"
+        for each in (one.quality, other.quality)
+    )
+    yield f"{one.quality.metric} %", *accuracies, f"{-100 * found.difference.drop:+.2f} points"
+    yield (
+        "ONNX file",
+        terminal.short(one.size_bytes, "B"),
+        terminal.short(other.size_bytes, "B"),
+        f"{one.size_bytes / other.size_bytes:.2f} x smaller",
+    )
+    for size, latency_s in one.latency_s.items():
+        yield (
+            f"latency, batch {size}",
+            terminal.short(latency_s, "s"),
+            terminal.short(other.latency_s[size], "s"),
+            f"{latency_s / other.latency_s[size]:.2f} x faster",
+        )
+
+
+def _held_out(first: Artifact, second: Artifact) -> Split:
+    """Examples that neither learned from."""
+    one, other = first.manifest, second.manifest
+    if one.inputs != other.inputs or one.outputs != other.outputs:
+        raise CompareError(
+            f"both must take and give the same tensors, got {terminal.describe(one)} and {terminal.describe(other)}"
+        )
+    made = [each.recipe for each in (one, other) if each.recipe is not None]
+    if not made:
+        raise CompareError("one of them must come from a recipe, which names the data to compare on; got two without")
+    learned_from = [(each["data"], each["seed"]) for each in made]
+    if learned_from[0] != learned_from[-1]:
+        raise CompareError(
+            "both must be made from the same data and seed, else one would be asked what it learned from, got "
+            + " and ".join(f"{settings} with seed {seed}" for settings, seed in learned_from)
+        )
+    parsed = recipe.parse(made[0])
+    return data.load(parsed.data, parsed.seed).held_out

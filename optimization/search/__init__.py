@@ -1,0 +1,1 @@
+"""Tries a recipe's steps with other settings, within a quality budget."""

@@ -1,0 +1,168 @@
+"""Tries a recipe's steps with other settings, and publishes the cheapest model that is proven to be good enough.
+
+    teacher, once ─▶ trials in parallel (tuning.py) ─▶ measured one after another ─▶ budget.choose ─▶ control ─▶ publish
+
+Trials train side by side, so nothing is timed while they do; latencies are measured at the end, when the machine is
+idle, the models taking turns. A trial trains on one worker: many of them keep the cluster busy.
+"""
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from uuid import uuid4
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import nn
+
+from optimization import data, run, steps
+from optimization.artifact import Artifact
+from optimization.errors import SearchError
+from optimization.examples import Dataset, Split
+from optimization.findings import Trial
+from optimization.recipe import Recipe, Search
+from optimization.report.terminal import Phases
+from optimization.search import space, trials, tuning
+from optimization.search.space import Variant
+from optimization.search.tuning import Ended, Report
+from optimization.steps import Bench, Candidate, Lesson
+from optimization.training import train
+from optimization.training.mailbox import Job
+
+_NUM_WATCHED = 1000
+"""Held-out examples, at most, on which a trial's progress is judged."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """What a trial left behind; files travel as bytes, since trials may run on other nodes."""
+
+    candidates: list[Candidate]
+    files: list[bytes]
+    controls: list[Job]
+    losses: dict[str, list[float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """Makes the variant of a number; called on the cluster."""
+
+    variants: tuple[Variant, ...]
+    dataset: Dataset
+    lesson: Lesson
+    watched: Split
+    endpoint: str | None
+    """Where to report."""
+    good_enough: float
+    """Accuracy on the examples watched from which on a trial is not stopped."""
+
+    def __call__(self, number: int, report: Report) -> Made:
+        """Make it, and tell after each epoch how far it is and what it lacks."""
+        torch.set_num_threads(1)  # each trial has one CPU
+        recipe = self.variants[number].recipe
+        num_epochs, num_done = space.num_epochs(recipe), 0
+
+        def heard(model: nn.Module) -> None:
+            nonlocal num_done
+            num_done += 1
+            report(num_done / num_epochs, max(0.0, self.good_enough - steps.accuracy(model, self.watched)))
+
+        with (
+            TemporaryDirectory(prefix="trimtab-") as folder,
+            Phases(Console(quiet=True)) as phases,
+            train.reporting(recipe.name, f"trial{number}-{uuid4().hex[:8]}", number, self.endpoint) as meter,
+        ):
+            bench = Bench(
+                recipe=recipe,
+                dataset=self.dataset,
+                folder=Path(folder),
+                trainer=train.Alone(self.dataset.train, meter, heard),
+                phases=phases,
+                with_control=False,
+            )
+            steps.shrink(bench, self.lesson)
+            files = [each.path.read_bytes() for each in bench.candidates]
+            return Made(candidates=bench.candidates, files=files, controls=bench.controls, losses=bench.losses)
+
+
+def search(recipe: Recipe, root: Path, phases: Phases) -> Artifact:
+    """Publish the cheapest variant that is proven to lie within the budget, else the one that comes nearest.
+
+    Raises:
+        OptimizationError: the teacher could not be trained, or no trial came to an end.
+    """
+    assert recipe.search is not None, "asked of a search"
+    variants = space.variants(recipe)
+    with phases.phase("load data"):
+        dataset = data.load(recipe.data, recipe.seed)
+    with TemporaryDirectory(prefix="trimtab-") as name, train.cluster(recipe.workers):
+        folder = Path(name)
+        with run.bench(recipe, dataset, folder, phases, root) as bench:
+            lesson = steps.teach(bench)
+        ended = _try_all(variants, dataset, lesson, recipe.search, phases)
+        made = [_unpacked(each.outcome, folder / f"trial-{number}") for number, each in enumerate(ended)]
+        finals = {number: candidates[-1].path for number, candidates in enumerate(made) if candidates}
+        if not finals:
+            raise SearchError(_no_survivor(ended))
+        with phases.phase("measure trials"):
+            finished = trials.measure(recipe.search, bench.candidates[0].path, finals, dataset.held_out)
+        notes = {number: _unfinished(variants[number], each) for number, each in enumerate(ended)}
+        result = trials.judge(recipe.search, variants, finished, notes)
+        best = ended[result.chosen].outcome
+        assert best is not None, "only what was finished is chosen"
+        with run.bench(recipe, dataset, folder, phases, root) as last:
+            for job in best.controls:
+                last.keep(job.step, last.train(job))
+        whole = replace(
+            bench,
+            candidates=[*bench.candidates, *last.candidates, *made[result.chosen]],
+            losses=bench.losses | last.losses | best.losses,
+        )
+        return run.publish(recipe, whole, root, result)
+
+
+def _try_all(
+    variants: tuple[Variant, ...], dataset: Dataset, lesson: Lesson, settings: Search, phases: Phases
+) -> list[Ended[Made]]:
+    held_out = dataset.held_out
+    rows = np.random.default_rng(0).permutation(len(held_out.labels))[:_NUM_WATCHED]
+    watched = held_out.take(rows)
+    attempt = Attempt(
+        variants=variants,
+        dataset=dataset,
+        lesson=lesson,
+        watched=watched,
+        endpoint=os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"),
+        good_enough=steps.accuracy(lesson.teacher, watched) - settings.budget.max_drop if lesson.teacher else 0.0,
+    )
+    with phases.phase(f"try {len(variants)} variants", len(variants)) as advance:
+        return tuning.run(attempt, len(variants), advance=lambda num_ended: advance(num_ended, math.nan))
+
+
+def _unpacked(made: Made | None, folder: Path) -> list[Candidate]:
+    """A trial's candidates, their files written to `folder`; none of one that was stopped."""
+    if made is None:
+        return []
+    folder.mkdir()
+    candidates = []
+    for candidate, content in zip(made.candidates, made.files, strict=True):
+        path = folder / candidate.path.name
+        path.write_bytes(content)
+        candidates.append(replace(candidate, path=path))
+    return candidates
+
+
+def _no_survivor(ended: Sequence[Ended[Made]]) -> str:
+    problems = sorted({each.problem for each in ended if each.problem is not None})
+    return f"at least one trial of the search must come to its end, got none: {'; '.join(problems) or 'all stopped'}"
+
+
+def _unfinished(variant: Variant, ended: Ended[Made]) -> Trial:
+    if ended.problem is not None:
+        return Trial(settings=variant.settings, outcome="failed", note=ended.problem)
+    note = f"after {ended.stopped_at or 0:.0%} of its training"
+    return Trial(settings=variant.settings, outcome="stopped", note=note)

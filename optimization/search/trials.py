@@ -1,0 +1,89 @@
+"""Measures what a search's trials came to, one after another, and chooses among them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from optimization import evaluate, paired
+from optimization.artifact import Quality
+from optimization.examples import Split
+from optimization.findings import SearchResult, Trial
+from optimization.paired import Pairs
+from optimization.recipe import Search
+from optimization.search import budget, pareto
+from optimization.search.space import Variant
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """A trial's model, measured."""
+
+    pairs: Pairs
+    """Its answers and the teacher's."""
+    quality: Quality
+    size_bytes: int
+    latency_s: dict[int, float]
+    cost: float
+    """What the search's target makes small."""
+
+
+def measure(settings: Search, teacher: Path, models: Mapping[int, Path], held_out: Split) -> dict[int, Finished]:
+    """Measure each trial's ONNX file, by number, against the teacher's."""
+    expected = evaluate.classes(evaluate.predict(teacher, held_out))
+    latencies = evaluate.latencies({str(number): path for number, path in models.items()}, held_out)
+    finished = {}
+    for number, path in models.items():
+        answers = evaluate.predict(path, held_out)
+        latency_s, size_bytes = latencies[str(number)], path.stat().st_size
+        finished[number] = Finished(
+            pairs=Pairs.of(expected, evaluate.classes(answers), held_out.labels),
+            quality=evaluate.accuracy(answers, held_out.labels),
+            size_bytes=size_bytes,
+            latency_s=latency_s,
+            cost=budget.cost(settings.target, settings.batch_size, size_bytes=size_bytes, latency_s=latency_s),
+        )
+    return finished
+
+
+def judge(
+    settings: Search, variants: Sequence[Variant], finished: Mapping[int, Finished], notes: Mapping[int, Trial]
+) -> SearchResult:
+    """Choose among the trials that were finished; `notes` tell of the others."""
+    numbers = range(len(variants))
+    pairs = [finished[number].pairs if number in finished else None for number in numbers]
+    costs = [finished[number].cost if number in finished else 0.0 for number in numbers]
+    within, chosen = budget.proven(pairs, settings.budget), budget.choose(pairs, costs, settings.budget)
+    order = list(finished)
+    front = pareto.front([(finished[number].cost, finished[number].quality.value) for number in order])
+    on_front = {order[position] for position in front}
+    return SearchResult(
+        target=settings.target,
+        batch_size=settings.batch_size,
+        max_drop=settings.budget.max_drop,
+        confidence=settings.budget.confidence,
+        chosen=chosen,
+        is_proven=within[chosen],
+        num_samples_needed=None if within[chosen] else _needed(pairs[chosen], settings, len(variants)),
+        trials=tuple(
+            Trial(
+                settings=variants[number].settings,
+                outcome="measured",
+                accuracy=each.quality.value,
+                low=each.quality.low,
+                high=each.quality.high,
+                drop=each.pairs.drop,
+                p_value=paired.p_value(each.pairs, settings.budget.max_drop),
+                is_proven=within[number],
+                size_bytes=each.size_bytes,
+                latency_s=each.latency_s,
+                on_front=number in on_front,
+            )
+            if (each := finished.get(number))
+            else notes[number]
+            for number in numbers
+        ),
+    )
+
+
+def _needed(pairs: Pairs | None, settings: Search, num_trials: int) -> int | None:
+    return None if pairs is None else budget.num_samples_needed(pairs, settings.budget, num_trials)

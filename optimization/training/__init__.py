@@ -1,0 +1,1 @@
+"""Trains models, alone or on Ray Train workers."""

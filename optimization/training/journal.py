@@ -1,0 +1,37 @@
+"""What a run has done so far: a directory with the newest checkpoint of each training, to go on from when stopped.
+
+runs/<name>/<sha of the recipe>/01-teacher.checkpoint, ...     runs/answers/<sha of teacher and data>.npy
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from optimization.recipe import Recipe
+from optimization.training.mailbox import Job
+
+
+class Journal:
+    """The trainings of one recipe's run, in their order; what other runs answered is shared."""
+
+    def __init__(self, runs: Path, recipe: Recipe, *, resume: bool) -> None:
+        self.answers = runs / "answers"
+        self._folder = runs / recipe.name / recipe.sha256[:12]
+        self._num_trainings = 0
+        if not resume:
+            self.clear()
+
+    def begin(self, job: Job) -> Job:
+        """The next training, told where to keep its checkpoint, and to go on from the one that is there.
+
+        What a score gathers is no part of a checkpoint: such a training is not kept.
+        """
+        self._num_trainings += 1
+        if job.score is not None:
+            return job
+        path = self._folder / f"{self._num_trainings:02}-{job.step}.checkpoint"
+        return replace(job, kept=path, saved=path.read_bytes() if path.is_file() else None)
+
+    def clear(self) -> None:
+        """Forget all trainings: the run starts anew, or is done."""
+        for path in self._folder.glob("*.checkpoint"):
+            path.unlink()

@@ -1,0 +1,207 @@
+"""The training loop of one worker; what it shares with others goes through torch.distributed. Nothing here knows Ray.
+
+rows of this worker ─▶ augment ─▶ model, under DDP or FSDP2 ─▶ losses ─▶ step ─▶ after each epoch: a letter
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from optimization.distill import distillation_loss, hard_loss
+from optimization.examples import Inputs, Split
+from optimization.pruning import sparsify
+from optimization.pruning.scores import Gradients
+from optimization.training import checkpoint
+from optimization.training.augment import augment
+from optimization.training.mailbox import Job, Letter
+from optimization.training.stopwatch import Stopwatch
+
+_BATCHES_SORTED = 50
+"""Texts of this many batches are sorted by length together: the order stays random where lengths are alike."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a worker stands among the others."""
+
+    rank: int = 0
+    world: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+
+class Meter(Protocol):
+    """Counts optimizer steps."""
+
+    def step(self, step: str, duration_s: float, work_s: float | None, num_samples: int, loss: float) -> None:
+        """Count one; `work_s` is the worker's own part, where it has others to wait for."""
+
+
+def fit(job: Job, split: Split, meter: Meter, place: Place) -> Iterator[Letter]:
+    """Train this worker's share and yield the progress after each epoch, at last with the weights.
+
+    Equal jobs give equal models, whatever the number of workers, up to rounding: the workers share each batch, and
+    the gradient is the mean over the whole batch.
+    """
+    settings = job.training
+    trained = job.model.to(place.device).train()
+    watch = Stopwatch(trained, place.device) if place.world > 1 else None
+    model = _shared(trained, settings.sharded, place)
+    teacher = _Teacher(job, place.device)
+    optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
+    num_steps = settings.epochs * num_batches(len(split), settings.batch_size)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: rate(done / num_steps, settings.warmup))
+    epoch_losses = [] if job.saved is None else checkpoint.unpack(job.saved, model, optimizer, schedule)
+    gradients = Gradients(trained, job.score) if job.score else None
+    held = sparsify.zeros(trained) if job.holds_zeros else {}
+    for epoch in range(len(epoch_losses), settings.epochs):
+        torch.manual_seed(hash((job.seed, epoch, place.rank)) % 2**63)  # dropout goes on alike after a loss
+        total = torch.zeros((), device=place.device)
+        num_seen = 0
+        for rows in shards(split, settings.batch_size, job.seed + epoch, place.rank, place.world):
+            began = time.perf_counter()
+            optimizer.zero_grad()
+            losses = _backward(job, model, teacher, split, rows, epoch, place)
+            if gradients is not None:
+                gradients.observe()
+            optimizer.step()
+            sparsify.hold(trained, held)
+            schedule.step()
+            total += losses.sum()
+            num_seen += len(rows)
+            mean = float(losses.mean())
+            work_s = watch.take() if watch is not None else None
+            meter.step(job.step, time.perf_counter() - began, work_s, len(rows), mean)
+        mean_loss = _mean(total, num_seen)
+        if not math.isfinite(mean_loss):  # the same number on every worker, so that all of them stop
+            yield Letter(problem=_divergence(job, epoch, mean_loss))
+            return
+        epoch_losses.append(mean_loss)
+        packed = checkpoint.pack(model, optimizer, schedule, epoch_losses)
+        yield Letter(losses=tuple(epoch_losses), checkpoint=packed)
+    weights = checkpoint.weights(model)
+    saliency = gradients.saliency() if gradients is not None else None
+    yield Letter(losses=tuple(epoch_losses), weights=weights, saliency=saliency)
+
+
+def rate(progress: float, warmup: float) -> float:
+    """The learning rate's share of its highest value: up along a line, then down along a half cosine."""
+    if progress < warmup:
+        return progress / warmup
+    return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
+
+
+def num_batches(num_samples: int, batch_size: int) -> int:
+    """Optimizer steps in one epoch: an incomplete last batch is left out, and shuffled in the next time."""
+    return max(1, num_samples // batch_size)
+
+
+def shards(split: Split, batch_size: int, seed: int, rank: int, world: int) -> Iterator[NDArray[np.int64]]:
+    """This worker's rows of each batch of one epoch; together the workers' rows make the whole batch.
+
+    Texts of about one length share a batch, so that little of it is padding.
+    """
+    random = np.random.default_rng(seed)
+    order = random.permutation(len(split))[: num_batches(len(split), batch_size) * batch_size]
+    starts = np.arange(0, len(order), batch_size)
+    if split.lengths is not None:
+        for start in range(0, len(order), batch_size * _BATCHES_SORTED):
+            chunk = order[start : start + batch_size * _BATCHES_SORTED]
+            order[start : start + len(chunk)] = chunk[np.argsort(split.lengths[chunk], kind="stable")]
+        starts = random.permutation(starts)
+    for first in starts:
+        yield order[first : first + batch_size][rank::world]
+
+
+class _Teacher:
+    """The teacher's logits: looked up where they were computed before, else computed on the batch."""
+
+    def __init__(self, job: Job, device: torch.device) -> None:
+        self._logits = None if job.soft is None or job.soft.logits is None else torch.tensor(job.soft.logits)
+        self._model = None if job.soft is None or job.soft.teacher is None else job.soft.teacher.to(device).eval()
+        self._device = device
+
+    def answer(self, rows: NDArray[np.int64], batch: tuple[Tensor, ...]) -> Tensor | None:
+        """Logits of shape [rows, outputs]; none where there is no teacher."""
+        if self._model is not None:
+            with torch.no_grad():
+                logits: Tensor = self._model(*batch)
+            return logits
+        return None if self._logits is None else self._logits[torch.from_numpy(rows)].to(self._device)
+
+
+def _backward(
+    job: Job, model: nn.Module, teacher: _Teacher, split: Split, rows: NDArray[np.int64], epoch: int, place: Place
+) -> Tensor:
+    """Gather the gradients of this worker's rows, part by part where they are accumulated; return the losses."""
+    settings = job.training
+    parts = np.array_split(rows, min(settings.accumulate, max(1, len(rows))))
+    found: list[Tensor] = []
+    for number, part in enumerate(parts):
+        batch: Inputs = split.batch(part)
+        if job.augmentation is not None:
+            batch = augment(batch, part, job.augmentation, job.seed + epoch)
+        tensors = tuple(torch.from_numpy(values).to(place.device) for values in batch.values())
+        labels = torch.from_numpy(split.labels[part]).to(place.device)
+        with _unshared(model) if number < len(parts) - 1 else nullcontext():
+            with torch.autocast(place.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
+                logits = model(*tensors)
+                answer = teacher.answer(part, tensors)
+            losses = _losses(job, logits.float(), labels, answer)
+            # DDP and FSDP divide by the number of workers: weigh by the share, so that the mean is over the batch.
+            loss = losses.sum() * place.world / min(settings.batch_size, len(split))
+            loss.backward()  # type: ignore[no-untyped-call]
+        found.append(losses.detach())
+    return torch.cat(found)
+
+
+def _losses(job: Job, logits: Tensor, labels: Tensor, answer: Tensor | None) -> Tensor:
+    if job.soft is None or answer is None:
+        return hard_loss(logits, labels)
+    return distillation_loss(logits, labels, answer.float(), job.soft.temperature, job.soft.alpha)
+
+
+def _shared(model: nn.Module, sharded: bool, place: Place) -> nn.Module:
+    """The model among the workers: a copy for each, or its weights, gradients and optimizer in parts (FSDP2)."""
+    if place.world == 1:
+        return model
+    if not sharded:
+        return DistributedDataParallel(model, device_ids=[place.device] if place.device.type == "cuda" else None)
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = init_device_mesh(place.device.type, (place.world,))
+    for module in list(model.modules()):
+        if isinstance(module, nn.ModuleList):
+            for layer in module:
+                fully_shard(layer, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+    return model
+
+
+def _unshared(model: nn.Module) -> Any:
+    """Gradients stay with this worker until the last part of a batch."""
+    return model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext()
+
+
+def _mean(total: Tensor, num_seen: int) -> float:
+    """Mean loss over all workers."""
+    both = torch.stack([total.double(), torch.tensor(float(num_seen), dtype=torch.float64, device=total.device)])
+    if torch.distributed.is_initialized():
+        torch.distributed.all_reduce(both)
+    return float(both[0] / both[1])
+
+
+def _divergence(job: Job, epoch: int, loss: float) -> str:
+    return (
+        f"the loss of {job.step!r} must stay finite, got {loss} in epoch {epoch + 1}: "
+        f"lower the learning_rate ({job.training.learning_rate})"
+    )

@@ -1,0 +1,138 @@
+"""What driver and workers send each other; `train` makes the mailbox an actor. Nothing here knows Ray.
+
+driver ── Job ──▶ Mailbox ── Job ──▶ workers
+driver ◀─ Letter ─ Mailbox ◀─ Letter ─ worker of rank 0
+"""
+
+import asyncio
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from optimization.distill import SoftTargets
+from optimization.examples import Augmentation, Split
+from optimization.pruning.scores import Saliency
+from optimization.recipe import Training
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One model to train."""
+
+    step: str
+    """What it is trained for: "teacher", "control", or the kind of the recipe's step."""
+    model: nn.Module
+    """Where training starts; gives logits."""
+    training: Training
+    seed: int
+    """Seeds the order of the examples."""
+    soft: SoftTargets | None = None
+    """The teacher's outputs; none to learn from the labels alone."""
+    score: Literal["taylor", "movement"] | None = None
+    """What to gather on the way for pruning to choose by."""
+    holds_zeros: bool = False
+    """Whether weights that are zero stay zero."""
+    augmentation: Augmentation | None = None
+    """What is done to training pictures."""
+    is_question: bool = False
+    """Whether the model only answers the training data, and learns nothing."""
+    saved: bytes | None = None
+    """Checkpoint of an epoch to go on from."""
+    kept: Path | None = None
+    """Where the driver keeps the newest checkpoint."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Letter:
+    """What the driver finds in the mailbox."""
+
+    losses: tuple[float, ...] = ()
+    """Mean loss of each epoch that is done."""
+    weights: dict[str, Tensor] | None = None
+    saliency: Saliency | None = None
+    """What the job's score gathered."""
+    checkpoint: bytes | None = None
+    """What training needs to go on after this epoch."""
+    problem: str | None = None
+
+
+class Mailbox:
+    """An actor between driver and workers: jobs go one way, progress and weights the other."""
+
+    def __init__(self, split: Split) -> None:
+        self._split = split
+        self._present: set[int] = set()
+        self._world: int | None = None
+        self._jobs: list[Job] = []
+        self._letter = Letter()
+        self._checkpoint: bytes | None = None
+        self._answers: dict[int, NDArray[np.float32]] = {}
+        self._closed = False
+        self._changed = asyncio.Condition()
+
+    async def enter(self, rank: int, world: int) -> tuple[Split, int, bytes | None]:
+        """Note that a worker is there; give it the data, the number of its first job and where that goes on."""
+        self._present.add(rank)
+        self._world = world
+        is_pending = bool(self._jobs) and self._letter.weights is None and self._letter.problem is None
+        if not is_pending:
+            return self._split, len(self._jobs), None
+        return self._split, len(self._jobs) - 1, self._checkpoint
+
+    async def is_complete(self) -> bool:
+        """Whether all workers are there."""
+        return self._world is not None and len(self._present) >= self._world
+
+    async def post(self, job: Job) -> None:
+        """Offer a job to every worker."""
+        async with self._changed:
+            self._letter, self._checkpoint, self._answers = Letter(), None, {}
+            self._jobs.append(job)
+            self._changed.notify_all()
+
+    async def take(self, number: int) -> Job | None:
+        """Wait for the job of that number; none once the mailbox is closed."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._closed or len(self._jobs) > number)
+            return None if self._closed else self._jobs[number]
+
+    async def report(self, letter: Letter) -> None:
+        """Replace what the driver finds."""
+        self._letter = replace(letter, checkpoint=None)
+        self._checkpoint = letter.checkpoint or self._checkpoint
+
+    async def deliver(self, rows: NDArray[np.int64], logits: NDArray[np.float32]) -> None:
+        """Note a worker's answers to its share of the data."""
+        self._answers |= dict(zip(rows.tolist(), logits, strict=True))
+
+    async def answers(self) -> NDArray[np.float32] | None:
+        """The answers in the order of the data; none until all are there."""
+        if len(self._answers) < len(self._split):
+            return None
+        return np.stack([self._answers[row] for row in range(len(self._split))])
+
+    async def checkpoint(self) -> bytes | None:
+        """Where the current job would go on."""
+        return self._checkpoint
+
+    async def letter(self) -> Letter:
+        """Progress of the current job, without its weights."""
+        return replace(self._letter, weights={} if self._letter.weights is not None else None, saliency=None)
+
+    async def weights(self) -> dict[str, Tensor] | None:
+        """The trained weights of the current job."""
+        return self._letter.weights
+
+    async def saliency(self) -> Saliency | None:
+        """What the current job's score gathered."""
+        return self._letter.saliency
+
+    async def close(self) -> None:
+        """Send the workers home."""
+        async with self._changed:
+            self._closed = True
+            self._changed.notify_all()

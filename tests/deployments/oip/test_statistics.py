@@ -1,0 +1,74 @@
+"""What a model has answered, against sums by hand."""
+
+import pytest
+
+from deployments.batching.batcher import BatchDone, Prediction
+from deployments.oip.model_config import model_config
+from deployments.oip.statistics import Statistics, together
+from optimization.artifact import TensorSpec
+
+
+class Manifest:
+    name = "m"
+
+    def __init__(self, *shapes):
+        self.inputs = tuple(TensorSpec(name="x", datatype="BYTES", shape=shape) for shape in shapes)
+        self.outputs = (TensorSpec(name="y", datatype="BF16", shape=("batch", 3)),)
+
+
+def replica(version="1", at=0):
+    """Two requests answered in one batch of three samples, and one refused."""
+    counted = Statistics("m", version)
+    counted.batch(BatchDone(num_samples=3, duration_s=4e-9))
+    for start in (0, 1):
+        prediction = Prediction(outputs={}, submitted_ns=at + 2, started_ns=at + 5, ended_ns=at + 9)
+        counted.request(at + start, at + 12, prediction, has_failed=False)
+    counted.request(at, at + 7, None, has_failed=True)
+    return counted.tell()
+
+
+def test_durations_and_counts_add_up():
+    told = replica(at=5_000_000)
+    assert (told["inference_count"], told["execution_count"], told["last_inference"]) == (3, 1, 5)
+    stats = told["inference_stats"]
+    assert stats["success"] == {"count": 2, "ns": 12 + 11}
+    assert stats["fail"] == {"count": 1, "ns": 7}
+    assert stats["compute_input"] == {"count": 2, "ns": 2 + 1}
+    assert stats["queue"] == {"count": 2, "ns": 3 + 3}
+    assert stats["compute_infer"] == {"count": 2, "ns": 4 + 4}
+    assert stats["compute_output"] == {"count": 2, "ns": 3 + 3}
+    (batch,) = told["batch_stats"]
+    assert (batch["batch_size"], batch["compute_infer"]) == (3, {"count": 1, "ns": 4})
+
+
+def test_an_answer_from_the_cache_succeeds_and_computes_nothing():
+    counted = Statistics("m", "1")
+    counted.request(3, 5, None, has_failed=False)
+    stats = counted.tell()["inference_stats"]
+    assert stats["success"] == stats["cache_hit"] == {"count": 1, "ns": 2}
+    assert stats["queue"] == stats["compute_infer"] == {"count": 0, "ns": 0}
+
+
+def test_replicas_are_told_as_one_and_versions_apart():
+    first, second = together([[replica("2"), replica("10")], [replica("2", at=9_000_000)]])
+    assert (first["version"], second["version"]) == ("2", "10")
+    assert (first["inference_count"], first["last_inference"]) == (6, 9)
+    assert first["inference_stats"]["success"] == {"count": 4, "ns": 46}
+    assert first["batch_stats"][0]["compute_infer"] == {"count": 2, "ns": 8}
+    assert second == replica("10")
+
+
+@pytest.mark.parametrize(
+    ("shape", "limit", "max_batch_size", "dims", "batching"),
+    [
+        (("batch", 4), 64, 64, [4], True),
+        (("batch", "length"), 1, 1, [-1], False),
+        ((2, "length"), 1, 0, [2, -1], False),
+    ],
+)
+def test_the_configuration_leaves_out_the_batch_as_triton_does(shape, limit, max_batch_size, dims, batching):
+    config = model_config(Manifest(shape), limit)
+    assert config["max_batch_size"] == max_batch_size
+    assert config["input"] == [{"name": "x", "data_type": "TYPE_STRING", "dims": dims}]
+    assert config["output"][0]["data_type"] == "TYPE_BF16"
+    assert ("dynamic_batching" in config) is batching

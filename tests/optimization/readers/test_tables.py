@@ -1,0 +1,52 @@
+"""Tables from frames, without Ray; what is wrong with them is told before any training."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from torch import nn
+
+from optimization.errors import DataError, RecipeError
+from optimization.networks import weights
+from optimization.readers import tables
+from optimization.sources import Table
+
+FRAME = pd.DataFrame({"a": [0.0, 1, 2, 3] * 5, "b": [1] * 20, "label": ["no", "yes"] * 10})
+
+
+def table(**settings: object) -> Table:
+    return Table.model_validate({"kind": "table", "train": "x.csv"} | settings)
+
+
+def test_features_are_scaled_and_classes_named() -> None:
+    made = tables.dataset(table(held_out=0.25), FRAME, None, 0)
+    assert (len(made.train), len(made.held_out), made.labels) == (15, 5, ("no", "yes"))
+    assert made.offset is not None
+    assert made.scale is not None
+    scaled = (made.train.inputs["features"] - made.offset) / made.scale
+    np.testing.assert_allclose(scaled[:, 0].std(), 1, atol=1e-5)
+    assert np.isfinite(scaled).all(), "a column that never changes is not divided by zero"
+
+
+@pytest.mark.parametrize(
+    ("frame", "settings", "message"),
+    [
+        (FRAME.drop(columns="label"), {}, "data has no column 'label'; known are a, b"),
+        (FRAME, {"features": ["a", "c"]}, "data has no column 'c'; known are a, b, label"),
+        (FRAME.assign(a="x"), {}, "column 'a' must hold numbers, got 'x' in row 0"),
+        (FRAME.assign(a=[np.nan, *[1.0] * 19]), {}, "column 'a' must have a value in every row, got none in row 0"),
+        (FRAME.assign(label="yes"), {}, r"column 'label' must name at least 2 classes, got \['yes'\]"),
+    ],
+)
+def test_what_is_missing_is_named(frame: pd.DataFrame, settings: dict[str, object], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        tables.dataset(table(**settings), frame, None, 0)
+
+
+def test_class_that_only_held_out_examples_have_is_refused() -> None:
+    with pytest.raises(DataError, match="held-out examples have the class 'maybe', which no training example has"):
+        tables.dataset(table(), FRAME, FRAME.assign(label="maybe"), 0)
+
+
+def test_weights_that_do_not_fit_are_named() -> None:
+    with pytest.raises(RecipeError, match=r"weights none\.safetensors cannot be read"):
+        weights.load(nn.Linear(2, 2), "none.safetensors")

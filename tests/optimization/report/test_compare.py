@@ -1,0 +1,76 @@
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from optimization import artifact, evaluate, export, graph, models, recipe
+from optimization.architectures import Mlp
+from optimization.artifact import Artifact
+from optimization.errors import CompareError
+from optimization.examples import Dataset
+from optimization.recipe import Recipe
+from optimization.report import compare
+
+
+def publish(root: Path, dataset: Dataset, wanted: Recipe | None, seed: int, width: int = 8) -> Artifact:
+    root.mkdir(exist_ok=True)
+    path = root / f"{seed}-{width}.onnx"
+    model = models.build(Mlp(kind="mlp", hidden=(width,)), dataset, seed).eval()
+    export.export(model, path, dataset.train, num_outputs=dataset.num_outputs)
+    served = graph.read(path)
+    return artifact.publish(
+        root,
+        {artifact.MODEL: path},
+        name="toy",
+        recipe=wanted.model_dump(mode="json") if wanted else None,
+        inputs=graph.inputs(served),
+        outputs=graph.outputs(served),
+    )
+
+
+def with_seed(wanted: Recipe, seed: int) -> Recipe:
+    return recipe.parse(wanted.model_dump(mode="json") | {"seed": seed})
+
+
+def test_both_are_measured_on_the_same_held_out_examples(tmp_path: Path, seed_recipe: Recipe, tumours: Dataset) -> None:
+    first, second = (publish(tmp_path, tumours, seed_recipe, seed=seed) for seed in (0, 1))
+    found = compare.compare(first, second)
+    held_out = tumours.held_out
+    one, other = (evaluate.classes(evaluate.predict(each.model_path, held_out)) for each in (first, second))
+    assert found.agreement == np.mean(one == other)
+    assert found.first.quality.value == np.mean(one == held_out.labels)
+    assert found.difference.drop == pytest.approx(np.mean(one == held_out.labels) - np.mean(other == held_out.labels))
+    console = Console(file=io.StringIO(), width=100)
+    compare.show(console, found)
+    shown: str = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "toy 1" in shown
+    assert "toy 2" in shown
+    assert "95 % interval" in shown
+
+
+def test_a_wider_model_is_larger_and_slower(tmp_path: Path, seed_recipe: Recipe, tumours: Dataset) -> None:
+    small = publish(tmp_path, tumours, seed_recipe, seed=0)
+    large = publish(tmp_path, tumours, None, seed=0, width=3000)
+    found = compare.compare(small, large)
+    assert found.second.size_bytes > 10 * found.first.size_bytes
+    assert found.second.latency_s[32] > found.first.latency_s[32]
+    with pytest.raises(CompareError, match="twice"):
+        compare.compare(small, small)
+
+
+@pytest.mark.parametrize("case", ["other split", "other tensors", "no recipe"])
+def test_what_has_nothing_in_common_is_refused(
+    tmp_path: Path, seed_recipe: Recipe, digits_recipe: Recipe, tumours: Dataset, digits: Dataset, case: str
+) -> None:
+    made: dict[str, tuple[tuple[Any, Any], tuple[Any, Any], str]] = {
+        "other split": ((tumours, seed_recipe), (tumours, with_seed(seed_recipe, 5)), "the same data and seed"),
+        "other tensors": ((tumours, seed_recipe), (digits, digits_recipe), "take and give the same tensors"),
+        "no recipe": ((tumours, None), (tumours, None), "must come from a recipe"),
+    }
+    one, other, message = made[case]
+    first, second = (publish(tmp_path, dataset, wanted, seed=0) for dataset, wanted in (one, other))
+    with pytest.raises(CompareError, match=message):
+        compare.compare(first, second)

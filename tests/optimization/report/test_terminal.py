@@ -1,0 +1,94 @@
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from optimization.artifact import Artifact, FileEntry, Manifest, Measurement, Quality, TensorSpec
+from optimization.findings import Difference, Findings
+from optimization.report import terminal
+
+
+def measurement(step: str, right: float, size_bytes: int, latency_s: float) -> Measurement:
+    return Measurement(
+        step=step,
+        quality=Quality(metric="accuracy", value=right, low=right - 0.01, high=right + 0.01, num_samples=100),
+        num_parameters=size_bytes // 4,
+        size_bytes=size_bytes,
+        latency_s={1: latency_s, 32: latency_s * 10},
+    )
+
+
+def shown(*measurements: Measurement, **fields: Any) -> str:
+    manifest = Manifest(
+        name="toy",
+        version="3",
+        created="2026-01-01T00:00:00Z",  # type: ignore[arg-type]
+        inputs=(TensorSpec(name="x", datatype="FP32", shape=("batch", 4)),),
+        outputs=(TensorSpec(name="y", datatype="FP32", shape=("batch", 2)),),
+        measurements=measurements,
+        files={"model.onnx": FileEntry(size_bytes=1, sha256="0" * 64)},
+        **fields,
+    )
+    console = Console(width=80, file=StringIO())
+    terminal.show(console, Artifact(path=Path("artifacts/toy/3"), manifest=manifest))
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+TEACHER = measurement("teacher", 0.98, 800_000, 40e-6)
+CONTROL = measurement("control", 0.95, 80_000, 10e-6)
+
+
+def test_table_compares_the_teacher_with_what_is_served() -> None:
+    text = shown(TEACHER, CONTROL, measurement("distill", 0.97, 80_000, 10e-6))
+    assert "98.0 (97.0-99.0)" in text
+    ratio = next(line for line in text.splitlines() if line.startswith(" ratio"))
+    assert ratio.split() == ["ratio", "99.0%", "kept", "10.0", "x", "10.0", "x", "4.0", "x", "4.0", "x"]
+
+
+def test_nothing_is_cut_off_at_eighty_columns() -> None:
+    text = shown(TEACHER, CONTROL, measurement("sparsify", 1.0, 999_999_000, 9.9999))
+    assert "…" not in text
+
+
+@pytest.mark.parametrize(
+    ("student", "points", "verdict"),
+    [
+        (0.96, "+1.00 points", "the intervals overlap"),
+        (0.99, "+4.00 points", "beyond chance"),
+        (0.9, "-5.00", "chance"),
+    ],
+)
+def test_distillation_is_set_against_the_control(student: float, points: str, verdict: str) -> None:
+    text = shown(TEACHER, CONTROL, measurement("distill", student, 80_000, 10e-6))
+    (line,) = (line for line in text.splitlines() if "distillation:" in line)
+    assert points in line
+    assert verdict in line
+
+
+@pytest.mark.parametrize(("low", "high", "is_shown"), [(-0.03, -0.01, True), (-0.02, 0.004, False)])
+def test_the_same_examples_tell_more_than_two_intervals(low: float, high: float, is_shown: bool) -> None:
+    found = Difference(
+        reference="control", other="distill", num_lost=1, num_won=2, num_samples=100, drop=-0.01, low=low, high=high
+    )
+    text = shown(TEACHER, CONTROL, measurement("distill", 0.96, 80_000, 10e-6), findings=Findings(differences=(found,)))
+    assert f"95 % interval {-100 * high:+.2f} to +{-100 * low:.2f}" in text
+    assert ("shows no difference" in text) is not is_shown
+
+
+def test_int8_that_is_not_faster_is_called_so() -> None:
+    slow = shown(TEACHER, measurement("prune", 0.97, 40_000, 10e-6), measurement("quantize", 0.97, 10_000, 20e-6))
+    assert "4.00 x smaller file, 0.50 x the speed of fp32 at batch 1" in slow
+    assert "not faster at batch 1 and batch 32" in slow
+    fast = shown(TEACHER, measurement("prune", 0.97, 40_000, 20e-6), measurement("quantize", 0.97, 10_000, 10e-6))
+    assert "not faster" not in fast
+
+
+def test_zeros_are_not_sold_as_speed() -> None:
+    assert "not the latency" in shown(TEACHER, CONTROL, measurement("sparsify", 0.97, 80_000, 10e-6))
+
+
+def test_model_that_came_as_onnx_has_no_table() -> None:
+    lines = [line.strip() for line in shown().splitlines()]
+    assert lines == ["x FP32 ['batch', 4] → y FP32 ['batch', 2]", "artifacts/toy/3"]

@@ -1,0 +1,36 @@
+import os
+import time
+
+import pytest
+
+from optimization.search import tuning
+from optimization.search.tuning import Report
+
+SHORTFALLS = (0.0, 0.5, 0.0, 0.4, 0.3, 0.2, 0.0, 0.6)
+
+
+def attempt(number: int, report: Report) -> str:
+    if number == 4:
+        raise ValueError("no such layer")
+    if number == 5:
+        os._exit(1)  # as where memory runs out
+    for epoch in range(1, 11):
+        time.sleep(0.01)
+        report(epoch / 10, SHORTFALLS[number] + 0.1 / epoch if SHORTFALLS[number] else 0.0)
+    return f"model {number}"
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_the_hopeless_are_stopped_early_and_what_is_good_enough_never(ray_cluster: None) -> None:
+    heard: list[int] = []
+    ended = tuning.run(attempt, len(SHORTFALLS), advance=heard.append)
+    for number, each in enumerate(ended):
+        if SHORTFALLS[number] == 0:
+            assert each.outcome == f"model {number}"
+    assert ended[4].problem == "no such layer"
+    assert ended[5].problem
+    stopped = [each.stopped_at for each in ended if each.stopped_at is not None]
+    assert len(stopped) >= 2
+    assert set(stopped) <= {0.2, 0.6}
+    assert heard == sorted(heard)

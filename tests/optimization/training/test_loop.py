@@ -1,0 +1,118 @@
+"""The loop of one worker, without Ray: parts of a batch, checkpoints, shards, chance."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from optimization.examples import Augmentation, Split
+from optimization.recipe import Training
+from optimization.training import loop
+from optimization.training.augment import augment
+from optimization.training.loop import Place
+from optimization.training.mailbox import Job, Letter
+
+
+class Silent:
+    def step(self, step: str, duration_s: float, work_s: float | None, num_samples: int, loss: float) -> None:
+        pass
+
+
+def job(dropout: float = 0.3, **training: object) -> Job:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Dropout(dropout), nn.Linear(6, 1))
+    settings = Training.model_validate({"epochs": 4, "batch_size": 32, "learning_rate": 0.02} | training)
+    return Job(step="teacher", model=model, training=settings, seed=5)
+
+
+def letters(wanted: Job, split: Split, place: Place, saved: bytes | None = None) -> list[Letter]:
+    return list(loop.fit(replace(wanted, saved=saved), split, Silent(), place))
+
+
+def close(one: dict[str, torch.Tensor] | None, other: dict[str, torch.Tensor] | None, atol: float = 0.0) -> None:
+    assert one is not None
+    assert other is not None
+    for name in one:
+        torch.testing.assert_close(one[name], other[name], atol=atol, rtol=0)
+
+
+@pytest.mark.parametrize("after", [1, 3])
+def test_training_that_goes_on_from_a_checkpoint_ends_as_if_undisturbed(points: Split, after: int) -> None:
+    whole = letters(job(), points, Place())
+    resumed = letters(job(), points, Place(), whole[after - 1].checkpoint)
+    assert [len(each.losses) for each in resumed] == [*range(after + 1, 5), 4]
+    assert resumed[-1].losses == whole[-1].losses
+    close(whole[-1].weights, resumed[-1].weights)
+
+
+def test_accumulated_parts_are_the_whole_batch(points: Split) -> None:
+    whole, parts = (letters(job(0, accumulate=number), points, Place())[-1] for number in (1, 5))
+    close(whole.weights, parts.weights, atol=1e-6)
+
+
+def test_bf16_learns_what_fp32_learns(points: Split) -> None:
+    for precision in ("fp32", "bf16"):
+        wanted = job(0, precision=precision, epochs=15)
+        letters(wanted, points, Place())
+        with torch.inference_mode():
+            right = (wanted.model.eval()(torch.from_numpy(points.inputs["x"]))[:, 0] > 0).numpy() == points.labels
+        assert right.mean() > 0.95
+
+
+def test_rate_rises_along_a_line_and_falls_along_a_cosine() -> None:
+    assert [loop.rate(progress, 0.2) for progress in (0, 0.1, 0.2)] == [0, 0.5, 1]
+    assert loop.rate(0.6, 0.2) == pytest.approx(0.5)
+    assert loop.rate(1, 0) == pytest.approx(0)
+
+
+def test_texts_of_one_length_share_a_batch() -> None:
+    lengths = np.random.default_rng(0).integers(1, 60, 3200)
+    ids = np.zeros((3200, 60), np.int64)
+    split = Split(inputs={"ids": ids}, labels=np.zeros(3200, np.int64), lengths=lengths)
+    batches = [split.batch(rows)["ids"].shape[1] * len(rows) for rows in loop.shards(split, 32, 0, 0, 1)]
+    assert sum(batches) < 1.1 * lengths.sum()
+    assert batches != sorted(batches)
+
+
+def test_augmentation_depends_on_row_and_seed_alone() -> None:
+    pictures = np.random.default_rng(0).uniform(size=(6, 3, 8, 8)).astype(np.float32)
+    how = Augmentation(shift=2, flip=True)
+    rows = np.arange(6)
+    whole = augment({"image": pictures}, rows, how, 1)["image"]
+    half = augment({"image": pictures[::2]}, rows[::2], how, 1)["image"]
+    np.testing.assert_array_equal(whole[::2], half)
+    assert not np.array_equal(whole, augment({"image": pictures}, rows, how, 2)["image"])
+    still = augment({"image": pictures}, rows, Augmentation(shift=0, flip=False), 1)["image"]
+    np.testing.assert_array_equal(still, pictures)
+
+
+def _train(rank: int, folder: Path, make: Callable[[], Job], split: Split) -> None:
+    import torch.distributed as dist
+
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    found = letters(make(), split, Place(rank=rank, world=2))
+    saved = [found[1].checkpoint]
+    dist.broadcast_object_list(saved)
+    resumed = letters(make(), split, Place(rank=rank, world=2), saved[0])
+    if rank == 0:
+        torch.save([found[-1].weights, resumed[-1].weights], folder / "weights.pt")
+    dist.destroy_process_group()
+
+
+def _sharded() -> Job:
+    return job(0, sharded=True)
+
+
+def test_sharded_weights_train_the_model_that_one_process_trains(points: Split, tmp_path: Path) -> None:
+    """FSDP2 on two processes, also from a checkpoint."""
+    torch.multiprocessing.spawn(_train, (tmp_path, _sharded, points), nprocs=2)
+    whole, resumed = torch.load(tmp_path / "weights.pt", weights_only=True)
+    alone = letters(copy.deepcopy(job(0)), points, Place())[-1].weights
+    close(whole, alone, atol=1e-5)
+    close(whole, resumed, atol=1e-6)

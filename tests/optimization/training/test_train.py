@@ -1,0 +1,115 @@
+"""What trains on Ray: two workers as one, lost workers, and models that diverge."""
+
+import threading
+import time
+
+import numpy as np
+import psutil
+import pytest
+import ray
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from optimization import distill
+from optimization.distill import SoftTargets
+from optimization.errors import TrainError
+from optimization.examples import Split
+from optimization.recipe import Training
+from optimization.training import loop
+from optimization.training.mailbox import Job
+from optimization.training.train import Workers
+
+
+def model() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 1))
+
+
+def job(soft: SoftTargets | None = None, **training: float) -> Job:
+    settings = Training.model_validate({"epochs": 3, "batch_size": 33, "learning_rate": 0.02} | training)
+    return Job(step="teacher", model=model(), training=settings, seed=5, soft=soft)
+
+
+@given(
+    num=st.integers(1, 300), size=st.integers(1, 64), world=st.integers(1, 4), seed=st.integers(0, 2**32 - 1)
+)  # fmt: skip
+def test_shares_of_all_workers_make_each_batch_once(num: int, size: int, world: int, seed: int) -> None:
+    split = Split(inputs={}, labels=np.zeros(num, np.int64))
+    alone = list(loop.shards(split, size, seed, 0, 1))
+    shared = list(zip(*(loop.shards(split, size, seed, rank, world) for rank in range(world)), strict=True))
+    assert len(alone) == loop.num_batches(num, size)
+    for batch, shares in zip(alone, shared, strict=True):
+        assert sorted(batch) == sorted(np.concatenate(shares))
+        assert len(batch) == min(size, num)
+        assert max(map(len, shares)) - min(map(len, shares)) <= 1
+    rows = np.concatenate(alone)
+    assert len(set(rows)) == len(rows)
+
+
+def trained_plainly(job: Job, split: Split) -> nn.Module:
+    """The same training in one process, without Ray, DDP or shares."""
+    inputs, labels = torch.from_numpy(split.inputs["x"]), torch.from_numpy(split.labels)
+    settings, start = job.training, job.model
+    optimizer = torch.optim.AdamW(start.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
+    num_steps = settings.epochs * (len(labels) // settings.batch_size)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, num_steps)
+    for epoch in range(settings.epochs):
+        for rows in loop.shards(split, settings.batch_size, job.seed + epoch, 0, 1):
+            logits = start(inputs[rows])
+            losses = distill.hard_loss(logits, labels[rows])
+            if job.soft:
+                teacher = torch.from_numpy(job.soft.logits[rows])
+                soft = distill.soft_loss(logits, teacher, job.soft.temperature)
+                losses = job.soft.alpha * soft + (1 - job.soft.alpha) * losses
+            optimizer.zero_grad()
+            losses.mean().backward()
+            optimizer.step()
+            schedule.step()
+    return start
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_two_workers_train_the_model_that_one_process_trains(ray_cluster: None, points: Split) -> None:
+    """The batch of 33 does not divide by two; still every example weighs the same."""
+    soft = SoftTargets(logits=np.linspace(-2, 2, 200, dtype=np.float32)[:, None], temperature=3.0, alpha=0.5)
+    epochs: list[int] = []
+    with Workers(points, num_workers=2, service="test") as workers:
+        for wanted in (job(), job(soft)):
+            got = workers.train(wanted, lambda done, _loss: epochs.append(done)).state_dict()
+            expected = trained_plainly(job(wanted.soft), points).state_dict()
+            for name in expected:
+                torch.testing.assert_close(got[name], expected[name], atol=1e-5, rtol=1e-4)
+        assert epochs[-1] == 3
+
+        with pytest.raises(
+            TrainError, match=r"the loss of 'teacher' must stay finite, got (nan|inf) in epoch 1: lower"
+        ):
+            workers.train(job(learning_rate=1e30, epochs=1))
+        assert workers.train(job()) is not None, "the workers go on after a model that diverged"
+    assert ray.is_initialized(), "a cluster that was there before stays"
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_lost_worker_costs_time_and_not_the_model(ray_cluster: None, points: Split) -> None:
+    with Workers(points, num_workers=2, service="test") as workers:
+        victim = next(each for each in psutil.Process().children(recursive=True) if "TrainWorker" in each.name())
+        threading.Timer(1.0, victim.kill).start()
+        began = time.perf_counter()
+        got = workers.train(job(epochs=400)).state_dict()
+        assert time.perf_counter() - began > 1, "the worker was lost after the end: the test shows nothing"
+    expected = trained_plainly(job(epochs=400), points).state_dict()
+    for name in expected:
+        torch.testing.assert_close(got[name], expected[name], atol=1e-3, rtol=1e-2)
+
+
+@pytest.mark.ray
+def test_more_workers_than_cpus_are_refused_at_once(ray_cluster: None, points: Split) -> None:
+    with (
+        pytest.raises(TrainError, match="workers must be at most the cluster's 2 CPUs, got 3"),
+        Workers(points, num_workers=3, service="test"),
+    ):
+        pass
