@@ -17,9 +17,7 @@ def require(module: str, *, extra: str) -> Any:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise RecipeError(
-            f"this recipe needs {error.name!r}: pip install -e '.[{extra}]' in its folder"
-        ) from error
+        raise RecipeError(f"this recipe needs {error.name!r}: pip install -e '.[{extra}]' in its folder") from error
 
 
 def load(path: str) -> Any:
