@@ -9,9 +9,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from optimization import artifact, recipe
+from optimization import artifact, recipe, sources
 from optimization.artifact import Artifact, ArtifactError
-from optimization.errors import OptimizationError
+from optimization.errors import OptimizationError, RecipeError
 from optimization.recipe import Recipe
 from optimization.report import terminal
 from optimization.search import space
@@ -88,6 +88,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace) -> int:
     wanted = recipe.load(options.recipe)
+    if lacking := sources.missing(wanted.data):
+        raise RecipeError("\n".join(lacking))
     variants = space.variants(wanted) if wanted.search else ()
     console = Console()
     if options.dry_run:

@@ -49,6 +49,16 @@ def test_every_problem_of_a_recipe_is_printed_before_anything_runs(tmp_path: Pat
     assert not (tmp_path / "artifacts").exists()
 
 
+def test_files_of_a_recipe_that_are_not_there_are_named_before_anything_runs(tmp_path: Path) -> None:
+    raw = yaml.safe_load(SEED.read_text())
+    raw["data"] = {"kind": "table", "train": "none.csv", "label": "y", "features": ["x"]}
+    path = tmp_path / "lacking.yaml"
+    path.write_text(yaml.safe_dump(raw))
+    ended = call(path, "--dry-run")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == "data.train must exist, got 'none.csv'\n"
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
