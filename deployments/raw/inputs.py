@@ -4,11 +4,9 @@ from collections.abc import Callable, Mapping
 
 from deployments.oip.tensors import Array
 from deployments.raw.pictures import pixels
+from deployments.raw.prepare import Prepare
 from deployments.raw.text import tokens
 from optimization.artifact import Artifact, PicturePreprocessing, Preprocessing, TensorSpec, TextPreprocessing
-
-Prepare = Callable[[Array], dict[str, Array]]
-"""Makes the model's tensors of BYTES elements, of shape [batch]; a bad one raises `RequestError`."""
 
 
 def raw_input(artifact: Artifact) -> TensorSpec | None:

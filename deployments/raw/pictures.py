@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 
 from deployments.errors import RequestError
 from deployments.oip.tensors import Array
-from deployments.raw.inputs import Prepare
+from deployments.raw.prepare import Prepare
 from optimization.artifact import PicturePreprocessing
 
 FORMATS = ("JPEG", "PNG")

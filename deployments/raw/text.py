@@ -8,7 +8,7 @@ from tokenizers import Tokenizer
 
 from deployments.errors import RequestError
 from deployments.oip.tensors import Array
-from deployments.raw.inputs import Prepare
+from deployments.raw.prepare import Prepare
 from optimization.artifact import ArtifactError, TextPreprocessing
 
 
