@@ -24,7 +24,7 @@ import psutil
 
 from benchmarks.attempts import OPEN, TARGETS, Attempt, attempts, near_misses
 from benchmarks.models import mlp
-from benchmarks.servers import Server, infer_path, request_body, trimtab
+from benchmarks.servers import Server, infer_path, processes, request_body, trimtab
 from deployments.access import guard, keys
 from deployments.access.keys import Key
 from deployments.oip.grpc_service import SERVICE
@@ -176,12 +176,9 @@ def _grpc_ports(server: Server) -> list[int]:
 
 
 def _open_behind(server: Server) -> set[int]:
-    behind = [
-        each
-        for each in psutil.Process(server.process.pid).children(recursive=True)
-        if " ".join(each.cmdline()).startswith(("ray::ServeReplica", "ray::ProxyActor"))
-    ]
-    return {port for each in behind for port in _listening(each)}
+    names = ("ray::ServeReplica", "ray::ProxyActor")
+    behind = [process for process, command in processes(server) if command.startswith(names)]
+    return {port for process in behind for port in _listening(process)}
 
 
 def _listening(process: psutil.Process) -> list[int]:

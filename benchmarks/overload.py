@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.models import minilm, minilm_request
-from benchmarks.servers import infer_path, trimtab
+from benchmarks.servers import infer_path, replica, trimtab
 from benchmarks.throughput import Figures, Rounds
 from benchmarks.wrk import drive
 
@@ -32,9 +32,9 @@ def overload_figures(rounds: Rounds) -> Figures:
             path = infer_path(artifact)
             drive(port=server.http_port, path=path, body=body, connections=128, duration_s=5)
             peak = drive(port=server.http_port, path=path, body=body, connections=64, duration_s=duration_s)
-            replica = _replica(server.process.pid, artifact.manifest.name)
-            before = replica.memory_info().rss
-            with _HighWater(replica) as highest:
+            process = replica(server, artifact.manifest.name)
+            before = process.memory_info().rss
+            with _HighWater(process) as highest:
                 found = asyncio.run(
                     _open_loop(server.http_port, path, body, TIMES * peak.requests_per_s, max(duration_s, 8))
                 )
@@ -102,14 +102,6 @@ async def _one(
         pass
     if time.perf_counter() < end:  # what comes later was not answered in this time
         offered.statuses[status] = offered.statuses.get(status, 0) + 1
-
-
-def _replica(root: int, name: str) -> psutil.Process:
-    """The process of the model's replica below the process `root`."""
-    for process in psutil.Process(root).children(recursive=True):
-        if process.cmdline()[:1] and process.cmdline()[0].startswith(f"ray::ServeReplica:{name}:"):
-            return process
-    raise RuntimeError(f"the replica of {name!r} is not among the processes of {root}")
 
 
 class _HighWater:

@@ -12,11 +12,12 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 
 from optimization.artifact import Artifact
@@ -39,6 +40,21 @@ class Server:
     def url(self) -> str:
         """Where it answers."""
         return f"http://127.0.0.1:{self.http_port}"
+
+
+def processes(server: Server) -> Iterator[tuple[psutil.Process, str]]:
+    """The processes below the server that have not ended, each with its command line."""
+    for process in psutil.Process(server.process.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            yield process, " ".join(process.cmdline())
+
+
+def replica(server: Server, model: str) -> psutil.Process:
+    """The process of the model's replica."""
+    for process, command in processes(server):
+        if f"ServeReplica:{model}:Model" in command:
+            return process
+    raise RuntimeError(f"no replica of {model!r} runs")
 
 
 def infer_path(artifact: Artifact) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks.servers import Server, infer_path, request_body, trimtab
+from benchmarks.servers import Server, infer_path, replica, request_body, trimtab
 from optimization.artifact import find, load
 
 LIMIT_S = 15.0
@@ -114,17 +114,6 @@ def _over_and_over(act: Callable[[], None]) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
-
-
-def replica(server: Server, model: str) -> psutil.Process:
-    """The model's replica, among the descendants of `serve run`."""
-    for process in psutil.Process(server.process.pid).children(recursive=True):
-        try:
-            if f"ServeReplica:{model}:Model" in " ".join(process.cmdline()):
-                return process
-        except psutil.NoSuchProcess:
-            continue
-    raise RuntimeError(f"no replica of {model!r} runs")
 
 
 if __name__ == "__main__":

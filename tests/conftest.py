@@ -1,9 +1,12 @@
 """What several packages' tests share: a tiny real model, free ports, and a word on what was left out."""
 
+import os
 import shutil
 import signal
 import socket
 from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: small models gain nothing from more threads
 
 import numpy as np
 import onnx

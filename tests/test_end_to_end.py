@@ -20,9 +20,9 @@ import psutil
 import pytest
 
 from benchmarks.load import drive
-from benchmarks.servers import trimtab, wait_until_ready
+from benchmarks.servers import replica, trimtab, wait_until_ready
 from benchmarks.swaps import published, wait_for
-from benchmarks.watch import alerts, replica, requests, seconds_until, stutter
+from benchmarks.watch import alerts, requests, seconds_until, stutter
 from optimization.artifact import EXAMPLE, find, load
 from tests.conftest import free_port
 from tests.served import publish_all
