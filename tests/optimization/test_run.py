@@ -56,6 +56,7 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.long
 def test_seed_recipe_gives_a_small_model_that_works(
     ray_cluster: None, tmp_path: Path, seed_recipe: Recipe, tumours: Dataset, collector: Collector
 ) -> None:

@@ -107,6 +107,7 @@ def check(published: Artifact, wanted: Recipe, dataset: Dataset) -> None:
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.long
 def test_search_on_a_cluster_publishes_what_it_judged(
     ray_cluster: None, wanted: Recipe, tumours: Dataset, tmp_path: Path, phases: Phases
 ) -> None:
