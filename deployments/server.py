@@ -42,6 +42,8 @@ EXTENSIONS = (
 """Of those that Triton's clients know, what is answered; docs/serving.md says how."""
 
 MAX_BODY_BYTES = 2**20
+_PROBES = ("/v2/health/live", "/v2/health/ready")
+"""Asked by whoever waits for the server: not counted, since "not yet ready" is no error."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,14 +158,15 @@ def server_app(
                 response = _error(str(problem), problem.status)
             except ClientGone:
                 return Response(status_code=400)
-            meter.request(
-                method=request.method,
-                route=route,
-                status=response.status_code,
-                start_ns=start_ns,
-                end_ns=time.time_ns(),
-                traceparent=request.headers.get("traceparent"),
-            )
+            if route not in _PROBES:
+                meter.request(
+                    method=request.method,
+                    route=route,
+                    status=response.status_code,
+                    start_ns=start_ns,
+                    end_ns=time.time_ns(),
+                    traceparent=request.headers.get("traceparent"),
+                )
             return response
 
         return answer

@@ -20,9 +20,10 @@ LOG_TARGET = "RAY_SERVE_HAPROXY_LOG_TARGET"
 SERVICE = "ingress"
 _LINE = re.compile(
     rb" http_frontend (?P<backend>\S+?)/\S+ "
-    rb"(?:-?\d+/){4}\+?(?P<total_ms>-?\d+) (?P<status>\d{3}) .*\"(?P<method>[A-Z]+) (?P<path>/v2\S*)"
+    rb"(?:-?\d+/){4}\+?(?P<total_ms>-?\d+) (?P<status>\d{3}) .*\"(?P<method>[A-Z]+) (?P<path>/v2(?!/health/)\S*)"
 )
-"""Only the models and their server: the page's own requests would drown them."""
+"""Only the models and their server: the page's own requests would drown them. A probe of health is no traffic: while a
+server starts, "not yet ready" is the right answer and no error."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from deployments import model
+from deployments.meters import RequestMeter
 from deployments.oip.statistics import Statistics
 from deployments.replicas.versions import VersionStatus
 from deployments.server import Cluster, server_app
@@ -69,6 +70,14 @@ def test_metadata_names_the_extensions(path):
 def test_the_server_is_ready_when_every_model_is(models, status, ready):
     response = call("GET", "/v2/health/ready", models)
     assert (response.status_code, response.json()) == (status, {"ready": ready, "live": True})
+
+
+def test_a_probe_is_not_counted(monkeypatch):
+    counted = []
+    monkeypatch.setattr(RequestMeter, "request", lambda _, **request: counted.append(request["route"]))
+    for path in ("/v2/health/ready", "/v2/health/live", "/v2/models"):
+        call("GET", path, {"a": False})
+    assert counted == ["/v2/models"]
 
 
 def test_the_server_is_live_though_a_model_is_not():

@@ -29,6 +29,7 @@ def test_a_request_that_found_no_replica_is_read():
         b"",
         b"<132>Nov 24 04:18:36 haproxy[2163]: Proxy stats stopped (cumulated conns: FE: 0, BE: 0).\n",
         HEAD + b"http-telemetry/r1 0/0/0/1/2 200" + TAIL + b'"GET /telemetry/api/alerts HTTP/1.1"\n',
+        HEAD + b"http-server/r1 0/0/0/1/2 503" + TAIL + b'"GET /v2/health/ready HTTP/1.1"\n',
         HEAD + b"http-digits/r1 0/0/0/-1/9 -1" + TAIL + b'"POST /v2/models/digits/infer HTTP/1.1"\n',
         HEAD + b'http_frontend/<NOSRV> -1/-1/-1/-1/0 400 0 - - PR-- 1/1/0/0/0 0/0 "<BADREQ>"\n',
     ],
