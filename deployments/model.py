@@ -17,11 +17,11 @@ from deployments.batching.padding import padding_for
 from deployments.cache import AnswerCache, digest_of
 from deployments.errors import MethodNotAllowedError, NotFoundError, OverloadedError, RequestError
 from deployments.meters import ModelMeters, RequestMeter, report_artifact
-from deployments.oip import generate, protocol
+from deployments.oip import compression, generate, requests, responses
 from deployments.oip.generate import GenerateRequest
 from deployments.oip.model_config import PLATFORM, model_config
 from deployments.oip.observation import trace_settings, unchanged
-from deployments.oip.protocol import Response
+from deployments.oip.responses import Response
 from deployments.oip.statistics import Statistics, Told
 from deployments.oip.tensors import Array
 from deployments.oip.urgency import TIMEOUT, seconds_left, urgency_of
@@ -186,7 +186,7 @@ class ModelApp:
         self._batcher.admit()
         timeout_s = seconds_left(header(scope, TIMEOUT))
         body = await read_body(scope, receive, self._max_body_bytes)
-        body = protocol.decompress(body, header(scope, b"content-encoding") or "", self._max_body_bytes)
+        body = compression.decompress(body, header(scope, b"content-encoding") or "", self._max_body_bytes)
         request = generate.parse(body, self._manifest, self._raw)
         urgency = urgency_of(request.parameters, timeout_s)
 
@@ -230,9 +230,9 @@ class ModelApp:
         self._batcher.admit()
         timeout_s = seconds_left(header(scope, TIMEOUT))
         body = await read_body(scope, receive, self._max_body_bytes)
-        body = protocol.decompress(body, header(scope, b"content-encoding") or "", self._max_body_bytes)
-        length = header(scope, protocol.HEADER_LENGTH)
-        request = protocol.decode(body, length, self._manifest.inputs, self._outputs, self._raw)
+        body = compression.decompress(body, header(scope, b"content-encoding") or "", self._max_body_bytes)
+        length = header(scope, requests.HEADER_LENGTH)
+        request = requests.decode(body, length, self._manifest.inputs, self._outputs, self._raw)
         urgency = urgency_of(request.parameters, timeout_s)
         digest = digest_of(request.inputs) if self._cache else b""
         outputs, prediction = self._cache.get(digest) if self._cache else None, None
@@ -242,7 +242,7 @@ class ModelApp:
             outputs = prediction.outputs
             self._meters.queued(prediction)
         manifest = self._manifest
-        response = protocol.encode(manifest.name, manifest.version, request, outputs, self._types, manifest.labels)
+        response = responses.encode(manifest.name, manifest.version, request, outputs, self._types, manifest.labels)
         if self._cache:
             if prediction:
                 self._cache.put(digest, outputs)
@@ -278,9 +278,9 @@ class ModelApp:
             "name": name,
             "versions": list(self._versions()),
             "platform": PLATFORM,
-            "inputs": [protocol.describe(spec) for spec in self._manifest.inputs],
-            "outputs": [protocol.describe(spec) for spec in self._manifest.outputs],
-            **({"raw_input": protocol.describe(self._raw)} if self._raw else {}),
+            "inputs": [responses.describe(spec) for spec in self._manifest.inputs],
+            "outputs": [responses.describe(spec) for spec in self._manifest.outputs],
+            **({"raw_input": responses.describe(self._raw)} if self._raw else {}),
         }
 
 
@@ -291,8 +291,8 @@ async def _send_event(send: Send, event: bytes) -> None:
 def _compressed(response: Response, accepted: str | None) -> Response:
     if accepted is None or len(response.body) < COMPRESS_FROM_BYTES:
         return response
-    encoding = protocol.choose_encoding(accepted)
+    encoding = compression.choose_encoding(accepted)
     if encoding is None:
         return response
     headers = (*response.headers, (b"content-encoding", encoding.encode()))
-    return Response(body=protocol.compress(response.body, encoding), headers=headers)
+    return Response(body=compression.compress(response.body, encoding), headers=headers)

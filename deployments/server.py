@@ -22,6 +22,7 @@ from deployments.ingress.log import IngressLog
 from deployments.meters import RequestMeter
 from deployments.oip.observation import log_settings, trace_settings, unchanged
 from deployments.oip.openapi import openapi_document
+from deployments.oip.requests import json_object, parameters_of
 from deployments.oip.statistics import Told
 from deployments.replicas.versions import VersionStatus
 from optimization.artifact import ArtifactError
@@ -108,8 +109,7 @@ def server_app(
 
     async def order(request: Request, give: Callable[[str], Awaitable[object]], known: tuple[str, ...]) -> Response:
         name = request.path_params["model"]
-        parameters = (await _asked(request)).get("parameters") or {}
-        unknown = sorted(set(parameters) - set(known)) if isinstance(parameters, dict) else [str(parameters)]
+        unknown = sorted(parameters_of(await _asked(request)).keys() - set(known))
         if unknown:
             raise RequestError(f"a model is loaded as serve_config.yaml says, got the parameter {unknown[0]!r}")
         await _known(name)
@@ -125,12 +125,10 @@ def server_app(
         return _json({"model_stats": [each for model in told for each in model]})
 
     async def tracing(request: Request) -> Response:
-        body = await read_body(request.scope, request.receive, MAX_BODY_BYTES) if request.method == "POST" else b""
-        return _json(unchanged(trace_settings(trace_ratio), body, "trace_ratio in serve_config.yaml"))
+        return _json(unchanged(trace_settings(trace_ratio), await _body(request), "trace_ratio in serve_config.yaml"))
 
     async def logging(request: Request) -> Response:
-        body = await read_body(request.scope, request.receive, MAX_BODY_BYTES) if request.method == "POST" else b""
-        return _json(unchanged(log_settings(), body, "logging_config in serve_config.yaml"))
+        return _json(unchanged(log_settings(), await _body(request), "logging_config in serve_config.yaml"))
 
     async def openapi(_: Request) -> Response:
         return _json(openapi_document())
@@ -239,14 +237,11 @@ async def _asked(request: Request) -> dict[str, Any]:
     Raises:
         RequestError: it is something else.
     """
-    body = await read_body(request.scope, request.receive, MAX_BODY_BYTES) if request.method == "POST" else b""
-    try:
-        asked = orjson.loads(body) if body else {}
-    except orjson.JSONDecodeError as error:
-        raise RequestError(f"the body must be JSON or empty: {error}") from error
-    if not isinstance(asked, dict):
-        raise RequestError(f"the body must be a JSON object or empty, got {type(asked).__name__}")
-    return asked
+    return json_object(await _body(request), or_empty=True)
+
+
+async def _body(request: Request) -> bytes:
+    return await read_body(request.scope, request.receive, MAX_BODY_BYTES) if request.method == "POST" else b""
 
 
 def _json(content: Any, status: int = 200) -> Response:

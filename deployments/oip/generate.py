@@ -17,6 +17,7 @@ import numpy as np
 import orjson
 
 from deployments.errors import DeadlineError, RequestError
+from deployments.oip.requests import id_of, json_object, parameters_of
 from deployments.oip.tensors import DTYPES, Array, check_finite, from_json, to_json
 from optimization.artifact import Manifest, Stream, TensorSpec
 
@@ -50,17 +51,8 @@ def parse(body: bytes, manifest: Manifest, raw: TensorSpec | None) -> GenerateRe
     Raises:
         RequestError: it names the part, the rule and what was got.
     """
-    try:
-        found = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise RequestError(f"the request must be JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise RequestError(f"the request must be a JSON object, got {type(found).__name__}")
-    id_, parameters = found.get("id"), found.get("parameters") or {}
-    if id_ is not None and not isinstance(id_, str):
-        raise RequestError(f"id must be a string, got {id_!r}")
-    if not isinstance(parameters, dict):
-        raise RequestError(f"parameters must be an object, got {type(parameters).__name__}")
+    found = json_object(body)
+    id_, parameters = id_of(found), parameters_of(found)
     stream = stream_of(manifest)
     carried = set(stream.carry.values())
     given = {name: value for name, value in found.items() if name not in _RESERVED}

@@ -6,9 +6,8 @@ https://github.com/triton-inference-server/server/blob/main/docs/protocol/extens
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
 from deployments.errors import RequestError
+from deployments.oip.requests import json_object
 
 
 def trace_settings(trace_ratio: float) -> dict[str, Any]:
@@ -41,13 +40,7 @@ def unchanged(settings: Mapping[str, Any], body: bytes, setting: str) -> Mapping
     Raises:
         RequestError: it asks for another value, or is no JSON object.
     """
-    try:
-        asked = orjson.loads(body) if body else {}
-    except orjson.JSONDecodeError as error:
-        raise RequestError(f"the settings must be JSON: {error}") from error
-    if not isinstance(asked, dict):
-        raise RequestError(f"the settings must be a JSON object, got {type(asked).__name__}")
-    for name, value in asked.items():
+    for name, value in json_object(body, or_empty=True).items():
         if name not in settings:
             raise RequestError(f"a setting must be one of {', '.join(settings)}, got {name!r}")
         same = settings[name]

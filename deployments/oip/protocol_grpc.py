@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError, Message
 from deployments.asgi import Answer, Call
 from deployments.errors import RequestError
 from deployments.oip import inference_pb2 as oip
-from deployments.oip.protocol import HEADER_LENGTH
+from deployments.oip.requests import HEADER_LENGTH
 from deployments.oip.tensors import DTYPES, to_binary
 
 REQUESTS: dict[str, type[Message]] = {

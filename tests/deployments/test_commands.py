@@ -14,7 +14,8 @@ from deployments.access import keys
 from deployments.client import Client
 from deployments.commands import bench, infer
 from deployments.errors import InputError
-from deployments.oip import protocol
+from deployments.oip.requests import decode
+from deployments.oip.responses import describe
 from optimization.artifact import TensorSpec
 from tests.conftest import free_port
 
@@ -22,16 +23,16 @@ SPEC = TensorSpec(name="features", datatype="FP32", shape=("batch", 4))
 TEXT = TensorSpec(name="text", datatype="BYTES", shape=("batch",))
 DESCRIBED = {
     "name": "m",
-    "inputs": [protocol.describe(SPEC)],
+    "inputs": [describe(SPEC)],
     "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, 3]}],
-    "raw_input": protocol.describe(TEXT),
+    "raw_input": describe(TEXT),
 }
 
 
 def decoded(file, described=DESCRIBED, **options):
     """What the server's own protocol code reads from the request that `file` becomes."""
     body, headers = infer.request_of(file, described, **options)
-    return protocol.decode(body, headers.get("Inference-Header-Content-Length"), [SPEC], ["y"], TEXT)
+    return decode(body, headers.get("Inference-Header-Content-Length"), [SPEC], ["y"], TEXT)
 
 
 @pytest.fixture
@@ -104,7 +105,7 @@ def test_a_model_without_raw_input_says_what_it_takes(write):
 
 def test_zeros_fit_every_input():
     body, _ = bench.zeros(DESCRIBED, 3)
-    assert protocol.decode(body, None, [SPEC], ["y"]).inputs["features"].shape == (3, 4)
+    assert decode(body, None, [SPEC], ["y"]).inputs["features"].shape == (3, 4)
 
 
 class Slow:

@@ -103,7 +103,7 @@ def test_readiness_is_told(call):
         ("GET", "/nowhere", {}, 404, "has no '/nowhere'"),
         ("GET", "/versions/9", {}, 404, "not '9'"),
         ("GET", "/infer", {}, 405, "takes POST, got GET"),
-        ("POST", "/infer", {"content": b"{"}, 400, "must be JSON"),
+        ("POST", "/infer", {"content": b"{"}, 400, "must be a JSON object: "),
         ("POST", "/infer", {"json": infer_body(name="x")}, 400, "input names must be 'features', got 'x'"),
         ("POST", "/infer", {"json": infer_body(shape=[2, 3])}, 400, "shape must be [batch, 4]"),
         ("POST", "/infer", {"json": infer_body(datatype="INT8")}, 400, "must be FP32, got 'INT8'"),

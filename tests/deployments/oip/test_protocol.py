@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.errors import BodyTooLargeError, RequestError
-from deployments.oip.protocol import HEADER_LENGTH, InferRequest, choose_encoding, decode, decompress, encode
+from deployments.oip.compression import choose_encoding, decompress
+from deployments.oip.requests import HEADER_LENGTH, InferRequest, decode
+from deployments.oip.responses import encode
 from optimization.artifact import TensorSpec
 
 INPUTS = (
@@ -72,9 +74,9 @@ def test_binary_tensors_follow_the_header_in_order():
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (b"{", "must be JSON"),
+        (b"{", "must be a JSON object: "),
         (b"[]", "must be a JSON object, got list"),
-        (b'{"inputs": [NaN]}', "must be JSON"),
+        (b'{"inputs": [NaN]}', "must be a JSON object: "),
         ({}, "inputs must be a list"),
         (request(id=3), "id must be a string, got 3"),
         (request(inputs=[]), "missing 'a', 'b'"),

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from deployments.asgi import Answer, Call
 from deployments.oip import inference_pb2 as oip
-from deployments.oip.protocol import HEADER_LENGTH, InferRequest, decode, encode
 from deployments.oip.protocol_grpc import REQUESTS, RpcError, parse, to_call, to_message
+from deployments.oip.requests import HEADER_LENGTH, InferRequest, decode
+from deployments.oip.responses import encode
 from deployments.oip.tensors import from_binary, to_binary, to_json
 from optimization.artifact import TensorSpec
 from tests.deployments.oip.test_tensors import tensors

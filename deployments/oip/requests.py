@@ -1,25 +1,21 @@
-"""Open Inference Protocol v2: requests and responses, JSON with or without binary tensors.
+"""Infer requests: JSON with or without binary tensors, checked against what the model takes.
 
-    decode: body -> header JSON + raw buffers -> checked against the manifest -> InferRequest
-    encode: InferRequest + output tensors -> JSON, and the raw buffers of the outputs asked for as binary
+    body -> header JSON + raw buffers -> names, datatypes and shapes as in the manifest -> InferRequest
 
-https://github.com/kserve/open-inference-protocol, and Triton's extensions "binary tensor data" and "classification":
-https://github.com/triton-inference-server/server/tree/main/docs/protocol
+https://github.com/kserve/open-inference-protocol, and Triton's extension "binary tensor data":
+https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md
 """
 
-import gzip
 import math
 import struct
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
-from deployments.errors import BodyTooLargeError, RequestError
-from deployments.oip.classification import highest
-from deployments.oip.tensors import DTYPES, Array, check_finite, from_binary, from_json, to_binary, to_json
+from deployments.errors import RequestError
+from deployments.oip.tensors import DTYPES, Array, check_finite, from_binary, from_json
 from optimization.artifact import TensorSpec
 
 HEADER_LENGTH = b"inference-header-content-length"
@@ -39,58 +35,6 @@ class InferRequest:
     """Those of them to be answered as their so many highest classes."""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     """The request's own, such as `timeout` and `priority`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Response:
-    """A body and the headers that describe it."""
-
-    body: bytes
-    headers: tuple[tuple[bytes, bytes], ...]
-
-
-def decompress(body: bytes, encoding: str, limit_bytes: int) -> bytes:
-    """Undo the content encoding `gzip` or `deflate`.
-
-    Raises:
-        RequestError: the encoding is unknown or the body is damaged.
-        BodyTooLargeError: it unpacks to more than `limit_bytes`.
-    """
-    encoding = encoding.strip().lower()
-    if encoding in ("", "identity"):
-        return body
-    if encoding not in ("gzip", "deflate"):
-        raise RequestError(f"content-encoding must be gzip, deflate or identity, got {encoding!r}")
-    inflate = zlib.decompressobj(zlib.MAX_WBITS | 32)  # 32: takes the header of gzip and of zlib
-    try:
-        unpacked = inflate.decompress(body, limit_bytes + 1)
-    except zlib.error as error:
-        raise RequestError(f"the {encoding} body is damaged: {error}") from error
-    if len(unpacked) > limit_bytes:
-        raise BodyTooLargeError(f"the body must have at most {limit_bytes} bytes, got more after {encoding} decoding")
-    if not inflate.eof:
-        raise RequestError(f"the {encoding} body is cut off")
-    return unpacked
-
-
-def choose_encoding(accepted: str) -> str | None:
-    """The content encoding that the header `Accept-Encoding` likes best of `gzip` and `deflate`, if it takes either."""
-    weights: dict[str, float] = {}
-    for entry in accepted.lower().split(","):
-        name, _, weight = entry.partition(";")
-        _, _, value = weight.partition("q=")
-        try:
-            weights[name.strip()] = float(value) if value else 1.0
-        except ValueError:  # an unreadable wish is none
-            continue
-    others = weights.get("*", 0.0)
-    best = max(("gzip", "deflate"), key=lambda name: weights.get(name, others))
-    return best if weights.get(best, others) > 0 else None
-
-
-def compress(body: bytes, encoding: str) -> bytes:
-    """Apply the content encoding `gzip` or `deflate`, quickly rather than tightly."""
-    return gzip.compress(body, compresslevel=1) if encoding == "gzip" else zlib.compress(body, level=1)
 
 
 def decode(
@@ -113,68 +57,62 @@ def decode(
         array = _lone_input((raw,) if raw is not None else inputs, body)
         return InferRequest(id=None, inputs=array, outputs=tuple(outputs), binary=frozenset(outputs))
     end = _header_end(header_length, len(body))
-    try:
-        request = orjson.loads(body[:end] if end != len(body) else body)
-    except orjson.JSONDecodeError as error:
-        raise RequestError(f"the request must be JSON: {error}") from error
-    if not isinstance(request, dict):
-        raise RequestError(f"the request must be a JSON object, got {type(request).__name__}")
-    id_ = request.get("id")
-    if id_ is not None and not isinstance(id_, str):
-        raise RequestError(f"id must be a string, got {id_!r}")
+    request = json_object(body[:end] if end != len(body) else body)
     specs = (raw,) if raw is not None and _names_input(request, raw.name) else inputs
     arrays = _inputs(request, specs, memoryview(body)[end:])
     names, binary, classes = _outputs(request, outputs)
     return InferRequest(
-        id=id_, inputs=arrays, outputs=names, binary=binary, classes=classes, parameters=_parameters(request)
+        id=id_of(request),
+        inputs=arrays,
+        outputs=names,
+        binary=binary,
+        classes=classes,
+        parameters=parameters_of(request),
     )
 
 
-def encode(
-    model: str,
-    version: str,
-    request: InferRequest,
-    outputs: Mapping[str, Array],
-    types: Mapping[str, str],
-    labels: Sequence[str] | None = None,
-) -> Response:
-    """The response to `request`; `types` gives each output's datatype, `labels` the names of the classes.
+def json_object(body: bytes, *, or_empty: bool = False) -> dict[str, Any]:
+    """The JSON object that `body` is; none of its keys where it may be empty and is.
 
     Raises:
-        RequestError: an output cannot be given in the form asked for.
+        RequestError: it is something else.
     """
-    entries: list[dict[str, Any]] = []
-    buffers: list[bytes] = []
-    for name in request.outputs:
-        array, datatype = outputs[name], types[name]
-        if name in request.classes:
-            array, datatype = highest(name, array, request.classes[name], labels), "BYTES"
-        entry: dict[str, Any] = {"name": name, "datatype": datatype, "shape": list(array.shape)}
-        if name in request.binary:
-            buffers.append(to_binary(array))
-            entry["parameters"] = {"binary_data_size": len(buffers[-1])}
-        else:
-            entry["data"] = to_json(name, array)
-        entries.append(entry)
-    answer: dict[str, Any] = {"model_name": model, "model_version": version, "outputs": entries}
-    if request.id is not None:
-        answer["id"] = request.id
-    header = orjson.dumps(answer)
-    if not buffers:
-        return Response(body=header, headers=((b"content-type", b"application/json"),))
-    return Response(
-        body=b"".join((header, *buffers)),
-        headers=(
-            (b"content-type", b"application/octet-stream"),
-            (HEADER_LENGTH, str(len(header)).encode()),
-        ),
-    )
+    if or_empty and not body:
+        return {}
+    rule = f"the request must be a JSON object{' or empty' if or_empty else ''}"
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise RequestError(f"{rule}: {error}") from error
+    if not isinstance(found, dict):
+        raise RequestError(f"{rule}, got {type(found).__name__}")
+    return found
 
 
-def describe(spec: TensorSpec) -> dict[str, Any]:
-    """A tensor as model metadata shows it; -1 stands for a dynamic dimension."""
-    shape = [size if isinstance(size, int) else -1 for size in spec.shape]
-    return {"name": spec.name, "datatype": spec.datatype, "shape": shape}
+def id_of(request: Mapping[str, Any]) -> str | None:
+    """The id to be answered, if the client gave one.
+
+    Raises:
+        RequestError: it is no string.
+    """
+    found = request.get("id")
+    if found is not None and not isinstance(found, str):
+        raise RequestError(f"id must be a string, got {found!r}")
+    return found
+
+
+def parameters_of(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of a request, an input or an output; empty where it has none.
+
+    Raises:
+        RequestError: they are no object.
+    """
+    found = entry.get("parameters")
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise RequestError(f"parameters must be an object, got {type(found).__name__}")
+    return found
 
 
 def _header_end(header_length: str | None, body_bytes: int) -> int:
@@ -209,7 +147,7 @@ def _inputs(request: dict[str, Any], specs: Sequence[TensorSpec], raw: memoryvie
         if name in arrays:
             raise RequestError(f"input {name!r} must be given once")
         shape = _shape(entry, known[name], sizes)
-        size = _parameters(entry).get("binary_data_size")
+        size = parameters_of(entry).get("binary_data_size")
         if size is None:
             if "data" not in entry:
                 raise RequestError(f"input {name!r} needs data, or the parameter binary_data_size")
@@ -301,7 +239,7 @@ def _outputs(request: dict[str, Any], known: Sequence[str]) -> tuple[tuple[str, 
         names.append(name)
         if _flag(entry, "binary_data", all_binary):
             binary.add(name)
-        count = _parameters(entry).get("classification", 0)
+        count = parameters_of(entry).get("classification", 0)
         if not _is_size(count):
             raise RequestError(f"output {name!r}: classification must be a number of classes, got {count!r}")
         if count:
@@ -309,17 +247,8 @@ def _outputs(request: dict[str, Any], known: Sequence[str]) -> tuple[tuple[str, 
     return tuple(names), frozenset(binary), classes
 
 
-def _parameters(entry: dict[str, Any]) -> dict[str, Any]:
-    parameters = entry.get("parameters")
-    if parameters is None:
-        return {}
-    if not isinstance(parameters, dict):
-        raise RequestError(f"parameters must be an object, got {type(parameters).__name__}")
-    return parameters
-
-
 def _flag(entry: dict[str, Any], name: str, default: bool) -> bool:
-    value = _parameters(entry).get(name, default)
+    value = parameters_of(entry).get(name, default)
     if not isinstance(value, bool):
         raise RequestError(f"the parameter {name} must be true or false, got {value!r}")
     return value
