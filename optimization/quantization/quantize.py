@@ -30,6 +30,8 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.calibrate import create_calibrator, save_tensors_data
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from optimization import simplify
+
 Batch = Mapping[str, NDArray[Any]]
 """Inputs by the tensor's name."""
 Method = Literal["static", "dynamic"]
@@ -120,6 +122,7 @@ def write(prepared: Prepared, target: Path, *, keep: Collection[str] = (), only:
     with _silent():
         if prepared.ranges is None:
             quantize_dynamic(prepared.path, target, op_types_to_quantize=list(_DYNAMIC), **common)
+            simplify.drop_defaults(target)
             return
         quantize_static(
             prepared.path,
@@ -132,6 +135,7 @@ def write(prepared: Prepared, target: Path, *, keep: Collection[str] = (), only:
             calibration_cache_path=prepared.ranges,
             **common | {"extra_options": common["extra_options"] | _FLOAT_OUTPUTS},
         )
+        simplify.drop_defaults(target)
 
 
 def halve(source: Path, target: Path) -> None:

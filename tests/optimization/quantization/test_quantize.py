@@ -1,9 +1,11 @@
 import functools
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto
 
@@ -141,3 +143,25 @@ def test_fp16_halves_the_file_and_keeps_inputs_and_answers(exported: Exported, t
 def differs(one: Path, other: Path, batches: list[quantize.Batch]) -> float:
     """Largest difference of the probabilities."""
     return float(np.abs(sensitivity.predict(one, batches) - sensitivity.predict(other, batches)).max())
+
+
+@pytest.mark.parametrize("family", ["cnn", "resnet", "encoder"])
+def test_defaults_left_out_change_neither_answers_nor_what_is_fused(
+    exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
+) -> None:
+    source, batches = exported(family)
+    quantize.quantize(source, tmp_path / "short.onnx", batches)
+    monkeypatch.setattr(quantize.simplify, "drop_defaults", lambda _path: None)
+    quantize.quantize(source, tmp_path / "long.onnx", batches)
+    short, long = tmp_path / "short.onnx", tmp_path / "long.onnx"
+    assert short.stat().st_size < long.stat().st_size
+    np.testing.assert_array_equal(sensitivity.predict(short, batches[:1]), sensitivity.predict(long, batches[:1]))
+    assert fused(short) == fused(long)
+
+
+def fused(path: Path) -> Counter[str]:
+    """Operators as ONNX Runtime runs them."""
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(path.with_suffix(".optimized"))
+    onnxruntime.InferenceSession(path, options)
+    return Counter(node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node)
