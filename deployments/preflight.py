@@ -30,15 +30,18 @@ def check(config: Mapping[str, Any], *, ports: bool = True) -> None:
         SettingsError: a setting breaks its rule, or a port is taken.
         ArtifactError: an artifact is missing or damaged; the message says what makes it.
     """
-    for name, builder, args in _applications(config):
-        where = f"application {name!r}: args"
+    for application in _applications(config):
+        builder, args = application.get("import_path", ""), application.get("args") or {}
+        where = f"application {application.get('name', 'default')!r}: args"
         if builder.startswith("deployments.app:"):
             file = keys_file(parse(AccessSettings, split_access(args)[0], where).access, http_address(config)[0])
             if file is not None:
                 keys.load(file)
         match builder:
             case "deployments.app:model":
-                _check_model(parse(ModelSettings, args, where))
+                settings = parse(ModelSettings, args, where)
+                _check_names(application, settings.artifact)
+                _check_model(settings)
             case "deployments.app:server":
                 parse(ServerSettings, args, where)
             case "deployments.app:telemetry":
@@ -112,13 +115,25 @@ def free_port(wanted: int) -> int:
     return wanted
 
 
-def _applications(config: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+def _applications(config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     applications = config.get("applications") or []
     if not isinstance(applications, list):
         raise SettingsError(f"applications must be a list, got {type(applications).__name__}")
     for application in applications:
         if isinstance(application, dict):  # whatever else is wrong with it, Ray's own schema says
-            yield application.get("name", "default"), application.get("import_path", ""), application.get("args") or {}
+            yield application
+
+
+def _check_names(application: Mapping[str, Any], artifact: str) -> None:
+    """A model has one name: gRPC and the repository find its application by it, the ingress its route."""
+    wanted = {"name": artifact, "route_prefix": f"/v2/models/{artifact}"}
+    got = {"name": application.get("name", "default"), "route_prefix": application.get("route_prefix", "/")}
+    for setting, value in wanted.items():
+        if got[setting] != value:
+            raise SettingsError(
+                f"application {got['name']!r}: {setting} must be {value!r}, as its args.artifact is {artifact!r}, "
+                f"got {got[setting]!r}"
+            )
 
 
 def _check_model(settings: ModelSettings) -> None:

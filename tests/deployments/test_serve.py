@@ -23,7 +23,12 @@ def config(published, /, **changes):
     return {
         "http_options": {"host": "127.0.0.1", "port": free_port()},
         "applications": [
-            {"name": "m", "route_prefix": "/v2/models/tiny", "import_path": "deployments.app:model", "args": args},
+            {
+                "name": args["artifact"],
+                "route_prefix": f"/v2/models/{args['artifact']}",
+                "import_path": "deployments.app:model",
+                "args": args,
+            },
             {
                 "name": "telemetry",
                 "route_prefix": "/telemetry",
@@ -62,6 +67,20 @@ def test_a_damaged_artifact_is_refused(tiny_artifact):
 def test_a_wrong_setting_is_named(tiny_artifact, changes, said):
     with pytest.raises(SettingsError, match=said):
         preflight.check(config(tiny_artifact, **changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"name": "mine"}, "application 'mine': name must be 'tiny', as its args.artifact is 'tiny', got 'mine'"),
+        ({"route_prefix": "/tiny"}, "application 'tiny': route_prefix must be '/v2/models/tiny', .* got '/tiny'"),
+    ],
+)
+def test_an_application_must_bear_its_artifacts_name(tiny_artifact, changes, said):
+    wanted = config(tiny_artifact)
+    wanted["applications"][0] |= changes
+    with pytest.raises(SettingsError, match=said):
+        preflight.check(wanted)
 
 
 @pytest.mark.parametrize(
