@@ -43,6 +43,11 @@ def test_cluster_serves_what_the_laptop_serves(config):
     served = yaml.safe_load(Path("serve_config.yaml").read_text())
     (servicer,) = served["grpc_options"]["grpc_servicer_functions"]
     assert f"--grpc-port {served['grpc_options']['port']} --grpc-servicer-functions {servicer}" in commands
-    for variable in ("RAY_SERVE_ENABLE_HA_PROXY=1", "RAY_SERVE_THROUGHPUT_OPTIMIZED=1", "RAY_SERVE_HAPROXY_RETRY_ON="):
+    for variable in (
+        "RAY_AUTH_MODE=token",
+        "RAY_SERVE_ENABLE_HA_PROXY=1",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED=1",
+        "RAY_SERVE_HAPROXY_RETRY_ON=",
+    ):
         assert variable in commands
         assert variable in " ".join(config["worker_start_ray_commands"])

@@ -41,6 +41,10 @@ class BatchDone:
 
     num_samples: int
     duration_s: float
+    input_s: float
+    """Of it, to make one batch of the requests' inputs."""
+    output_s: float
+    """Afterwards, to give each request its own rows."""
 
 
 @dataclass(kw_only=True, eq=False, slots=True)
@@ -58,6 +62,7 @@ class _Call:
     batch: list[_Waiting]
     outcome: dict[str, Array] | Exception
     started_ns: int
+    stacked_ns: int
     ended_ns: int
 
 
@@ -255,16 +260,19 @@ class Batcher:
 
     def _call(self, batch: list[_Waiting]) -> list[_Call]:
         """Run `batch` in one call; where that fails, each half on its own, so that a bad request fails alone."""
-        started_ns = time.time_ns()
+        started_ns = stacked_ns = time.time_ns()
         outcome: dict[str, Array] | Exception
         try:
-            outcome = self._run(self._stack(batch))
+            inputs = self._stack(batch)
+            stacked_ns = time.time_ns()
+            outcome = self._run(inputs)
         except Exception as error:  # noqa: BLE001 - whatever the model raises belongs to its requests
             if len(batch) > 1:
                 middle = len(batch) // 2
                 return [*self._call(batch[:middle]), *self._call(batch[middle:])]
             outcome = error
-        return [_Call(batch=batch, outcome=outcome, started_ns=started_ns, ended_ns=time.time_ns())]
+        ended_ns = time.time_ns()
+        return [_Call(batch=batch, outcome=outcome, started_ns=started_ns, stacked_ns=stacked_ns, ended_ns=ended_ns)]
 
     def _stack(self, batch: list[_Waiting]) -> Mapping[str, Array]:
         if len(batch) == 1:
@@ -282,6 +290,7 @@ class Batcher:
             loop.call_soon(self._turn)
 
     def _answer(self, call: _Call) -> None:
+        answering_ns = time.time_ns()
         rows = 0
         for waiting in call.batch:
             own = slice(rows, rows + waiting.rows)
@@ -303,7 +312,14 @@ class Batcher:
             return
         duration_s = (call.ended_ns - call.started_ns) / 1e9
         self._pace.learn(rows, duration_s)
-        self._report(BatchDone(num_samples=rows, duration_s=duration_s))
+        self._report(
+            BatchDone(
+                num_samples=rows,
+                duration_s=duration_s,
+                input_s=(call.stacked_ns - call.started_ns) / 1e9,
+                output_s=(time.time_ns() - answering_ns) / 1e9,
+            )
+        )
 
     def _own(self, outputs: Mapping[str, Array], own: slice, length: int) -> dict[str, Array]:
         if self._padding is None:

@@ -31,6 +31,27 @@ class _Duration:
         return {"count": self.count, "ns": self.ns}
 
 
+class _Batches:
+    """Calls of the model with one number of samples."""
+
+    __slots__ = ("infer", "input", "output")
+
+    def __init__(self) -> None:
+        self.input, self.infer, self.output = _Duration(), _Duration(), _Duration()
+
+    def add(self, done: BatchDone) -> None:
+        self.input.add(round(done.input_s * 1e9))
+        self.infer.add(round((done.duration_s - done.input_s) * 1e9))
+        self.output.add(round(done.output_s * 1e9))
+
+    def tell(self) -> dict[str, dict[str, int]]:
+        return {
+            "compute_input": self.input.tell(),
+            "compute_infer": self.infer.tell(),
+            "compute_output": self.output.tell(),
+        }
+
+
 class Statistics:
     """Counts for one version of a model in one replica."""
 
@@ -40,13 +61,16 @@ class Statistics:
         self._last_ns = 0
         self._success, self._fail, self._cache_hit, self._queue = _Duration(), _Duration(), _Duration(), _Duration()
         self._input, self._infer, self._output = _Duration(), _Duration(), _Duration()
-        self._batches: dict[int, _Duration] = {}
+        self._batches: dict[int, _Batches] = {}
         self._num_samples = 0
 
     def batch(self, done: BatchDone) -> None:
         """Count one call of the model."""
         self._num_samples += done.num_samples
-        self._batches.setdefault(done.num_samples, _Duration()).add(int(done.duration_s * 1e9))
+        batches = self._batches.get(done.num_samples)
+        if batches is None:
+            batches = self._batches[done.num_samples] = _Batches()
+        batches.add(done)
 
     def request(self, start_ns: int, end_ns: int, prediction: Prediction | None, *, has_failed: bool) -> None:
         """Count a request that began at `start_ns` and had its response at `end_ns`; the cache answers without one."""
@@ -64,13 +88,14 @@ class Statistics:
         self._output.add(end_ns - prediction.ended_ns)
 
     def tell(self) -> Told:
-        """Reading a request counts as its input, writing the response as its output."""
+        """Of a request, reading it counts as its input and writing the response as its output; of a batch, putting the
+        requests together and giving each its rows."""
         return {
             "name": self._name,
             "version": self._version,
             "last_inference": self._last_ns // 1_000_000,
             "inference_count": self._num_samples,
-            "execution_count": sum(batch.count for batch in self._batches.values()),
+            "execution_count": sum(each.infer.count for each in self._batches.values()),
             "inference_stats": {
                 "success": self._success.tell(),
                 "fail": self._fail.tell(),
@@ -80,15 +105,7 @@ class Statistics:
                 "compute_output": self._output.tell(),
                 "cache_hit": self._cache_hit.tell(),
             },
-            "batch_stats": [
-                {
-                    "batch_size": size,
-                    "compute_input": {"count": batch.count, "ns": 0},  # stacking the inputs is part of the call
-                    "compute_infer": batch.tell(),
-                    "compute_output": {"count": batch.count, "ns": 0},
-                }
-                for size, batch in sorted(self._batches.items())
-            ],
+            "batch_stats": [{"batch_size": size, **each.tell()} for size, each in sorted(self._batches.items())],
         }
 
 

@@ -63,6 +63,26 @@ def test_requests_that_arrive_together_share_a_call(inline):
     assert [answer.outputs["y"].item() for answer in answers] == [2 * i for i in range(8)]
 
 
+def test_what_a_call_took_is_told_apart_from_stacking_and_splitting():
+    done = []
+
+    def run(feeds):
+        time.sleep(0.02)
+        return {"y": feeds["x"]}
+
+    async def main():
+        batcher = Batcher(run, Limits(max_batch_size=4), inline=True, report=done.append)
+        batcher.start()
+        wide = np.ones((1, 2**22), np.float32)  # 16 MiB: copying four of them takes its time
+        await asyncio.gather(*(batcher.submit({"x": wide}) for _ in range(4)))
+        await batcher.stop()
+
+    asyncio.run(main())
+    (batch,) = done
+    assert 0.001 < batch.input_s < batch.duration_s - 0.02
+    assert 0 < batch.output_s < 0.01
+
+
 def test_a_batch_never_exceeds_the_largest(inline):
     recorder = Recorder()
     answers = serve(recorder, [rows(i, i) for i in range(11)], inline, max_batch_size=5)

@@ -19,7 +19,7 @@ class Manifest:
 def replica(version="1", at=0):
     """Two requests answered in one batch of three samples, and one refused."""
     counted = Statistics("m", version)
-    counted.batch(BatchDone(num_samples=3, duration_s=4e-9))
+    counted.batch(BatchDone(num_samples=3, duration_s=6e-9, input_s=2e-9, output_s=3e-9))
     for start in (0, 1):
         prediction = Prediction(outputs={}, submitted_ns=at + 2, started_ns=at + 5, ended_ns=at + 9)
         counted.request(at + start, at + 12, prediction, has_failed=False)
@@ -38,7 +38,8 @@ def test_durations_and_counts_add_up():
     assert stats["compute_infer"] == {"count": 2, "ns": 4 + 4}
     assert stats["compute_output"] == {"count": 2, "ns": 3 + 3}
     (batch,) = told["batch_stats"]
-    assert (batch["batch_size"], batch["compute_infer"]) == (3, {"count": 1, "ns": 4})
+    durations = {name: {"count": 1, "ns": ns} for name, ns in {"input": 2, "infer": 4, "output": 3}.items()}
+    assert batch == {"batch_size": 3, **{f"compute_{name}": duration for name, duration in durations.items()}}
 
 
 def test_an_answer_from_the_cache_succeeds_and_computes_nothing():
