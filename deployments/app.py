@@ -37,6 +37,7 @@ from deployments.replicas.demand import Demand
 from deployments.replicas.placement import actor_options
 from deployments.replicas.scaling import replicas
 from deployments.replicas.versions import Versions, VersionStatus
+from deployments.room import Room
 from deployments.server import Cluster, model_of, server_app
 from deployments.session import Session
 from deployments.settings import AccessSettings, ModelSettings, ServerSettings, parse, split_access
@@ -57,6 +58,7 @@ class Model:
     def __init__(self, settings: ModelSettings) -> None:
         self._settings = settings
         self._emitter = _emitter(settings, settings.artifact, "", "replica")
+        self._room = Room(settings.max_queue_bytes)
         self._versions = Versions(
             settings.artifacts / settings.artifact,
             self._load,
@@ -94,6 +96,7 @@ class Model:
             raw=raw_input(artifact),
             cache=AnswerCache(settings.cache_bytes) if settings.cache_bytes else None,
             max_body_bytes=settings.max_body_bytes,
+            room=self._room,
             emitter=self._emitter,
             versions=lambda: self._versions.ready(),
             everywhere=partial(repository.statistics, settings.artifact),

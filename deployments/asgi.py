@@ -9,6 +9,7 @@ import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.errors import BodyTooLargeError
+from deployments.room import Room
 
 _T = TypeVar("_T")
 
@@ -34,29 +35,40 @@ def path_below(scope: Scope) -> str:
     return path.removeprefix(scope.get("root_path", ""))
 
 
-async def read_body(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:
-    """The whole request body.
+async def read_body(scope: Scope, receive: Receive, limit_bytes: int, room: Room | None = None) -> bytes:
+    """The whole request body; in `room` it takes its bytes, which the caller gives back.
 
     Raises:
         BodyTooLargeError: it has more than `limit_bytes`; what was announced is believed, the rest is counted.
+        OverloadedError: there is no room for it.
         ClientGone: the connection closed.
     """
     announced = header(scope, b"content-length")
-    if announced is not None and announced.isdigit() and int(announced) > limit_bytes:
-        raise BodyTooLargeError(f"the body must have at most {limit_bytes} bytes, got {announced}")
+    if announced is not None and announced.isdigit():
+        if int(announced) > limit_bytes:
+            raise BodyTooLargeError(f"the body must have at most {limit_bytes} bytes, got {announced}")
+        if room:
+            room.check(int(announced))
     chunks: list[bytes] = []
     size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        chunk = message.get("body", b"")
-        size += len(chunk)
-        if size > limit_bytes:
-            raise BodyTooLargeError(f"the body must have at most {limit_bytes} bytes, got more")
-        chunks.append(chunk)
-        if not message.get("more_body", False):
-            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    try:
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            chunk = message.get("body", b"")
+            if size + len(chunk) > limit_bytes:
+                raise BodyTooLargeError(f"the body must have at most {limit_bytes} bytes, got more")
+            if room:
+                room.take(len(chunk))
+            size += len(chunk)
+            chunks.append(chunk)
+            if not message.get("more_body", False):
+                return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    except BaseException:
+        if room:
+            room.leave(size)
+        raise
 
 
 async def while_connected(answer: Coroutine[Any, Any, _T], receive: Receive) -> _T:

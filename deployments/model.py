@@ -2,6 +2,7 @@
 
 import logging
 import re
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
@@ -25,6 +26,7 @@ from deployments.oip.responses import Response
 from deployments.oip.statistics import Statistics, Told
 from deployments.oip.tensors import Array
 from deployments.oip.urgency import TIMEOUT, seconds_left, urgency_of
+from deployments.room import Room
 from optimization.artifact import Manifest, TensorSpec
 from telemetry.emit import Emitter
 
@@ -72,12 +74,14 @@ class ModelApp:
         raw: TensorSpec | None = None,
         cache: AnswerCache | None = None,
         max_body_bytes: int,
+        room: Room | None = None,
         emitter: Emitter,
         versions: Callable[[], Sequence[str]] | None = None,
         everywhere: Callable[[], Awaitable[list[Told]]] | None = None,
     ) -> None:
-        """`raw` is what a request may carry in place of the model's own inputs; `cache` keeps answers; `versions` tells
-        which versions of the model answer and `everywhere` what all its replicas have, this one alone if not given.
+        """`raw` is what a request may carry in place of the model's own inputs; `cache` keeps answers; `room` holds the
+        bodies of requests under way, as many as come if not given; `versions` tells which versions of the model answer
+        and `everywhere` what all its replicas have, this one alone if not given.
         """
         self._manifest = manifest
         self._versions = versions or (lambda: (manifest.version,))
@@ -85,6 +89,7 @@ class ModelApp:
         self._limits = limits
         self.statistics = Statistics(manifest.name, manifest.version)
         self._max_body_bytes = max_body_bytes
+        self._room = room or Room(sys.maxsize)
         self._outputs = tuple(spec.name for spec in manifest.outputs)
         self._types = {spec.name: spec.datatype for spec in manifest.outputs}
         self._emitter = emitter
@@ -185,9 +190,11 @@ class ModelApp:
     async def _steps(self, scope: Scope, receive: Receive) -> tuple[GenerateRequest, AsyncIterator[dict[str, Any]]]:
         self._batcher.admit()
         timeout_s = seconds_left(header(scope, TIMEOUT))
-        body = await read_body(scope, receive, self._max_body_bytes)
-        body = compression.decompress(body, header(scope, b"content-encoding") or "", self._max_body_bytes)
-        request = generate.parse(body, self._manifest, self._raw)
+        body = await self._body(scope, receive)
+        try:
+            request = generate.parse(body, self._manifest, self._raw)
+        finally:
+            self._room.leave(len(body))
         urgency = urgency_of(request.parameters, timeout_s)
 
         async def step(inputs: Mapping[str, Array], left_s: float | None) -> Mapping[str, Array]:
@@ -229,8 +236,28 @@ class ModelApp:
     async def _infer(self, scope: Scope, receive: Receive) -> tuple[Response, Prediction | None]:
         self._batcher.admit()
         timeout_s = seconds_left(header(scope, TIMEOUT))
-        body = await read_body(scope, receive, self._max_body_bytes)
-        body = compression.decompress(body, header(scope, b"content-encoding") or "", self._max_body_bytes)
+        body = await self._body(scope, receive)
+        try:
+            return await self._predict(body, timeout_s, scope, receive)
+        finally:
+            self._room.leave(len(body))
+
+    async def _body(self, scope: Scope, receive: Receive) -> bytes:
+        """The request's body, unpacked; it takes its bytes in the room."""
+        body = await read_body(scope, receive, self._max_body_bytes, self._room)
+        encoding = header(scope, b"content-encoding")
+        if not encoding:
+            return body
+        try:
+            unpacked = compression.decompress(body, encoding, self._max_body_bytes)
+        finally:
+            self._room.leave(len(body))
+        self._room.take(len(unpacked))
+        return unpacked
+
+    async def _predict(
+        self, body: bytes, timeout_s: float | None, scope: Scope, receive: Receive
+    ) -> tuple[Response, Prediction | None]:
         length = header(scope, requests.HEADER_LENGTH)
         request = requests.decode(body, length, self._manifest.inputs, self._outputs, self._raw)
         urgency = urgency_of(request.parameters, timeout_s)

@@ -84,6 +84,8 @@ class ModelSettings(ServerSettings):
     """Most samples in one call of the model; requests that wait are batched up to it."""
     max_queue_size: int = Field(default=512, ge=1, le=10**6)
     """Most requests that wait in a replica; one more gets status 429 and is told when to try again."""
+    max_queue_bytes: int = Field(default=256 * 2**20, ge=1)
+    """Most bytes that the bodies of a replica's requests under way may have together; one more gets status 429."""
     latency_target_s: float | None = Field(default=None, gt=0)
     """Seconds within which a request shall be answered. Batches stay small enough for it, and what could not keep it
     gets status 429; without it, only `max_batch_size` and `max_queue_size` bound them."""
@@ -99,6 +101,12 @@ class ModelSettings(ServerSettings):
     """How many replicas there are, and when there are more or fewer."""
     max_body_bytes: int = Field(default=64 * 2**20, ge=1)
     """Largest request body in bytes, packed and unpacked; a larger one gets status 413."""
+
+    @model_validator(mode="after")
+    def _largest_body_fits(self) -> Self:
+        if self.max_body_bytes > self.max_queue_bytes:
+            raise ValueError(f"max_queue_bytes must be at least max_body_bytes, {self.max_body_bytes}")
+        return self
 
     @property
     def answering(self) -> str | None:

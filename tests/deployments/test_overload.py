@@ -1,6 +1,7 @@
 """A model that is asked for more than it can do, over HTTP: who is refused, who is told in time, who costs nothing."""
 
 import asyncio
+import gzip
 import json
 import time
 
@@ -10,10 +11,11 @@ import uvicorn
 
 from deployments.batching.batcher import Limits
 from deployments.model import ModelApp
+from deployments.room import Room
 from telemetry.emit import Emitter
 from tests.conftest import free_port
 
-CALL_S = 0.15
+CALL_S = 0.3
 
 
 class Slow:
@@ -59,7 +61,7 @@ async def hang_up(port, after_s):
 def serving(tiny_artifact):
     """Runs `clients(port)` against a real uvicorn with the slow model, one row a call; its result and the model."""
 
-    def serve(clients, **limits):
+    def serve(clients, room=None, **limits):
         model = Slow()
         endpoint = f"http://127.0.0.1:{free_port()}"
         emitter = Emitter(service="tiny", version="1", role="replica", instance="i", endpoint=endpoint)
@@ -69,6 +71,7 @@ def serving(tiny_artifact):
             limits=Limits(max_batch_size=1, **limits),
             inline=False,
             max_body_bytes=4096,
+            room=room,
             emitter=emitter,
         )
 
@@ -107,6 +110,41 @@ def test_beyond_the_queue_a_client_gets_429_at_once_and_is_told_when_to_come_bac
     assert b"retry-after: 1\r\n" in refused
     assert took_s < CALL_S
     assert model.calls == 2
+
+
+def chunked(body):
+    head = ["POST /infer HTTP/1.1", "host: test", "transfer-encoding: chunked", "connection: close"]
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:50], body[50:], b""))
+    return "\r\n".join(head).encode() + b"\r\n\r\n" + chunks
+
+
+def packed(body):
+    return request(gzip.compress(body), "content-encoding: gzip")
+
+
+@pytest.mark.parametrize("form", [request, chunked, packed])
+def test_bodies_that_wait_are_bounded_in_bytes_and_leave_when_answered(serving, form):
+    """Each body is small beside the queue's length: without the bound all would wait."""
+    large = BODY + b" " * 3000
+
+    async def clients(port):
+        first = asyncio.create_task(answered(port, form(large)))
+        await asyncio.sleep(CALL_S / 3)
+        refused, took_s = await answered(port, form(large))
+        small = await answered(port, request())
+        await first
+        again = await answered(port, form(large))
+        return [await first, small, again], refused, took_s
+
+    room = Room(len(large) + len(BODY))
+    (fine, refused, took_s), model = serving(clients, room)
+    assert [response[:12] for response, _ in fine] == [b"HTTP/1.1 200"] * 3
+    assert refused.startswith(b"HTTP/1.1 429")
+    assert b"retry-after: 1\r\n" in refused
+    assert b"of at most" in refused
+    assert took_s < CALL_S
+    assert model.calls == 3
+    room.take(len(large) + len(BODY))  # all of it is free again
 
 
 @pytest.mark.parametrize(
