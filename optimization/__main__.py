@@ -76,8 +76,8 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("first", type=Path, help="a version's directory, such as artifacts/digits/1")
     compare.add_argument("second", type=Path, help="another one")
 
-    publish = verbs.add_parser("publish", help="make an artifact of any one-file ONNX model")
-    publish.add_argument("model", type=Path, help="the ONNX file")
+    publish = verbs.add_parser("publish", help="make an artifact of an ONNX, Keras or TensorFlow model")
+    publish.add_argument("model", type=Path, help="the ONNX or .keras file, or the folder of a SavedModel")
     publish.add_argument("--name", required=True, help="the artifact's name")
     publish.add_argument("--stream", type=Path, help="YAML that says how a model that answers step by step is driven")
 

@@ -1,33 +1,38 @@
-"""Publishes an ONNX file that came from elsewhere, so that it can be served as any other artifact."""
+"""Publishes a model that came from elsewhere, so that it can be served as any other artifact."""
 
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
 
 from optimization import artifact, graph
+from optimization.foreign import convert
 
 
 def adopt(path: Path, root: Path, name: str, stream: Path | None = None) -> artifact.Artifact:
-    """Publish the ONNX file `path` as the next version of `name`; inputs and outputs are read from its graph.
+    """Publish the ONNX file, Keras file or SavedModel `path` as the next version of `name`.
 
     `stream` is a YAML file that says how a model that answers step by step is driven (`artifact.Stream`).
 
     Raises:
-        GraphError: the file is damaged, keeps weights in other files, or cannot be served.
+        GraphError: the file is damaged, keeps weights in other files, or cannot be converted or served.
         ArtifactError: the name breaks its rule, or `stream` does not fit the model.
     """
-    model = graph.read(path)
-    return artifact.publish(
-        root,
-        {artifact.MODEL: path},
-        name=name,
-        inputs=graph.inputs(model),
-        outputs=graph.outputs(model),
-        stream=_yaml(stream) if stream else None,
-        libraries={library: version(library) for library in ("onnx", "onnxruntime")},
-    )
+    with TemporaryDirectory(prefix="trimtab-") as folder:
+        file, parity = convert.onnx_file(path, Path(folder))
+        model = graph.read(file)
+        return artifact.publish(
+            root,
+            {artifact.MODEL: file},
+            name=name,
+            inputs=graph.inputs(model),
+            outputs=graph.outputs(model),
+            parity=parity,
+            stream=_yaml(stream) if stream else None,
+            libraries={library: version(library) for library in ("onnx", "onnxruntime")},
+        )
 
 
 def _yaml(path: Path) -> Any:

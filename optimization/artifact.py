@@ -185,7 +185,7 @@ class Manifest(_Model):
     measurements: tuple[Measurement, ...] = ()
     """Teacher, no-teacher control and each step, in the order they ran; the last one is what is served."""
     parity: float | None = None
-    """Largest absolute difference between the torch model's and the fp32 ONNX model's outputs."""
+    """Largest absolute difference between the outputs of the fp32 ONNX model and of the model it was exported from."""
     agreement: float | None = None
     """Fraction of held-out examples on which the served model and its fp32 form give the same class."""
     machine: Machine | None = None

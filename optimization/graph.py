@@ -98,6 +98,23 @@ def outputs(model: onnx.ModelProto) -> tuple[TensorSpec, ...]:
     return specs(model.graph.output)
 
 
+def name_batch(model: onnx.ModelProto) -> None:
+    """Call the first dimension of inputs and outputs "batch" where it varies, in place."""
+    for value in (*model.graph.input, *model.graph.output):
+        first = value.type.tensor_type.shape.dim[:1]
+        if first and not first[0].HasField("dim_value"):
+            first[0].dim_param = "batch"
+
+
+def rename_input(model: onnx.ModelProto, name: str) -> None:
+    """Call the first input that, in place."""
+    before = inputs(model)[0].name
+    for value in model.graph.input:
+        value.name = name if value.name == before else value.name
+    for node in model.graph.node:
+        node.input[:] = [name if each == before else each for each in node.input]
+
+
 def num_parameters(model: onnx.ModelProto) -> int:
     """Numbers in all weights, biases among them."""
     return sum(math.prod(each.dims) for each in model.graph.initializer)

@@ -59,14 +59,15 @@ class Training(Settings):
 
 
 class Teacher(Settings):
-    """A large model to learn from, or an ONNX file that is only to be quantized."""
+    """A large model to learn from, or one of another framework that is only to be quantized."""
 
     model: Model | None = None
     """Its architecture."""
     training: Training | None = None
     """How it learns; none takes it as its weights make it."""
     onnx: str | None = None
-    """Path of an ONNX file, instead of a model: one that gives logits or probabilities of the data's classes."""
+    """Path of an ONNX file, or of what becomes one: a Keras 3 file (.keras; extra `keras`), the folder of a TensorFlow
+    SavedModel (extra `tensorflow`); it gives logits or probabilities of the data's classes."""
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Self:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from optimization import export, graph, models, onnx_teacher, students
 from optimization.distill import SoftTargets
 from optimization.examples import Dataset, Split
+from optimization.foreign import convert
 from optimization.pruning import prune, scores, sparsify
 from optimization.pruning.scores import Saliency
 from optimization.quantization import qat, quantize, sensitivity
@@ -58,7 +59,7 @@ class Candidate:
     """Its ONNX file."""
     num_parameters: int
     parity: float | None = None
-    """Largest difference from the torch model; none where there is no such torch model."""
+    """Largest difference from the model it was exported from; none where there is no such model."""
     sensitivity: dict[str, float] = field(default_factory=dict)
     """Fraction of calibration examples that change class with one weight alone in INT8; empty where none was tried."""
 
@@ -132,10 +133,11 @@ def teach(bench: Bench) -> Lesson:
     settings, dataset, seed = bench.recipe.teacher, bench.dataset, bench.recipe.seed
     if settings.onnx is not None:
         with bench.phases.phase("teacher: check"):
-            path = Path(settings.onnx)
+            path, parity = convert.onnx_file(Path(settings.onnx), bench.folder, names=tuple(dataset.train.inputs))
             model = graph.read(path)
             onnx_teacher.check(path, model, dataset)
-        bench.candidates.append(Candidate(step="teacher", path=path, num_parameters=graph.num_parameters(model)))
+        parameters = graph.num_parameters(model)
+        bench.candidates.append(Candidate(step="teacher", path=path, num_parameters=parameters, parity=parity))
         return Lesson()
     assert settings.model is not None, "the recipe was checked"
     teacher = models.build(settings.model, dataset, seed)

@@ -133,7 +133,7 @@ def statements(manifest: Manifest) -> Iterator[str]:
     if manifest.measurements and manifest.measurements[-1].step == "quantize":
         yield _quantization(*manifest.measurements[-2:])
     if manifest.parity is not None:
-        yield f"parity: fp32 torch and ONNX differ by at most {manifest.parity:.1e}"
+        yield f"parity: the fp32 ONNX model differs from its original by at most {manifest.parity:.1e}"
     if manifest.agreement is not None:
         yield f"agreement: INT8 and fp32 give the same class on {manifest.agreement:.2%} of the held-out examples"
     if manifest.findings.search is not None:
