@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from optimization.settings import Count, ImportPath, Index, Settings, Widths, rule
+from optimization.settings import Count, ImportPath, Index, Part, Settings, Widths, rule
 
 
 class _Architecture(Settings):
@@ -74,12 +74,16 @@ class HuggingFaceModel(_Architecture):
 
 
 class TeacherLayers(Settings):
-    """A student made of some of the teacher's layers, with their weights; the rest of the teacher stays as it is."""
+    """A student made of some of the teacher's layers, with their weights, and of all that is no layer."""
 
     kind: Literal["teacher_layers"]
     """Selects this architecture."""
     keep: Annotated[tuple[Index, ...], Field(min_length=1), rule("be a list of layers, counted from 0")]
     """The layers to keep, counted from 0."""
+    activation: Literal["relu", "gelu"] | None = None
+    """In place of theirs: ReLU is fast on CPUs, and more so in INT8; none keeps theirs."""
+    feed_forward: Part = 1.0
+    """Share of their feed-forward units to keep, in (0, 1], those of the largest weights."""
 
 
 Model = Annotated[Mlp | Cnn | Resnet | TorchModel | HuggingFaceModel, Field(discriminator="kind")]

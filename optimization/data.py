@@ -1,12 +1,12 @@
 """Loads what a recipe's `data` names, and holds examples out of training.
 
-    data.kind ─▶ packaged │ tables │ pictures │ hub ─▶ Dataset (examples.py)
+    data.kind ─▶ packaged │ tables │ pictures │ hub ─▶ Dataset (examples.py) ─▶ phrases, vocabulary: for texts
 
 Splits and their order depend on the seed alone.
 """
 
 from optimization.examples import Dataset
-from optimization.readers import hub, packaged, pictures, tables
+from optimization.readers import hub, packaged, phrases, pictures, tables, vocabulary
 from optimization.sources import (
     BreastCancer,
     Data,
@@ -25,6 +25,15 @@ def load(config: Data, seed: int) -> Dataset:
     Raises:
         DataError: a file or column is missing, or holds what no model can learn from.
     """
+    dataset = _read(config, seed)
+    if not isinstance(config, Table | HuggingFaceData):
+        return dataset
+    if config.phrases is not None:
+        dataset = phrases.extend(dataset, config.phrases, seed)
+    return dataset if config.vocabulary is None else vocabulary.shrink(dataset, config.vocabulary)
+
+
+def _read(config: Data, seed: int) -> Dataset:
     match config:
         case Digits():
             return packaged.digits(config, seed)

@@ -8,7 +8,7 @@ import torch.nn.functional as F  # noqa: N812  # its name in every torch program
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from optimization.examples import Split
+from optimization.examples import UNLABELLED, Split
 
 _AT_ONCE = 256
 """Examples the teacher sees in one call."""
@@ -38,10 +38,11 @@ def teacher_logits(teacher: nn.Module, split: Split) -> NDArray[np.float32]:
 
 
 def hard_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy with the labels, of shape [batch]; binary where there is one logit."""
-    if logits.shape[1] == 1:
-        return F.binary_cross_entropy_with_logits(logits[:, 0], labels.to(logits.dtype), reduction="none")
-    return F.cross_entropy(logits, labels, reduction="none")
+    """Cross-entropy with the labels, of shape [batch]; binary where there is one logit, 0 where there is no label."""
+    if logits.shape[1] > 1:
+        return F.cross_entropy(logits, labels, reduction="none", ignore_index=UNLABELLED)
+    losses = F.binary_cross_entropy_with_logits(logits[:, 0], labels.to(logits.dtype), reduction="none")
+    return losses * (labels != UNLABELLED)
 
 
 def soft_loss(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:

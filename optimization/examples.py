@@ -14,6 +14,10 @@ Inputs = dict[str, NDArray[Any]]
 """One batch, by tensor name in the order the model takes them; the first dimension counts the samples."""
 
 
+UNLABELLED = -1
+"""Stands for the class of an example that only the teacher answers."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Split:
     """Examples: inputs whose first dimension counts the samples, labels of shape [samples].
@@ -42,6 +46,11 @@ class Split:
         for start in range(0, len(self), size):
             rows = order[start : start + size]
             yield rows, self.batch(rows)
+
+    def labelled(self) -> "Split":
+        """The examples that have a label."""
+        rows = np.flatnonzero(self.labels != UNLABELLED)
+        return self if len(rows) == len(self) else self.take(rows)
 
     def take(self, rows: NDArray[np.int64]) -> "Split":
         """Those examples alone."""
@@ -77,6 +86,8 @@ class Dataset:
     image: tuple[int, ...] | None = None
     """Channels and sides of a sample that is an image or a signal; the input itself may be flat."""
     augmentation: Augmentation | None = None
+    vocabulary: NDArray[np.int64] | None = None
+    """Id in the published vocabulary of each token, where the data's own is smaller."""
     preprocessing: Preprocessing | None = None
     """How raw input becomes the model's."""
     files: dict[str, Path] = field(default_factory=dict)

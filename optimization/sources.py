@@ -69,6 +69,15 @@ class _Files(_Source):
     """Fraction of the training examples to use, in (0, 1]; the classes keep their proportion."""
 
 
+class Phrases(Settings):
+    """Further texts, made of the training texts: students learn the teacher's answers to them (arXiv:1903.12136)."""
+
+    num: Count
+    """How many."""
+    joints: Annotated[tuple[str, ...], Field(min_length=1), rule("be a list of words or signs")] = (",", ".", ";")
+    """What stands between the texts that one is made of."""
+
+
 class Table(_Files):
     """A CSV, TSV, JSONL or Parquet file, read through Ray Data: columns of numbers, or one of text."""
 
@@ -86,6 +95,10 @@ class Table(_Files):
     """For text: a tokenizer.json, a folder that holds one, or a Hugging Face hub name."""
     max_length: Count = 128
     """Tokens of a text, special ones included; what is longer is cut."""
+    vocabulary: Count | None = None
+    """Tokens that students know and the artifact's tokenizer gives: the texts' own, then its first; none keeps all."""
+    phrases: Phrases | None = None
+    """Texts without a label to learn the teacher's answers to; none makes none."""
 
     @model_validator(mode="after")
     def _text_or_features(self) -> Self:
@@ -93,6 +106,9 @@ class Table(_Files):
             raise misfit("data.features must be left out where data.text is set", self.features)
         if self.text is not None and self.tokenizer is None:
             raise misfit("data.tokenizer must be set where data.text is set", self.tokenizer)
+        if self.text is None and (self.vocabulary or self.phrases) is not None:
+            name = "vocabulary" if self.vocabulary is not None else "phrases"
+            raise misfit(f"data.{name} must be left out where data.text is not set", getattr(self, name))
         return self
 
 
@@ -158,6 +174,10 @@ class HuggingFaceData(_Files):
     """For text: a tokenizer.json, a folder that holds one, or a Hugging Face hub name."""
     max_length: Count = 128
     """Tokens of a text, special ones included; what is longer is cut."""
+    vocabulary: Count | None = None
+    """Tokens that students know and the artifact's tokenizer gives: the texts' own, then its first; none keeps all."""
+    phrases: Phrases | None = None
+    """Texts without a label to learn the teacher's answers to; none makes none."""
 
 
 Data = Annotated[

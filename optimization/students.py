@@ -1,26 +1,43 @@
 """Makes the student a recipe names: an architecture of its own, or some of the teacher's layers."""
 
 import copy
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 from torch import nn
 
-from optimization import models
+from optimization import export, models
 from optimization.architectures import Student, TeacherLayers
 from optimization.errors import RecipeError
 from optimization.examples import Dataset
+from optimization.networks import encoder
+from optimization.pruning import prune
+from optimization.pruning.prune import Amount
+
+_ROUND_TO = 8
+"""Feed-forward units that products take at once."""
 
 
 def build(config: Student, teacher: nn.Module, dataset: Dataset, seed: int) -> nn.Module:
     """The student before it is trained; equal seeds give equal weights.
 
     Raises:
-        RecipeError: the teacher lacks a layer that is to be kept.
+        RecipeError: the teacher lacks a layer that is to be kept, or an activation that is to be replaced.
         DataError: the student does not fit the data.
+        PruneError: its feed-forward units cannot be cut.
     """
-    if isinstance(config, TeacherLayers):
-        return from_layers(teacher, config.keep)
-    return models.build(config, dataset, seed)
+    if not isinstance(config, TeacherLayers):
+        student = models.build(config, dataset, seed)
+    else:
+        student = from_layers(teacher, config.keep)
+        if config.activation is not None:
+            activate(student, config.activation)
+        if config.feed_forward < 1:
+            example = export.tensors(dataset.train.batch(np.arange(min(2, len(dataset.train)))))
+            amount = Amount(hidden=1 - config.feed_forward, round_to=_ROUND_TO)
+            student = prune.prune(prune.prepare(student, example), amount, example)
+    encoder.own_vocabulary(student)
+    return student
 
 
 def from_layers(teacher: nn.Module, keep: tuple[int, ...]) -> nn.Module:
@@ -44,3 +61,21 @@ def from_layers(teacher: nn.Module, keep: tuple[int, ...]) -> nn.Module:
         if hasattr(described, "num_hidden_layers"):
             described.num_hidden_layers = len(keep)
     return student
+
+
+def activate(model: nn.Module, name: Literal["relu", "gelu"]) -> None:
+    """Put that activation in the place of all others, in place.
+
+    Raises:
+        RecipeError: the model has none that is a module.
+    """
+    found = [name for name, module in model.named_modules(remove_duplicate=False) if _is_activation(module)]
+    if not found:
+        raise RecipeError("distill.student.activation must be left out: the teacher's layers have none to replace")
+    for each in found:
+        model.set_submodule(each, nn.ReLU() if name == "relu" else nn.GELU())
+
+
+def _is_activation(module: nn.Module) -> bool:
+    is_known = isinstance(module, nn.ReLU | nn.GELU | nn.SiLU)
+    return is_known or type(module).__module__ == "transformers.activations"

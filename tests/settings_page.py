@@ -31,6 +31,7 @@ SECTIONS: list[tuple[str, list[type[BaseModel]]]] = [
             sources.Pictures,
             sources.TorchData,
             sources.HuggingFaceData,
+            sources.Phrases,
             recipe.Teacher,
             architectures.Mlp,
             architectures.Cnn,

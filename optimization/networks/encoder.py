@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from optimization.architectures import HuggingFaceModel
@@ -12,15 +14,22 @@ from optimization.extras import require
 class Encoder(nn.Module):
     """Token ids and their mask, of shape [batch, sequence], in; logits out."""
 
-    def __init__(self, body: Any, pooling: str, dropout: float, num_outputs: int) -> None:
+    ids: Tensor | None
+    """Row of the embedding of each token, where the data have a vocabulary of their own."""
+
+    def __init__(
+        self, body: Any, pooling: str, dropout: float, num_outputs: int, vocabulary: NDArray[Any] | None = None
+    ) -> None:
         super().__init__()
         self.body = body
         self.pooling = pooling
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(body.config.hidden_size, num_outputs)
+        self.register_buffer("ids", None if vocabulary is None else torch.from_numpy(vocabulary), persistent=False)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Logits of shape [batch, outputs]."""
+        input_ids = input_ids if self.ids is None else self.ids[input_ids]
         states = self.body(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         if self.pooling == "mean":
             counted = attention_mask.unsqueeze(2).to(states.dtype)
@@ -31,8 +40,18 @@ class Encoder(nn.Module):
         return logits
 
 
-def build(config: HuggingFaceModel, num_outputs: int) -> Encoder:
-    """The encoder, with its published weights or at random, and a fresh classifier.
+def own_vocabulary(model: nn.Module) -> None:
+    """Leave an encoder, in place, the embeddings of its data's tokens alone."""
+    if not isinstance(model, Encoder) or model.ids is None:
+        return
+    whole = model.body.get_input_embeddings()
+    model.body.set_input_embeddings(nn.Embedding.from_pretrained(whole.weight[model.ids].detach(), freeze=False))
+    model.body.config.vocab_size = len(model.ids)
+    model.ids = None
+
+
+def build(config: HuggingFaceModel, num_outputs: int, vocabulary: NDArray[Any] | None = None) -> Encoder:
+    """The encoder, with its published weights or at random, and a fresh classifier; its own vocabulary stays whole.
 
     Raises:
         RecipeError: there is no such model, or its configuration does not know a setting.
@@ -55,4 +74,4 @@ def build(config: HuggingFaceModel, num_outputs: int) -> Encoder:
     except (OSError, ValueError, TypeError) as error:
         where = "a hub name or a folder with config.json"
         raise RecipeError(f"model.name must be {where}, got {config.name!r}: {str(error).splitlines()[0]}") from error
-    return Encoder(body, config.pooling, config.dropout, num_outputs)
+    return Encoder(body, config.pooling, config.dropout, num_outputs, vocabulary)

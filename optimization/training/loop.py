@@ -52,6 +52,7 @@ def fit(job: Job, split: Split, meter: Meter, place: Place) -> Iterator[Letter]:
     the gradient is the mean over the whole batch.
     """
     settings = job.training
+    split = split if job.soft is not None else split.labelled()  # only a teacher says something of the others
     trained = job.model.to(place.device).train()
     watch = Stopwatch(trained, place.device) if place.world > 1 else None
     model = _shared(trained, settings.sharded, place)

@@ -1,0 +1,63 @@
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from optimization import distill
+from optimization.examples import UNLABELLED, Dataset, Split
+from optimization.readers import phrases, text
+from optimization.recipe import Training
+from optimization.sources import Phrases
+from optimization.training.loop import Place, fit
+from optimization.training.mailbox import Job
+from tests.optimization.readers.test_vocabulary import TEXTS, wordpiece
+
+
+def test_made_texts_are_of_the_words_and_joints_there_are_and_equal_seeds_make_equal_ones() -> None:
+    texts = ["one two three four five", "six", "seven eight nine ten eleven twelve"]
+    made = phrases.recombined(texts, 200, joints=("and", ";"), seed=1)
+    assert made == phrases.recombined(texts, 200, joints=("and", ";"), seed=1)
+    assert set(" ".join(made).split()) <= {*" ".join(texts).split(), "and", ";"}
+    assert max(len(each.split()) for each in made) <= 40
+    assert len(set(made)) > 50
+
+
+def test_made_texts_stand_after_the_others_without_a_label(tmp_path: Path) -> None:
+    split = text.encode(TEXTS, np.array([0, 1, 0, 1]), wordpiece())
+    files = {text.FILE: text.save(wordpiece(), tmp_path)}
+    dataset = Dataset(train=split, held_out=split, labels=("no", "yes"), files=files)
+    longer = phrases.extend(dataset, Phrases(num=3), seed=0).train
+    assert longer.labels.tolist() == [0, 1, 0, 1, *[UNLABELLED] * 3]
+    assert longer.texts is not None and longer.texts[:4].tolist() == TEXTS
+    np.testing.assert_array_equal(longer.labelled().labels, split.labels)
+
+
+def test_examples_without_a_label_have_no_hard_loss() -> None:
+    torch.manual_seed(0)
+    labels = torch.tensor([0, UNLABELLED, 1, UNLABELLED])
+    for logits in (torch.randn(4, 1), torch.randn(4, 3)):
+        losses = distill.hard_loss(logits, labels)
+        torch.testing.assert_close(losses[[0, 2]], distill.hard_loss(logits[[0, 2]], labels[[0, 2]]))
+        assert losses[1] == losses[3] == 0
+
+
+def test_who_has_no_teacher_sees_none_of_them() -> None:
+    random = np.random.default_rng(0)
+    inputs = random.normal(size=(40, 3)).astype(np.float32)
+    labels = random.integers(0, 2, 40)
+    labels[30:] = UNLABELLED
+    weights = []
+    for split in (Split(inputs={"x": inputs}, labels=labels), Split(inputs={"x": inputs[:30]}, labels=labels[:30])):
+        torch.manual_seed(0)
+        job = Job(step="control", model=torch.nn.Linear(3, 1), training=Training(epochs=2, batch_size=10), seed=0)
+        *_, last = fit(job, split, Silent(), Place())
+        assert last.weights is not None
+        weights.append(last.weights["weight"])
+    torch.testing.assert_close(*weights)
+
+
+class Silent:
+    """Counts nothing."""
+
+    def step(self, step: str, duration_s: float, work_s: float | None, num_samples: int, loss: float) -> None:
+        pass
