@@ -45,7 +45,8 @@ def own_vocabulary(model: nn.Module) -> None:
     if not isinstance(model, Encoder) or model.ids is None:
         return
     whole = model.body.get_input_embeddings()
-    model.body.set_input_embeddings(nn.Embedding.from_pretrained(whole.weight[model.ids].detach(), freeze=False))
+    rows = whole.weight[model.ids].detach()
+    model.body.set_input_embeddings(nn.Embedding(*rows.shape, _weight=rows))
     model.body.config.vocab_size = len(model.ids)
     model.ids = None
 

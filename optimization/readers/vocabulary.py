@@ -73,7 +73,7 @@ def prune(tokenizer: Any, texts: Sequence[str], size: int) -> tuple[Any, NDArray
         each["id"] = numbers[each["id"]]
     if described["padding"] is not None:
         described["padding"]["pad_id"] = numbers[described["padding"]["pad_id"]]
-    _renumber(described["post_processor"], numbers)
+    _renumber(described["post_processor"] or {}, numbers)
     return tokenizers.Tokenizer.from_str(json.dumps(described)), vocabulary
 
 
@@ -82,7 +82,7 @@ def _encoded(split: Split, tokenizer: Any) -> Split:
     return text.encode([str(each) for each in split.texts], split.labels, tokenizer)
 
 
-def _renumber(processor: dict[str, Any] | None, numbers: dict[int, int]) -> None:
+def _renumber(processor: dict[str, Any], numbers: dict[int, int]) -> None:
     """Bring the special tokens that are put around a text in line, in place."""
     match processor:
         case {"type": "Sequence"}:
