@@ -81,6 +81,8 @@ class Measurement(_Model):
     """Bytes of the one-file ONNX model."""
     latency_s: dict[int, float]
     """Median seconds a call takes in ONNX Runtime with one thread, by batch size."""
+    latency_interval_s: dict[int, tuple[float, float]] = {}
+    """95 % interval of that median, by batch size."""
 
 
 class Machine(_Model):

@@ -1,11 +1,8 @@
-"""Measures what is served: quality, size and latency of ONNX files, and the reference histograms for drift."""
+"""Measures what is served: the quality of ONNX files, and the reference histograms for drift."""
 
 import math
 import os
 import platform
-import time
-from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +12,8 @@ from optimization import graph
 from optimization.artifact import Histogram, Machine, Quality
 from optimization.examples import Inputs, Split
 
-BATCH_SIZES = (1, 32)
-"""Batch sizes latency is measured at."""
-
 _NUM_BINS = 20
 _PREDICT_AT_ONCE = 256
-_NUM_TEXT_BATCHES = 30
-_ROUNDS = 60
-_ROUND_S = 0.004
-"""Each model runs this long in each of the rounds, the models taking turns, so that noise meets all of them."""
 
 
 def predict(path: Path, split: Split) -> NDArray[np.float32]:
@@ -63,42 +53,6 @@ def agreement(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     return float((classes(one) == classes(other)).mean())
 
 
-def latencies(models: Mapping[str, Path], split: Split) -> dict[str, dict[int, float]]:
-    """Seconds of a call on one thread, by model and batch size; the models take turns.
-
-    It is the median where all samples have one shape. Texts differ in length: of them, several batches drawn from
-    `split` are measured, cut to their longest as in service, and the medians averaged.
-    """
-    sessions = {name: graph.session(path) for name, path in models.items()}
-    measured: dict[str, dict[int, float]] = {name: {} for name in models}
-    for batch_size in BATCH_SIZES:
-        batches = _batches(split, batch_size)
-        medians: dict[str, list[float]] = {name: [] for name in models}
-        for batch in batches:
-            durations: dict[str, list[float]] = {name: [] for name in models}
-            for _ in range(max(1, _ROUNDS // len(batches))):
-                for name, session in sessions.items():
-                    durations[name] += _durations(partial(session.run, None, batch))
-            for name in models:
-                medians[name].append(float(np.median(durations[name])))
-        for name in models:
-            measured[name][batch_size] = float(np.mean(medians[name]))
-    return measured
-
-
-def speedup(before: Mapping[int, float], after: Mapping[int, float]) -> float:
-    """How many times faster a model is, by the geometric mean over the batch sizes both were measured at."""
-    return math.exp(float(np.mean([math.log(before[size] / after[size]) for size in after])))
-
-
-def _batches(split: Split, batch_size: int) -> list[Inputs]:
-    """One batch, or of texts several, of random samples; equal calls give equal batches."""
-    if split.lengths is None:
-        return [split.batch(np.arange(batch_size) % len(split))]
-    random = np.random.default_rng(0)
-    return [split.batch(random.integers(0, len(split), batch_size)) for _ in range(_NUM_TEXT_BATCHES)]
-
-
 def histograms(inputs: Inputs, probabilities: NDArray[np.float32]) -> tuple[Histogram, ...]:
     """How the values of float inputs and the probability of the predicted class are distributed."""
     top = np.maximum(probabilities, 1 - probabilities) if probabilities.shape[1] == 1 else probabilities
@@ -112,16 +66,6 @@ def histograms(inputs: Inputs, probabilities: NDArray[np.float32]) -> tuple[Hist
 def machine() -> Machine:
     """Where the latencies are measured."""
     return Machine(cpu=_cpu_name(), num_cpus=os.cpu_count() or 1)
-
-
-def _durations(call: Callable[[], object]) -> list[float]:
-    ends = time.perf_counter() + _ROUND_S
-    durations: list[float] = []
-    while not durations or time.perf_counter() < ends:
-        began = time.perf_counter()
-        call()
-        durations.append(time.perf_counter() - began)
-    return durations
 
 
 def _histogram(name: str, values: NDArray[np.float32]) -> Histogram:

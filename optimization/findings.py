@@ -27,6 +27,19 @@ class Difference(_Finding):
     high: float
 
 
+class Speedup(_Finding):
+    """How many times faster one model is than another that it took turns with."""
+
+    reference: str
+    """The step whose model it is compared with."""
+    other: str
+    batch_size: int
+    value: float
+    low: float
+    """Of the 95 % interval of the ratio."""
+    high: float
+
+
 class Layer(_Finding):
     """One weight of the model that is served."""
 
@@ -60,6 +73,8 @@ class Trial(_Finding):
     size_bytes: int | None = None
     latency_s: dict[int, float] = {}
     """Median seconds of a call by batch size, all trials taking turns."""
+    latency_interval_s: dict[int, tuple[float, float]] = {}
+    """95 % interval of that median, by batch size."""
     on_front: bool = False
     """Whether no other trial beats it in both the target and accuracy."""
 
@@ -87,6 +102,7 @@ class Findings(_Finding):
     losses: dict[str, tuple[float, ...]] = {}
     """Mean training loss of each epoch, by step."""
     differences: tuple[Difference, ...] = ()
+    speedups: tuple[Speedup, ...] = ()
     confusion: tuple[tuple[int, ...], ...] = ()
     """Held-out examples by class (row) and by the class that is served for them (column)."""
     layers: tuple[Layer, ...] = ()

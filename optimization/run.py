@@ -11,10 +11,11 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from optimization import artifact, data, evaluate, export, graph, steps
+from optimization import artifact, data, evaluate, export, graph, latency, steps
 from optimization.artifact import Artifact, Measurement
 from optimization.examples import Dataset
 from optimization.findings import Findings, SearchResult
+from optimization.latency import Latency
 from optimization.recipe import Quantize, Recipe, Step
 from optimization.report import examine, page
 from optimization.report.board import Board
@@ -70,9 +71,9 @@ def publish(recipe: Recipe, made: Bench, root: Path, search: SearchResult | None
     dataset, candidates, phases = made.dataset, made.candidates, made.phases
     held_out = dataset.held_out
     with phases.phase("measure"):
-        latencies = evaluate.latencies({each.step: each.path for each in candidates}, held_out)
+        timed = latency.measure({each.step: each.path for each in candidates}, held_out)
         if search is None:  # else it was chosen, whatever it is
-            candidates = _faster_last(recipe.steps[-1], candidates, latencies)
+            candidates = _faster_last(recipe.steps[-1], candidates, timed)
         predictions = [evaluate.predict(candidate.path, held_out) for candidate in candidates]
         measurements = tuple(
             Measurement(
@@ -81,7 +82,8 @@ def publish(recipe: Recipe, made: Bench, root: Path, search: SearchResult | None
                 num_parameters=candidate.num_parameters,
                 sparsity=graph.sparsity(graph.read(candidate.path)),
                 size_bytes=candidate.path.stat().st_size,
-                latency_s=latencies[candidate.step],
+                latency_s={size: each.median_s for size, each in timed[candidate.step].items()},
+                latency_interval_s={size: each.interval_s for size, each in timed[candidate.step].items()},
             )
             for candidate, prediction in zip(candidates, predictions, strict=True)
         )
@@ -114,6 +116,7 @@ def publish(recipe: Recipe, made: Bench, root: Path, search: SearchResult | None
             findings=Findings(
                 losses={step: tuple(losses) for step, losses in made.losses.items()},
                 differences=examine.differences(classes, held_out.labels),
+                speedups=examine.speedups({each.step: timed[each.step] for each in candidates}),
                 confusion=examine.confusion(classes[final.step], held_out.labels, len(dataset.labels)),
                 layers=examine.layers(served, final.sensitivity),
                 search=search,
@@ -126,10 +129,10 @@ def _runs(recipe: Recipe, root: Path) -> Path:
     return root.parent / "runs" / recipe.name / recipe.sha256[:12]
 
 
-def _faster_last(step: Step, candidates: list[Candidate], latencies: dict[str, dict[int, float]]) -> list[Candidate]:
+def _faster_last(step: Step, candidates: list[Candidate], timed: dict[str, dict[int, Latency]]) -> list[Candidate]:
     """The last one is served: put an INT8 model that is not faster than fp32 here before it, unless it is wanted so."""
     if not isinstance(step, Quantize) or step.publish == "always" or step.method == "fp16":
         return candidates
     *others, fp32, int8 = candidates
-    is_faster = evaluate.speedup(latencies[fp32.step], latencies[int8.step]) > 1
+    is_faster = latency.speedup(timed[fp32.step], timed[int8.step]) > 1
     return candidates if is_faster else [*others, int8, fp32]

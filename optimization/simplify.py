@@ -57,8 +57,8 @@ def simplify(path: Path) -> None:
 def drop_defaults(path: Path) -> None:
     """Remove from the INT8 file `path`, in place, what ONNX Runtime knows without being told.
 
-    Operator sets that no node comes from, and the zero points of biases, a zero for each channel. Those of 8-bit weights
-    stay, and so do the shapes between nodes: without them less would be fused.
+    That is operator sets that no node comes from, and the zero points of biases, one for each channel. Those of 8-bit
+    weights stay, and so do the shapes between nodes: without them less would be fused.
     """
     model = onnx.load(path)
     graph = model.graph

@@ -15,7 +15,7 @@ from torch import nn
 
 from benchmarks.figures.sentence_training import Answers, answer, fine_tune, learn
 from benchmarks.figures.setting import Figures, Setting
-from optimization import data, evaluate, export
+from optimization import data, evaluate, export, latency
 from optimization.architectures import HuggingFaceModel
 from optimization.examples import Dataset, Split
 from optimization.networks import compact, encoder, weights
@@ -51,7 +51,7 @@ def measure(setting: Setting) -> Figures:
             name: evaluate.accuracy(evaluate.predict(path, dataset.held_out), labels).value
             for name, path in paths.items()
         }
-        times = evaluate.latencies({name: paths[name] for name in ("teacher", "student", "int8")}, dataset.held_out)
+        times = latency.measure({name: paths[name] for name in ("teacher", "student", "int8")}, dataset.held_out)
         sizes = {name: path.stat().st_size for name, path in paths.items()}
     return {
         "sst2_teacher": right["teacher"],
@@ -59,9 +59,9 @@ def measure(setting: Setting) -> Figures:
         "sst2_retention": right["int8"] / right["teacher"],
         "sst2_fp32_retention": right["student"] / right["teacher"],
         "sst2_control_retention": right["control"] / right["teacher"],
-        "sst2_speedup": times["teacher"][1] / times["int8"][1],
-        "sst2_speedup_batch_32": times["teacher"][32] / times["int8"][32],
-        "sst2_fp32_speedup": times["teacher"][1] / times["student"][1],
+        "sst2_speedup": times["teacher"][1].median_s / times["int8"][1].median_s,
+        "sst2_speedup_batch_32": times["teacher"][32].median_s / times["int8"][32].median_s,
+        "sst2_fp32_speedup": times["teacher"][1].median_s / times["student"][1].median_s,
         "sst2_size": sizes["teacher"] / sizes["int8"],
     }
 

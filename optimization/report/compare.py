@@ -7,11 +7,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from optimization import data, evaluate, recipe
+from optimization import data, evaluate, latency, recipe
 from optimization.artifact import Artifact, Quality
 from optimization.errors import CompareError
 from optimization.examples import Split
 from optimization.findings import Difference
+from optimization.latency import Latency
 from optimization.report import examine, terminal
 
 
@@ -22,7 +23,8 @@ class Side:
     name: str
     quality: Quality
     size_bytes: int
-    latency_s: dict[int, float]
+    timed: dict[int, Latency]
+    """By batch size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,13 +54,13 @@ def compare(first: Artifact, second: Artifact) -> Comparison:
         names = [str(first.path), str(second.path)]
     artifacts = dict(zip(names, (first, second), strict=True))
     answers = {name: evaluate.predict(each.model_path, held_out) for name, each in artifacts.items()}
-    latencies = evaluate.latencies({name: each.model_path for name, each in artifacts.items()}, held_out)
+    timed = latency.measure({name: each.model_path for name, each in artifacts.items()}, held_out)
     one, other = (
         Side(
             name=name,
             quality=evaluate.accuracy(answers[name], held_out.labels),
             size_bytes=each.manifest.files[each.model_path.name].size_bytes,
-            latency_s=latencies[name],
+            timed=timed[name],
         )
         for name, each in artifacts.items()
     )
@@ -106,12 +108,13 @@ def _rows(found: Comparison) -> Iterator[tuple[str, ...]]:
         terminal.short(other.size_bytes, "B"),
         f"{one.size_bytes / other.size_bytes:.2f} x smaller",
     )
-    for size, latency_s in one.latency_s.items():
+    for size, before in one.timed.items():
+        after = other.timed[size]
+        ratio = before.speedup(after)
         yield (
             f"latency, batch {size}",
-            terminal.short(latency_s, "s"),
-            terminal.short(other.latency_s[size], "s"),
-            f"{latency_s / other.latency_s[size]:.2f} x faster",
+            *(terminal.interval(each.median_s, each.interval_s, "s") for each in (before, after)),
+            f"{ratio.value:.2f} x faster ({ratio.low:.2f}-{ratio.high:.2f})",
         )
 
 

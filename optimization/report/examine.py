@@ -1,6 +1,6 @@
 """Finds out what a report shows: who is right where another is wrong, what is taken for what, where zeros are."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from optimization import paired
-from optimization.findings import Difference, Layer
+from optimization.findings import Difference, Layer, Speedup
+from optimization.latency import Latency
 from optimization.paired import Pairs
 
 MAX_CLASSES = 200
@@ -36,9 +37,25 @@ def difference(
 def differences(classes: Mapping[str, NDArray[np.int64]], labels: NDArray[np.int64]) -> tuple[Difference, ...]:
     """The last step against the teacher and the step before it, the student against the control."""
     steps = list(classes)
-    wanted = [("teacher", steps[-1]), ("control", "distill"), tuple(steps[-2:])]
-    found = [pair for pair in wanted if len(set(pair)) == 2 and classes.keys() >= set(pair)]
-    return tuple(difference(classes, labels, reference=one, other=other) for one, other in dict.fromkeys(found))
+    pairs = _pairs(steps, ("teacher", steps[-1]), ("control", "distill"), tuple(steps[-2:]))
+    return tuple(difference(classes, labels, reference=one, other=other) for one, other in pairs)
+
+
+def speedups(timed: Mapping[str, Mapping[int, Latency]]) -> tuple[Speedup, ...]:
+    """The last step against the teacher and the step before it, at each batch size; `timed` is by step."""
+    steps = list(timed)
+    found = []
+    for reference, other in _pairs(steps, ("teacher", steps[-1]), tuple(steps[-2:])):
+        for size, after in timed[other].items():
+            ratio = timed[reference][size].speedup(after)
+            about = {"reference": reference, "other": other, "batch_size": size}
+            found.append(Speedup(**about, value=ratio.value, low=ratio.low, high=ratio.high))
+    return tuple(found)
+
+
+def _pairs(steps: Sequence[str], *wanted: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """The pairs whose two steps were both taken, each once."""
+    return list(dict.fromkeys(pair for pair in wanted if len(set(pair)) == 2 and set(pair) <= set(steps)))
 
 
 def confusion(classes: NDArray[np.int64], labels: NDArray[np.int64], num_classes: int) -> tuple[tuple[int, ...], ...]:

@@ -47,7 +47,7 @@ def render(manifest: Manifest) -> str:
     environment.filters |= {
         "percent": terminal.percent,
         "points": terminal.points,
-        "short": terminal.short,
+        "seconds": partial(terminal.interval, unit="s"),
         "size": partial(terminal.short, unit="B"),
         "plain": terminal.plain,
     }
@@ -113,27 +113,34 @@ def _pareto(manifest: Manifest) -> Markup | None:
 
 
 def _step_dot(each: Measurement, size: int, *, is_chosen: bool) -> Dot:
+    ends = each.latency_interval_s.get(size, (each.latency_s[size],) * 2)
     return Dot(
         x=each.latency_s[size],
         y=each.quality.value,
         low=each.quality.low,
         high=each.quality.high,
+        left=ends[0],
+        right=ends[1],
         kind="chosen" if is_chosen else each.step if each.step in ("teacher", "control") else "step",
         label=each.step,
-        note=f"{each.step}: {terminal.percent(each.quality.value)} %, {terminal.short(each.latency_s[size], 's')}",
+        note=f"{each.step}: {terminal.percent(each.quality.value)} %, "
+        + terminal.interval(each.latency_s[size], each.latency_interval_s.get(size), "s"),
     )
 
 
 def _trial_dot(trial: Trial, size: int) -> Dot:
     assert trial.accuracy is not None
+    ends = trial.latency_interval_s.get(size, (trial.latency_s[size],) * 2)
     return Dot(
         x=trial.latency_s[size],
         y=trial.accuracy,
         low=trial.accuracy if trial.low is None else trial.low,
         high=trial.accuracy if trial.high is None else trial.high,
+        left=ends[0],
+        right=ends[1],
         kind="trial proven" if trial.is_proven else "trial",
         note=f"{terminal.settings(trial.settings)}: {terminal.percent(trial.accuracy)} %, "
-        f"{terminal.short(trial.latency_s[size], 's')}",
+        + terminal.interval(trial.latency_s[size], trial.latency_interval_s.get(size), "s"),
     )
 
 

@@ -14,12 +14,14 @@ _ROW = 15
 
 @dataclass(frozen=True, kw_only=True)
 class Dot:
-    """A point with the interval of its height."""
+    """A point with its intervals."""
 
     x: float
     y: float
     low: float
     high: float
+    left: float
+    right: float
     kind: str
     """Names its style: "teacher", "control", "step", "trial", "chosen"."""
     label: str = ""
@@ -76,7 +78,7 @@ def scatter(
     front: Sequence[tuple[float, float]] = (),
 ) -> Markup:
     """Dots over a logarithmic and a linear axis, `front` as a staircase; `floor` is a line none should lie below."""
-    across = log_axis([dot.x for dot in dots], LEFT, RIGHT)
+    across = log_axis([end for dot in dots for end in (dot.left, dot.right)], LEFT, RIGHT)
     heights = [end for dot in dots for end in (dot.low, dot.high)] + ([] if floor is None else [floor])
     up = linear_axis(heights, BOTTOM, TOP)
     parts = [_grid(across, up, x_text, lambda value: f"{100 * value:.4g}")]
@@ -134,9 +136,10 @@ def _staircase(front: Sequence[tuple[float, float]], across: Axis, up: Axis) -> 
 
 def _dot(dot: Dot, across: Axis, up: Axis) -> str:
     x, y = across(dot.x), up(dot.y)
-    bar = f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{up(dot.low):.1f}" y2="{up(dot.high):.1f}"/>'
+    bars = f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{up(dot.low):.1f}" y2="{up(dot.high):.1f}"/>'
+    bars += f'<line x1="{across(dot.left):.1f}" x2="{across(dot.right):.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
     note = Markup('<g class="dot {}"><title>{}</title>').format(dot.kind, dot.note or dot.label)
-    return f'{note}{bar}<circle cx="{x:.1f}" cy="{y:.1f}" r="{6 if dot.kind == "chosen" else 4.5}"/></g>'
+    return f'{note}{bars}<circle cx="{x:.1f}" cy="{y:.1f}" r="{6 if dot.kind == "chosen" else 4.5}"/></g>'
 
 
 def _labels(dots: Sequence[Dot], across: Axis, up: Axis) -> list[str]:

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from optimization.artifact import Artifact, Manifest, Measurement
-from optimization.findings import Difference, SearchResult
+from optimization.findings import Difference, SearchResult, Speedup
 
 Advance = Callable[[int, float], None]
 """Tells how far a phase is, and the loss; no number where there is none."""
@@ -87,7 +87,7 @@ def _table(manifest: Manifest) -> Table:
         title=f"{manifest.name} {manifest.version}", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
     )
     table.add_column("step", no_wrap=True)
-    for heading in (f"{quality} %\n(95 % CI)", "para-\nmeters", "zeros\n%", "ONNX\nfile"):
+    for heading in (f"{quality} %\n(95 % CI)", "para-\nmeters", "ONNX\nfile"):
         table.add_column(heading, justify="right", no_wrap=True)
     for size in sizes:
         table.add_column(f"latency\nbatch {size}", justify="right", no_wrap=True)
@@ -95,10 +95,9 @@ def _table(manifest: Manifest) -> Table:
         table.add_row(
             each.step,
             f"{percent(each.quality.value)} ({percent(each.quality.low)}-{percent(each.quality.high)})",
-            f"{each.num_parameters:,}" if each.num_parameters < 1e6 else short(each.num_parameters, ""),
-            f"{100 * each.sparsity:.1f}",
+            short(each.num_parameters, ""),
             short(each.size_bytes, "B"),
-            *(short(each.latency_s[size], "s") for size in sizes),
+            *(_latency(each, size) for size in sizes),
             style="dim" if each.step == "control" else "bold" if each is manifest.measurements[-1] else None,
         )
     teacher, final = measured(manifest, "teacher"), manifest.measurements[-1]
@@ -108,11 +107,20 @@ def _table(manifest: Manifest) -> Table:
             "ratio",
             f"{final.quality.value / teacher.quality.value:.1%} kept",
             f"{teacher.num_parameters / final.num_parameters:.1f} x",
-            "",
             f"{teacher.size_bytes / final.size_bytes:.1f} x",
             *(f"{teacher.latency_s[size] / final.latency_s[size]:.1f} x" for size in sizes),
         )
     return table
+
+
+def _latency(measured: Measurement, batch_size: int) -> str:
+    """The median with half of its interval: 12.3 ±0.2 µs."""
+    value = measured.latency_s[batch_size]
+    if batch_size not in measured.latency_interval_s:
+        return short(value, "s")
+    low, high = measured.latency_interval_s[batch_size]
+    number, unit = short(value, "s").split()
+    return f"{number} ±{(high - low) / 2 / value * float(number):.{len(number.partition('.')[2])}f} {unit}"
 
 
 def statements(manifest: Manifest) -> Iterator[str]:
@@ -125,8 +133,12 @@ def statements(manifest: Manifest) -> Iterator[str]:
         lost = difference(manifest, "teacher", manifest.measurements[-1].step)
         if lost is not None:
             yield _against_teacher(lost)
-    if measured(manifest, "sparsify") is not None:
-        yield "zeros: ONNX Runtime multiplies by them all the same; they shrink a compressed file, not the latency"
+        if faster := [each for each in manifest.findings.speedups if each.reference == "teacher"]:
+            yield f"times faster than the teacher: {_speeds(faster)} (95 % intervals, taking turns)"
+    sparse = measured(manifest, "sparsify")
+    if sparse is not None:
+        zeros = f"zeros: {percent(sparse.sparsity)} % of the weights"
+        yield f"{zeros}; ONNX Runtime multiplies by them all the same: they shrink a compressed file, not the latency"
     quantized = measured(manifest, "quantize")
     if quantized is not None and quantized is not manifest.measurements[-1]:
         yield f"{_quantization(manifest.measurements[-1], quantized)}; on this machine fp32 is faster and is published"
@@ -139,7 +151,7 @@ def statements(manifest: Manifest) -> Iterator[str]:
     if manifest.findings.search is not None:
         yield _search(manifest.findings.search)
     if manifest.machine is not None:
-        yield f"latency: median of a call, ONNX Runtime, one thread of {manifest.machine.cpu}"
+        yield f"latency: median of a call and its 95 % interval, ONNX Runtime, one thread of {manifest.machine.cpu}"
 
 
 def _distillation(student: Measurement, control: Measurement, found: Difference | None) -> str:
@@ -159,6 +171,10 @@ def _against_teacher(lost: Difference) -> str:
         f"against the teacher: {-100 * lost.drop:+.2f} points on the same {lost.num_samples} examples "
         f"(95 % interval {-100 * lost.high:+.2f} to {-100 * lost.low:+.2f})"
     )
+
+
+def _speeds(found: Iterable[Speedup]) -> str:
+    return ", ".join(f"{each.value:.2f} ({each.low:.2f}-{each.high:.2f}) at batch {each.batch_size}" for each in found)
 
 
 def _search(found: SearchResult) -> str:
@@ -216,10 +232,25 @@ def points(share: float) -> str:
     return f"{number} point" if number == "1" else f"{number} points"
 
 
+def interval(value: float, ends: tuple[float, float] | None, unit: str) -> str:
+    """A value and the ends of its interval under one unit, where there is one: 12.3 (12.1-12.6) µs."""
+    if ends is None:
+        return short(value, unit)
+    scale, prefix = _prefix(value)
+    low, high = (_three_digits(end / scale) for end in ends)
+    return f"{_three_digits(value / scale)} ({low}-{high}) {prefix}{unit}"
+
+
 def short(value: float, unit: str) -> str:
     """Three digits and a prefix: 12.3 kB, 45.6 µs."""
+    scale, prefix = _prefix(value)
+    return f"{_three_digits(value / scale)} {prefix}{unit}".rstrip()
+
+
+def _prefix(value: float) -> tuple[float, str]:
     prefixes = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""), (1e-3, "m"))
-    scale, prefix = next((each for each in prefixes if value >= 0.9995 * each[0]), (1e-6, "µ"))
-    number = value / scale
-    digits = 2 if number < 9.995 else 1 if number < 99.95 else 0
-    return f"{number:.{digits}f} {prefix}{unit}".rstrip()
+    return next((each for each in prefixes if value >= 0.9995 * each[0]), (1e-6, "µ"))
+
+
+def _three_digits(number: float) -> str:
+    return f"{number:.{2 if number < 9.995 else 1 if number < 99.95 else 0}f}"

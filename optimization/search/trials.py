@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from optimization import evaluate, paired
+from optimization import evaluate, latency, paired
 from optimization.artifact import Quality
 from optimization.examples import Split
 from optimization.findings import SearchResult, Trial
+from optimization.latency import Latency
 from optimization.paired import Pairs
 from optimization.recipe import Search
 from optimization.search import budget, pareto
@@ -22,7 +23,8 @@ class Finished:
     """Its answers and the teacher's."""
     quality: Quality
     size_bytes: int
-    latency_s: dict[int, float]
+    timed: dict[int, Latency]
+    """By batch size."""
     cost: float
     """What the search's target makes small."""
 
@@ -30,16 +32,17 @@ class Finished:
 def measure(settings: Search, teacher: Path, models: Mapping[int, Path], held_out: Split) -> dict[int, Finished]:
     """Measure each trial's ONNX file, by number, against the teacher's."""
     expected = evaluate.classes(evaluate.predict(teacher, held_out))
-    latencies = evaluate.latencies({str(number): path for number, path in models.items()}, held_out)
+    timed = latency.measure({str(number): path for number, path in models.items()}, held_out)
     finished = {}
     for number, path in models.items():
         answers = evaluate.predict(path, held_out)
-        latency_s, size_bytes = latencies[str(number)], path.stat().st_size
+        size_bytes = path.stat().st_size
+        latency_s = {size: each.median_s for size, each in timed[str(number)].items()}
         finished[number] = Finished(
             pairs=Pairs.of(expected, evaluate.classes(answers), held_out.labels),
             quality=evaluate.accuracy(answers, held_out.labels),
             size_bytes=size_bytes,
-            latency_s=latency_s,
+            timed=timed[str(number)],
             cost=budget.cost(settings.target, settings.batch_size, size_bytes=size_bytes, latency_s=latency_s),
         )
     return finished
@@ -75,7 +78,8 @@ def judge(
                 p_value=paired.p_value(each.pairs, settings.budget.max_drop),
                 is_proven=within[number],
                 size_bytes=each.size_bytes,
-                latency_s=each.latency_s,
+                latency_s={size: one.median_s for size, one in each.timed.items()},
+                latency_interval_s={size: one.interval_s for size, one in each.timed.items()},
                 on_front=number in on_front,
             )
             if (each := finished.get(number))

@@ -1,15 +1,10 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from optimization import evaluate, export, models
-from optimization.architectures import Mlp
-from optimization.examples import Dataset, Split
-from tests.optimization import architectures
+from optimization import evaluate
 
 
 def test_wilson_interval_is_the_published_one() -> None:
@@ -48,16 +43,6 @@ def test_agreement_is_the_share_of_equal_classes() -> None:
     assert evaluate.agreement(one, other) == 0.75
 
 
-def test_larger_model_takes_longer(tmp_path: Path, digits: Dataset) -> None:
-    for width in (4, 2000):
-        model = models.build(Mlp(kind="mlp", hidden=(width, width)), digits, seed=0)
-        export.export(model, tmp_path / f"{width}.onnx", digits.train, num_outputs=10)
-    paths = {str(width): tmp_path / f"{width}.onnx" for width in (4, 2000)}
-    measured = evaluate.latencies(paths, digits.held_out)
-    assert set(measured["4"]) == {1, 32}
-    assert measured["2000"][32] > 3 * measured["4"][32] > 0
-
-
 def test_histograms_count_every_value_between_the_edges(random: np.random.Generator) -> None:
     inputs = random.integers(0, 17, size=(500, 4)).astype(np.float32)  # many a value lies on an edge
     probabilities = random.uniform(size=(500, 1)).astype(np.float32)
@@ -69,24 +54,3 @@ def test_histograms_count_every_value_between_the_edges(random: np.random.Genera
     assert list(values.counts) == expected.tolist()
     assert sum(top.counts) == 500
     assert min(top.edges) >= 0.5, "the probability of the predicted class, not of the second one"
-
-
-def test_latency_of_texts_is_that_of_their_own_length(tmp_path: Path) -> None:
-    """Both are padded to 64 tokens; three in four of the first have 4."""
-    model, example = architectures.build("encoder")
-    path, _ = architectures.export(model, example, tmp_path / "m.onnx")
-    rows = np.arange(40)
-
-    def texts(lengths: np.ndarray) -> Split:
-        mask = (np.arange(64) < lengths[:, None]).astype(np.int64)
-        return Split(inputs={"ids": mask, "mask": mask}, labels=np.zeros(40, np.int64), lengths=lengths)
-
-    short = evaluate.latencies({"m": path}, texts(np.where(rows % 4, 4, 64)))["m"]
-    long = evaluate.latencies({"m": path}, texts(np.full(40, 64)))["m"]
-    assert short[1] < 0.8 * long[1], "a text alone is as long as it is"
-    assert short[32] > 0.5 * long[32], "a batch is as long as its longest"
-
-
-def test_speedup_is_the_geometric_mean_over_batch_sizes() -> None:
-    assert evaluate.speedup({1: 2.0, 32: 8.0}, {1: 1.0, 32: 1.0}) == pytest.approx(4.0)
-    assert evaluate.speedup({1: 1.0, 32: 1.0}, {1: 2.0, 32: 0.5}) == pytest.approx(1.0)

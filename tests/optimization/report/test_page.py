@@ -32,6 +32,7 @@ def trial(ratio: float, accuracy: float, latency_s: float, *, is_proven: bool) -
         is_proven=is_proven,
         size_bytes=20_000,
         latency_s={1: latency_s, 32: 10 * latency_s},
+        latency_interval_s={1: (0.95 * latency_s, 1.1 * latency_s)},
     )
 
 
@@ -126,7 +127,10 @@ def test_recall_and_precision_are_those_of_the_table() -> None:
 
 
 def test_dots_lie_where_their_numbers_are() -> None:
-    dots = [plots.Dot(x=x, y=y, low=y, high=y, kind="step") for x, y in ((1e-6, 0.9), (1e-5, 0.95), (1e-4, 1.0))]
+    dots = [
+        plots.Dot(x=x, y=y, low=y, high=y, left=x, right=x, kind="step")
+        for x, y in ((1e-6, 0.9), (1e-5, 0.95), (1e-4, 1.0))
+    ]
     svg = plots.scatter(dots, x_text=str, x_name="x", y_name="y")
     circles = [each for each in ElementTree.fromstring(svg).iter() if each.tag.endswith("circle")]
     across, up = ([float(each.attrib[name]) for each in circles] for name in ("cx", "cy"))

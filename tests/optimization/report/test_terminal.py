@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from optimization.artifact import Artifact, FileEntry, Manifest, Measurement, Quality, TensorSpec
-from optimization.findings import Difference, Findings
+from optimization.findings import Difference, Findings, Speedup
 from optimization.report import terminal
 
 
@@ -17,6 +17,7 @@ def measurement(step: str, right: float, size_bytes: int, latency_s: float) -> M
         num_parameters=size_bytes // 4,
         size_bytes=size_bytes,
         latency_s={1: latency_s, 32: latency_s * 10},
+        latency_interval_s={1: (0.9 * latency_s, 1.1 * latency_s), 32: (9 * latency_s, 11 * latency_s)},
     )
 
 
@@ -44,12 +45,30 @@ def test_table_compares_the_teacher_with_what_is_served() -> None:
     text = shown(TEACHER, CONTROL, measurement("distill", 0.97, 80_000, 10e-6))
     assert "98.0 (97.0-99.0)" in text
     ratio = next(line for line in text.splitlines() if line.startswith(" ratio"))
+    assert "10.0 ±1.0 µs" in text
     assert ratio.split() == ["ratio", "99.0%", "kept", "10.0", "x", "10.0", "x", "4.0", "x", "4.0", "x"]
 
 
 def test_nothing_is_cut_off_at_eighty_columns() -> None:
-    text = shown(TEACHER, CONTROL, measurement("sparsify", 1.0, 999_999_000, 9.9999))
-    assert "…" not in text
+    assert "…" not in shown(TEACHER, CONTROL, measurement("sparsify", 1.0, 999_999_000, 9.9999))
+
+
+def test_ratios_of_speed_are_told_with_their_intervals() -> None:
+    faster = Speedup(reference="teacher", other="distill", batch_size=1, value=4.0, low=3.9, high=4.125)
+    text = shown(TEACHER, measurement("distill", 0.97, 80_000, 10e-6), findings=Findings(speedups=(faster,)))
+    assert "times faster than the teacher: 4.00 (3.90-4.12) at batch 1" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "ends", "expected"),
+    [
+        (12.34e-6, (12.1e-6, 0.0126e-3), "12.3 (12.1-12.6) µs"),
+        (0.999e-3, (0.99e-3, 1.2e-3), "999 (990-1200) µs"),
+        (2.0, None, "2.00 s"),
+    ],
+)
+def test_an_interval_has_the_unit_of_its_value(value: float, ends: tuple[float, float] | None, expected: str) -> None:
+    assert terminal.interval(value, ends, "s") == expected
 
 
 @pytest.mark.parametrize(
@@ -86,7 +105,10 @@ def test_int8_that_is_not_faster_is_called_so() -> None:
 
 
 def test_zeros_are_not_sold_as_speed() -> None:
-    assert "not the latency" in shown(TEACHER, CONTROL, measurement("sparsify", 0.97, 80_000, 10e-6))
+    sparse = measurement("sparsify", 0.97, 80_000, 10e-6).model_copy(update={"sparsity": 0.9})
+    (line,) = (line for line in shown(TEACHER, CONTROL, sparse).splitlines() if "zeros:" in line)
+    assert "90.0 % of the weights" in line
+    assert "not the latency" in line
 
 
 def test_model_that_came_as_onnx_has_no_table() -> None:

@@ -1,0 +1,69 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from optimization import export, latency, models
+from optimization.architectures import Mlp
+from optimization.examples import Dataset, Split
+from optimization.latency import Latency
+from tests.optimization import architectures
+
+
+def turns(*medians: list[float]) -> Latency:
+    return Latency(turns_s=np.asarray(medians, np.float64))
+
+
+def test_larger_model_takes_longer_and_its_interval_says_so(tmp_path: Path, digits: Dataset) -> None:
+    for width in (4, 2000):
+        model = models.build(Mlp(kind="mlp", hidden=(width, width)), digits, seed=0)
+        export.export(model, tmp_path / f"{width}.onnx", digits.train, num_outputs=10)
+    paths = {str(width): tmp_path / f"{width}.onnx" for width in (4, 2000)}
+    measured = latency.measure(paths, digits.held_out)
+    assert set(measured["4"]) == {1, 32}
+    ratio = measured["2000"][32].speedup(measured["4"][32])
+    assert 3 < ratio.low <= ratio.value <= ratio.high
+    low, high = measured["4"][32].interval_s
+    assert 0 < low <= measured["4"][32].median_s <= high
+
+
+def test_latency_of_texts_is_that_of_their_own_length(tmp_path: Path) -> None:
+    """Both are padded to 64 tokens; three in four of the first have 4."""
+    model, example = architectures.build("encoder")
+    path, _ = architectures.export(model, example, tmp_path / "m.onnx")
+    rows = np.arange(40)
+
+    def texts(lengths: np.ndarray) -> Split:
+        mask = (np.arange(64) < lengths[:, None]).astype(np.int64)
+        return Split(inputs={"ids": mask, "mask": mask}, labels=np.zeros(40, np.int64), lengths=lengths)
+
+    short = latency.measure({"m": path}, texts(np.where(rows % 4, 4, 64)))["m"]
+    long = latency.measure({"m": path}, texts(np.full(40, 64)))["m"]
+    assert short[1].median_s < 0.8 * long[1].median_s, "a text alone is as long as it is"
+    assert short[32].median_s > 0.5 * long[32].median_s, "a batch is as long as its longest"
+
+
+def test_interval_covers_the_true_median_nineteen_times_in_twenty(random: np.random.Generator) -> None:
+    """Turns are log-normal with a median of 1; their noise lasts for two turns."""
+    covered = 0
+    for _ in range(200):
+        noise = random.normal(0, 0.2, 61)
+        low, high = turns(list(np.exp((noise[1:] + noise[:-1]) / 2**0.5))).interval_s
+        covered += low <= 1 <= high
+    assert 0.85 <= covered / 200 <= 0.99
+
+
+def test_what_slows_both_does_not_widen_the_ratio(random: np.random.Generator) -> None:
+    burst = np.repeat(random.uniform(1, 3, 15), 4)
+    small, large = turns(list(burst * random.normal(1, 0.01, 60))), turns(list(2 * burst))
+    ratio = large.speedup(small)
+    assert ratio.low == pytest.approx(2, rel=0.05)
+    assert ratio.high == pytest.approx(2, rel=0.05)
+    low, high = large.interval_s
+    assert high / low > 1.3
+
+
+def test_speedup_is_the_geometric_mean_over_batch_sizes() -> None:
+    one, two, half, eight = (turns([seconds]) for seconds in (1.0, 2.0, 0.5, 8.0))
+    assert latency.speedup({1: two, 32: eight}, {1: one, 32: one}) == pytest.approx(4.0)
+    assert latency.speedup({1: one, 32: one}, {1: two, 32: half}) == pytest.approx(1.0)
