@@ -70,7 +70,7 @@ class Model:
         self._demand = Demand(self._emitter, lambda: self._versions.ongoing, num_cpus=settings.num_threads)
         app = VersionedModel(self._versions, self._emitter)
         checked = _checked(app, settings, settings.artifact, of_model(settings.artifact))
-        self._app = lane.open_lane(f"/v2/models/{settings.artifact}", checked)
+        self._app = lane.open_lane(f"/v2/models/{settings.artifact}", checked, asks_who=checked is not app)
         grpc_service.open_service(self._app, _for_network(self.ask, settings))
 
     def _load(self, version: str) -> ModelApp:

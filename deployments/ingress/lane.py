@@ -3,6 +3,8 @@
     HAProxy -> uvicorn in the replica -> short_way -+- the model's route -> the model's application
                                                     +- anything else     -> Ray's wrapper: health checks, unknown paths
 
+Small inference requests are answered still nearer to the socket: `deployments.ingress.protocol`.
+
 Ray asks `middlewares` for each HTTP server it starts (`RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH`) and puts them
 outermost. docs/decisions/0006-short-way.md says what this buys and what Ray no longer does.
 """
@@ -13,6 +15,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployments.asgi import error_body, respond
+from deployments.ingress import protocol
 
 _opened: "list[Lane]" = []
 """This process's lane; empty wherever no model lives, such as in Ray's own proxy."""
@@ -21,9 +24,11 @@ _opened: "list[Lane]" = []
 class Lane:
     """`app` under the route `prefix`, and the event loop it lives in. Ray gets it in place of `app`."""
 
-    def __init__(self, prefix: str, app: ASGIApp) -> None:
+    def __init__(self, prefix: str, app: ASGIApp, *, asks_who: bool = False) -> None:
+        """`asks_who` says that `app` must know the client's address, which uvicorn's middleware finds out."""
         self.prefix = prefix
         self.app = app
+        self.asks_who = asks_who
         self.loop: asyncio.AbstractEventLoop | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -33,16 +38,19 @@ class Lane:
         await self.app(scope, receive, send)
 
 
-def open_lane(prefix: str, app: ASGIApp) -> Lane:
+def open_lane(prefix: str, app: ASGIApp, *, asks_who: bool = False) -> Lane:
     """Offer `app` to the HTTP servers that this process starts from now on."""
-    _opened[:] = [Lane(prefix, app)]
+    _opened[:] = [Lane(prefix, app, asks_who=asks_who)]
     return _opened[0]
 
 
 def middlewares() -> list[Middleware]:
     """The short way, where this process has a model that lives in the HTTP server's own event loop; no routes told."""
     loop = asyncio.get_running_loop()
-    return [Middleware(without_routes), *(Middleware(short_way, lane) for lane in _opened if lane.loop is loop)]
+    lanes = [lane for lane in _opened if lane.loop is loop]
+    for lane in lanes:
+        protocol.install(lane.prefix, None if lane.asks_who else lane.app)
+    return [Middleware(without_routes), *(Middleware(short_way, lane) for lane in lanes)]
 
 
 def without_routes(ray: ASGIApp) -> ASGIApp:

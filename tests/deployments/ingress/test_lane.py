@@ -3,13 +3,15 @@
 import asyncio
 
 import pytest
+from uvicorn.config import HTTP_PROTOCOLS
 
 from deployments.ingress import lane
 from deployments.ingress.lane import middlewares, open_lane, short_way, without_routes
 
 
 @pytest.fixture(autouse=True)
-def _closed():
+def _closed(monkeypatch):
+    monkeypatch.setitem(HTTP_PROTOCOLS, "auto", HTTP_PROTOCOLS["auto"])
     yield
     lane._opened.clear()
 
