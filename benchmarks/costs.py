@@ -8,7 +8,7 @@ import argparse
 import json
 import resource
 import tempfile
-from collections import Counter
+from collections import defaultdict
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -55,16 +55,16 @@ def _cost(server: Server, driver: Driver, connections: int, seconds: float) -> d
     """Requests per second, and microseconds of CPU for each request, by process and in all."""
     before, wrk_before = _cpu_s(server), _children_s()
     load = driver(connections, seconds)
-    spent = _cpu_s(server)
-    spent.subtract(before)
+    spent = {role: cpu_s - before.get(role, 0) for role, cpu_s in _cpu_s(server).items()}
     spent["wrk"] = _children_s() - wrk_before
     number = load.requests_per_s * seconds
     costs = {role: round(1e6 * cpu_s / number, 1) for role, cpu_s in spent.items()}
-    return {"per_s": round(load.requests_per_s), "p50_us": round(1e6 * load.p50_s), "us": sum(costs.values()), **costs}
+    total = round(sum(costs.values()), 1)
+    return {"per_s": round(load.requests_per_s), "p50_us": round(1e6 * load.p50_s), "us": total, **costs}
 
 
-def _cpu_s(server: Server) -> Counter[str]:
-    spent: Counter[str] = Counter()
+def _cpu_s(server: Server) -> dict[str, float]:
+    spent: defaultdict[str, float] = defaultdict(float)
     with suppress(psutil.NoSuchProcess):
         every = [(psutil.Process(server.process.pid), "main"), *processes(server)]
         for process, command in every:
