@@ -1,6 +1,7 @@
 """Distillation: a loss that mixes the labels with the teacher's softened outputs (Hinton 2015, arXiv:1503.02531)."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from optimization.examples import UNLABELLED, Split
+from optimization.transfer import Bond
 
 _AT_ONCE = 256
 """Examples the teacher sees in one call."""
@@ -22,8 +24,13 @@ class SoftTargets:
     """Of shape [samples, outputs], in the order of the training data; none where the teacher sees each batch."""
     temperature: float
     alpha: float
+    soft_loss: Literal["kl", "mse"] = "kl"
     teacher: nn.Module | None = None
-    """Asked anew for each batch, since training pictures differ in each epoch; none where logits are known."""
+    """Asked anew for each batch, since its pictures or the states wanted are not kept; none where all is known."""
+    bonds: tuple[Bond, ...] = ()
+    """States inside the teacher that are learned as well."""
+    pooled: NDArray[np.float32] | None = None
+    """The teacher's pooled states, of shape [samples, width], where those are the only ones learned."""
 
 
 def teacher_logits(teacher: nn.Module, split: Split) -> NDArray[np.float32]:
@@ -60,6 +67,19 @@ def soft_loss(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     return F.kl_div(student, target, reduction="none", log_target=True).sum(dim=1) * temperature**2
 
 
-def distillation_loss(logits: Tensor, labels: Tensor, teacher: Tensor, temperature: float, alpha: float) -> Tensor:
-    """The soft loss weighted by `alpha` plus the hard loss weighted by the rest, of shape [batch]."""
-    return alpha * soft_loss(logits, teacher, temperature) + (1 - alpha) * hard_loss(logits, labels)
+def logits_loss(logits: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared difference of the logits, of shape [batch] (Kim 2021, arXiv:2105.08919)."""
+    return (logits - teacher).square().mean(dim=1)
+
+
+def distillation_loss(
+    logits: Tensor,
+    labels: Tensor,
+    teacher: Tensor,
+    temperature: float,
+    alpha: float,
+    kind: Literal["kl", "mse"] = "kl",
+) -> Tensor:
+    """The soft loss of that kind weighted by `alpha` plus the hard loss weighted by the rest, of shape [batch]."""
+    soft = soft_loss(logits, teacher, temperature) if kind == "kl" else logits_loss(logits, teacher)
+    return alpha * soft + (1 - alpha) * hard_loss(logits, labels)

@@ -52,6 +52,11 @@ def tensors(batch: Inputs) -> tuple[Tensor, ...]:
     return tuple(torch.from_numpy(values) for values in batch.values())
 
 
+def example(split: Split, num: int) -> tuple[Tensor, ...]:
+    """The first `num` samples, or all where there are fewer, as a torch model takes them."""
+    return tensors(split.batch(np.arange(min(num, len(split)))))
+
+
 def output_name(num_outputs: int) -> str:
     """Name of the output tensor."""
     return "probability" if num_outputs == 1 else "probabilities"

@@ -32,9 +32,7 @@ from optimization.settings import (
     rule,
 )
 from optimization.sources import Data, TorchData
-
-_TEMPERATURE, _ALPHA = 2.0, 0.7
-"""How to learn from a teacher where the recipe does not say."""
+from optimization.teaching import Teaching, Transfers
 
 
 class Training(Settings):
@@ -58,6 +56,24 @@ class Training(Settings):
     """Whether workers keep parts of the weights (FSDP2), for models that do not fit into one; else copies (DDP)."""
 
 
+class Recovery(Training):
+    """Training of a model that was cut or rounds, by the recipe's teacher."""
+
+    temperature: Positive | None = None
+    """As in `distill`; what that step says where left out, here and in the next two, else its defaults."""
+    alpha: Share | None = None
+    """As in `distill`."""
+    soft_loss: Literal["kl", "mse"] | None = None
+    """As in `distill`."""
+    transfer: Transfers = ()
+    """As in `distill`, of which nothing is taken over here: a smaller model may lack the layers."""
+
+    def teaching(self, first: Teaching) -> Teaching:
+        """What is learned from the teacher, after what the `first` step says of it."""
+        own = self.model_dump(include={"temperature", "alpha", "soft_loss"}, exclude_none=True)
+        return first.model_copy(update=own | {"transfer": self.transfer})
+
+
 class Teacher(Settings):
     """A large model to learn from, or one of another framework that is only to be quantized."""
 
@@ -78,19 +94,15 @@ class Teacher(Settings):
         return self
 
 
-class Distill(Settings):
+class Distill(Teaching):
     """Train a small student on the teacher's outputs, and the same student without them as a control."""
 
     kind: Literal["distill"]
     """Selects this step."""
     student: Student
     """The small model's architecture."""
-    temperature: Positive = _TEMPERATURE
-    """Softens the teacher's and the student's outputs; 1 leaves them as they are."""
-    alpha: Share = _ALPHA
-    """Weight of the teacher's outputs in the loss, in [0, 1]; the labels weigh the rest."""
     training: Training
-    """How student and control learn; recovery after pruning uses this temperature and alpha too."""
+    """How student and control learn."""
 
 
 class Prune(Settings):
@@ -116,7 +128,7 @@ class Prune(Settings):
     """Layers that stay whole, by the beginning of their name."""
     stages: Count = 1
     """Cut in this many stages, most in the first, each with a recovery of its own."""
-    recovery: Training
+    recovery: Recovery
     """How the smaller model learns again after each stage."""
 
     @model_validator(mode="after")
@@ -145,7 +157,7 @@ class Sparsify(Settings):
     """Whether each layer gets its fraction of zeros, or all layers together."""
     stages: Count = 1
     """Reach `ratio` in this many stages, most in the first, each with a recovery of its own."""
-    recovery: Training | None = None
+    recovery: Recovery | None = None
     """How the other weights learn again after each stage, while zeros stay zero; none to leave them as they are."""
 
     @model_validator(mode="after")
@@ -173,7 +185,7 @@ class Quantize(Settings):
     """Fraction of them that may get another class than in fp32; nodes that cost most stay in fp32 until it is met."""
     publish: Literal["faster", "always"] = "faster"
     """Whether fp32 is published where INT8 is not faster on this machine, on average over the batch sizes measured."""
-    training: Training | None = None
+    training: Recovery | None = None
     """How the model learns to bear rounding, with method `qat`."""
 
     @model_validator(mode="after")
@@ -286,14 +298,11 @@ class Recipe(Settings):
         return first if isinstance(first, Distill) else None
 
     @property
-    def temperature(self) -> float:
-        """What softens the teacher's outputs, in distillation and in recovery."""
-        return self.distill.temperature if self.distill else _TEMPERATURE
-
-    @property
-    def alpha(self) -> float:
-        """Weight of the teacher's outputs, in distillation and in recovery."""
-        return self.distill.alpha if self.distill else _ALPHA
+    def teachings(self) -> dict[str, Teaching]:
+        """What each training learns from the teacher, by where the recipe says it: `distill`, `prune.recovery`, ..."""
+        first = self.distill or Teaching()
+        recoveries = {where: each for where, each in self._trainings() if isinstance(each, Recovery)}
+        return {"distill": first} | {where: each.teaching(first) for where, each in recoveries.items()}
 
     @property
     def sha256(self) -> str:
@@ -310,7 +319,9 @@ class Recipe(Settings):
         return models
 
     def _trainings(self) -> list[tuple[str, Training]]:
-        trainings = [("prune.recovery", step.recovery) for step in self.steps if isinstance(step, Prune)]
+        trainings: list[tuple[str, Training]] = [
+            ("prune.recovery", step.recovery) for step in self.steps if isinstance(step, Prune)
+        ]
         trainings += [
             ("sparsify.recovery", step.recovery)
             for step in self.steps

@@ -17,6 +17,7 @@ from optimization.examples import Dataset
 from optimization.findings import Findings, SearchResult
 from optimization.latency import Latency
 from optimization.recipe import Quantize, Recipe, Step
+from optimization.rehearsal import rehearse
 from optimization.report import examine, page
 from optimization.report.board import Board
 from optimization.report.terminal import Phases
@@ -35,6 +36,8 @@ def run(recipe: Recipe, root: Path, phases: Phases, journal: Journal | None = No
     """
     with phases.phase("load data"):
         dataset = data.load(recipe.data, recipe.seed)
+    with phases.phase("build models"):
+        rehearse(recipe, dataset)
     with TemporaryDirectory(prefix="trimtab-") as folder:
         with bench(recipe, dataset, Path(folder), phases, root, journal) as made:
             steps.shrink(made, steps.teach(made))

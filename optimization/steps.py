@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from optimization import export, graph, models, onnx_teacher, students
+from optimization import export, graph, models, onnx_teacher, students, taps, transfer
 from optimization.distill import SoftTargets
 from optimization.examples import Dataset, Split
 from optimization.foreign import convert
@@ -23,6 +23,7 @@ from optimization.quantization import qat, quantize, sensitivity
 from optimization.recipe import Distill, Prune, Quantize, Recipe, Sparsify, Training
 from optimization.report.board import Board
 from optimization.report.terminal import Advance, Phases
+from optimization.teaching import Teaching
 from optimization.training import answers
 from optimization.training.journal import Journal
 from optimization.training.mailbox import Job
@@ -71,6 +72,8 @@ class Lesson:
     teacher: nn.Module | None = None
     logits: NDArray[np.float32] | None = None
     """The teacher's, of shape [samples, outputs], in the order of the training data; none where that changes."""
+    pooled: NDArray[np.float32] | None = None
+    """Its pooled states, of shape [samples, width], where students learn them and they are known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,10 +152,17 @@ def teach(bench: Bench) -> Lesson:
     with bench.phases.phase("teacher: answer"):
         if dataset.augmentation is not None:
             return Lesson(teacher=teacher)  # it must see each picture as the student does
+        asked = teacher
+        if any(each.kind == "pooled" for one in bench.recipe.teachings.values() for each in one.transfer):
+            asked = transfer.Informant(
+                teacher, taps.find("pooled", teacher, export.example(dataset.train, _CHECK_SAMPLES))
+            )
         if bench.journal is None:
-            return Lesson(teacher=teacher, logits=bench.trainer.answer(teacher))
-        kept = bench.journal.answers
-        return Lesson(teacher=teacher, logits=answers.once(teacher, dataset.train, kept, bench.trainer.answer))
+            answer = bench.trainer.answer(asked)
+        else:
+            answer = answers.once(asked, dataset.train, bench.journal.answers, bench.trainer.answer)
+        logits, pooled = np.split(answer, [dataset.num_outputs], axis=1)
+        return Lesson(teacher=teacher, logits=logits, pooled=pooled if pooled.size else None)
 
 
 def shrink(bench: Bench, lesson: Lesson) -> None:
@@ -163,22 +173,17 @@ def shrink(bench: Bench, lesson: Lesson) -> None:
             assert isinstance(step, Quantize), "the recipe was checked: an ONNX file is only quantized"
             _quantize(bench, step)
         return
-    soft = SoftTargets(
-        logits=lesson.logits,
-        teacher=lesson.teacher if lesson.logits is None else None,
-        temperature=recipe.temperature,
-        alpha=recipe.alpha,
-    )
     student = copy.deepcopy(lesson.teacher)
+    example = export.example(bench.dataset.train, _CHECK_SAMPLES)
     is_sparse = False  # from then on zeros stay zero
 
-    def job(step: str, model: nn.Module, training: Training, score: Score = None) -> Job:
+    def job(step: str, where: str, model: nn.Module, training: Training, score: Score = None) -> Job:
         return Job(
             step=step,
             model=model,
             training=training,
             seed=recipe.seed,
-            soft=soft,
+            soft=_soft_targets(lesson, where, recipe.teachings[where], model, example),
             score=score,
             holds_zeros=is_sparse,
             augmentation=bench.dataset.augmentation,
@@ -188,18 +193,17 @@ def shrink(bench: Bench, lesson: Lesson) -> None:
         match step:
             case Distill():
                 student = students.build(step.student, lesson.teacher, bench.dataset, recipe.seed)
-                student = bench.learn(job(step.kind, student, step.training))
+                student = bench.learn(job(step.kind, "distill", student, step.training))
             case Prune():
-                example = _example(bench.dataset)
                 student, saliency = prune.prepare(student, example), None
                 score = scores.of_gradients(step.score)
                 if score is not None:
                     once = step.recovery.model_copy(update={"epochs": 1})
-                    student = bench.train(job("score", student, once, score))
+                    student = bench.train(job("score", "prune.recovery", student, once, score))
                     saliency = bench.trainer.saliency()
                 for amount in prune.amounts(step):
                     student = prune.prune(student, amount, example, step.score, recipe.seed, saliency)
-                    student = bench.learn(job(step.kind, student, step.recovery, score))
+                    student = bench.learn(job(step.kind, "prune.recovery", student, step.recovery, score))
                     saliency = bench.trainer.saliency()
             case Sparsify():
                 is_sparse = True
@@ -208,10 +212,11 @@ def shrink(bench: Bench, lesson: Lesson) -> None:
                         student, threshold=step.threshold, ratio=ratio, pattern=step.pattern, scope=step.scope
                     )
                     if step.recovery is not None:
-                        student = bench.learn(job(step.kind, student, step.recovery))
+                        student = bench.learn(job(step.kind, "sparsify.recovery", student, step.recovery))
             case Quantize():
                 if step.training is not None:
-                    student = qat.strip(bench.learn(job("qat", qat.prepare(student), step.training)))
+                    student = qat.prepare(student)
+                    student = qat.strip(bench.learn(job("qat", "quantize.training", student, step.training)))
                     bench.keep("qat", student)
                 _quantize(bench, step)
                 continue
@@ -232,8 +237,23 @@ def accuracy(model: nn.Module, split: Split) -> float:
     return num_right / len(split)
 
 
-def _example(dataset: Dataset) -> tuple[Tensor, ...]:
-    return export.tensors(dataset.train.batch(np.arange(min(_CHECK_SAMPLES, len(dataset.train)))))
+def _soft_targets(
+    lesson: Lesson, where: str, teaching: Teaching, student: nn.Module, example: tuple[Tensor, ...]
+) -> SoftTargets:
+    """What the student learns; the teacher itself goes along where not all of that is known of it."""
+    assert lesson.teacher is not None, "an ONNX file teaches nobody"
+    bonds = transfer.bond(teaching.transfer, student, lesson.teacher, example, where)
+    only_pooled = [each.kind for each in teaching.transfer] == ["pooled"]
+    is_known = lesson.logits is not None and (not bonds or (only_pooled and lesson.pooled is not None))
+    return SoftTargets(
+        logits=lesson.logits if is_known else None,
+        pooled=lesson.pooled if is_known and bonds else None,
+        teacher=None if is_known else lesson.teacher,
+        temperature=teaching.temperature,
+        alpha=teaching.alpha,
+        soft_loss=teaching.soft_loss,
+        bonds=bonds,
+    )
 
 
 def _quantize(bench: Bench, step: Quantize) -> None:

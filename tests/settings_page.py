@@ -8,7 +8,7 @@ from pydantic_core import PydanticUndefined
 
 from deployments.access.keys import Key, KeysFile
 from deployments.settings import AccessSettings, ModelSettings, Scaling, ServerSettings
-from optimization import architectures, recipe, sources
+from optimization import architectures, recipe, sources, teaching
 from telemetry.collector import CollectorConfig
 from telemetry.watches import DetectionConfig
 
@@ -41,7 +41,12 @@ SECTIONS: list[tuple[str, list[type[BaseModel]]]] = [
             architectures.TeacherLayers,
             recipe.Training,
             recipe.Distill,
+            teaching.Hidden,
+            teaching.Attention,
+            teaching.Pooled,
+            teaching.Features,
             recipe.Prune,
+            recipe.Recovery,
             recipe.Sparsify,
             recipe.Quantize,
             recipe.Search,

@@ -1,12 +1,14 @@
 """Attention: where a model's heads are, and a form of torch's attention that can have fewer of them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F  # noqa: N812  # its name in every torch program
 from torch import Tensor, nn
 
-_NUM_HEADS = ("num_attention_heads", "num_heads", "n_heads")
+_NUM_HEADS = ("num_attention_heads", "num_heads", "n_heads", "heads")
 """What architectures call the number of heads."""
 _WIDTHS = ("all_head_size", "dim")
 """What they call the width of all heads together, where they keep it."""
@@ -129,9 +131,9 @@ def find(model: nn.Module) -> list[Attention]:
     linears = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     found = []
     for name, module in model.named_modules():
-        num_heads = next((getattr(module, each) for each in _NUM_HEADS if hasattr(module, each)), None)
+        num_heads = count(module)
         own = [f"{name}.{child}" for child, layer in module.named_children() if isinstance(layer, nn.Linear)]
-        if not isinstance(num_heads, int) or len(own) < 3:
+        if num_heads is None or len(own) < 3:
             continue
         inputs = own[:3]
         after = linears[linears.index(inputs[2]) + 1 :][:1]
@@ -147,6 +149,23 @@ def find(model: nn.Module) -> list[Attention]:
                 )
             )
     return found
+
+
+def count(module: nn.Module) -> int | None:
+    """The number of heads an attention module keeps; none where it keeps none."""
+    found = next((getattr(module, name) for name in _NUM_HEADS if hasattr(module, name)), None)
+    return found if isinstance(found, int) else None
+
+
+@contextmanager
+def without_fast_path() -> Iterator[None]:
+    """Without torch's fused encoder, which training and export do not use, and which puts out zeros for padding."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def recount(model: nn.Module, attention: Attention) -> None:

@@ -8,7 +8,6 @@ Nothing is trusted: every cut model must compute what the original computes with
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -60,7 +59,7 @@ def prepare(model: nn.Module, example: tuple[Tensor, ...]) -> nn.Module:
             heads.slim(prepared, name)
     for name, shortcut in shortcuts.find(prepared, example).items():
         prepared.set_submodule(name, shortcut)
-    with _as_trained():
+    with heads.without_fast_path():
         check(copy.deepcopy(model).eval(), prepared, example)
     return prepared
 
@@ -198,17 +197,6 @@ def _weakest_layers(
 
 def _total(saliency: Mapping[str, Tensor], prefix: str) -> float:
     return sum(float(each.sum()) for name, each in saliency.items() if name.startswith(prefix))
-
-
-@contextmanager
-def _as_trained() -> Iterator[None]:
-    """Without torch's fused encoder, which training and export do not use, and which puts out zeros for padding."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def _check_naming(

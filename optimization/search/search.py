@@ -25,6 +25,7 @@ from optimization.errors import SearchError
 from optimization.examples import Dataset, Split
 from optimization.findings import Trial
 from optimization.recipe import Recipe, Search
+from optimization.rehearsal import rehearse
 from optimization.report.terminal import Phases
 from optimization.search import space, trials, tuning
 from optimization.search.space import Variant
@@ -99,6 +100,9 @@ def search(recipe: Recipe, root: Path, phases: Phases) -> Artifact:
     variants = space.variants(recipe)
     with phases.phase("load data"):
         dataset = data.load(recipe.data, recipe.seed)
+    with phases.phase("build models"):
+        for variant in variants:
+            rehearse(variant.recipe, dataset)
     with TemporaryDirectory(prefix="trimtab-") as name, train.cluster(recipe.workers):
         folder = Path(name)
         with run.bench(recipe, dataset, folder, phases, root) as bench:

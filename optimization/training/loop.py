@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from optimization.distill import distillation_loss, hard_loss
+from optimization import taps, transfer
+from optimization.distill import SoftTargets, distillation_loss, hard_loss
 from optimization.examples import Inputs, Split
 from optimization.pruning import sparsify
 from optimization.pruning.scores import Gradients
@@ -24,6 +25,7 @@ from optimization.training import checkpoint
 from optimization.training.augment import augment
 from optimization.training.mailbox import Job, Letter
 from optimization.training.stopwatch import Stopwatch
+from optimization.transfer import Pupil
 
 _BATCHES_SORTED = 50
 """Texts of this many batches are sorted by length together: the order stays random where lengths are alike."""
@@ -55,7 +57,9 @@ def fit(job: Job, split: Split, meter: Meter, place: Place) -> Iterator[Letter]:
     split = split if job.soft is not None else split.labelled()  # only a teacher says something of the others
     trained = job.model.to(place.device).train()
     watch = Stopwatch(trained, place.device) if place.world > 1 else None
-    model = _shared(trained, settings.sharded, place)
+    torch.manual_seed(job.seed)  # of projections
+    pupil = Pupil(trained, job.soft.bonds if job.soft is not None else ()).to(place.device)
+    model = _shared(pupil, settings.sharded, place)
     teacher = _Teacher(job, place.device)
     optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
     num_steps = settings.epochs * num_batches(len(split), settings.batch_size)
@@ -88,7 +92,7 @@ def fit(job: Job, split: Split, meter: Meter, place: Place) -> Iterator[Letter]:
         epoch_losses.append(mean_loss)
         packed = checkpoint.pack(model, optimizer, schedule, epoch_losses)
         yield Letter(losses=tuple(epoch_losses), checkpoint=packed)
-    weights = checkpoint.weights(model)
+    weights = checkpoint.weights(trained)
     saliency = gradients.saliency() if gradients is not None else None
     yield Letter(losses=tuple(epoch_losses), weights=weights, saliency=saliency)
 
@@ -122,21 +126,30 @@ def shards(split: Split, batch_size: int, seed: int, rank: int, world: int) -> I
         yield order[first : first + batch_size][rank::world]
 
 
+Answer = tuple[Tensor, tuple[Tensor, ...]]
+"""Logits of shape [rows, outputs], and the states inside the teacher that are learned."""
+
+
 class _Teacher:
-    """The teacher's logits: looked up where they were computed before, else computed on the batch."""
+    """The teacher's logits and states: looked up where they were computed before, else computed on the batch."""
 
     def __init__(self, job: Job, device: torch.device) -> None:
-        self._logits = None if job.soft is None or job.soft.logits is None else torch.tensor(job.soft.logits)
-        self._model = None if job.soft is None or job.soft.teacher is None else job.soft.teacher.to(device).eval()
+        soft = job.soft
+        self._model = None if soft is None or soft.teacher is None else soft.teacher.to(device).eval()
+        self._taps = () if soft is None else tuple(tap for each in soft.bonds for tap in each.teacher)
+        known = [] if soft is None else [soft.logits, soft.pooled]
+        self._known = [torch.from_numpy(values) for values in known if values is not None]
         self._device = device
 
-    def answer(self, rows: NDArray[np.int64], batch: tuple[Tensor, ...]) -> Tensor | None:
-        """Logits of shape [rows, outputs]; none where there is no teacher."""
+    def answer(self, rows: NDArray[np.int64], batch: tuple[Tensor, ...]) -> Answer | None:
+        """What the teacher says of the rows; none where there is no teacher."""
         if self._model is not None:
             with torch.no_grad():
-                logits: Tensor = self._model(*batch)
-            return logits
-        return None if self._logits is None else self._logits[torch.from_numpy(rows)].to(self._device)
+                return taps.read(self._model, self._taps, batch)
+        if not self._known:
+            return None
+        logits, *states = (values[torch.from_numpy(rows)].to(self._device) for values in self._known)
+        return logits, tuple(states)
 
 
 def _backward(
@@ -154,9 +167,12 @@ def _backward(
         labels = torch.from_numpy(split.labels[part]).to(place.device)
         with _unshared(model) if number < len(parts) - 1 else nullcontext():
             with torch.autocast(place.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
-                logits = model(*tensors)
+                logits, states = model(*tensors)
                 answer = teacher.answer(part, tensors)
-            losses = _losses(job, logits.float(), labels, answer)
+            losses = hard_loss(logits.float(), labels)
+            if job.soft is not None and answer is not None:
+                mask = dict(zip(batch, tensors, strict=True)).get("attention_mask")
+                losses = _taught(job.soft, (logits.float(), states), answer, labels, mask)
             # DDP and FSDP divide by the number of workers: weigh by the share, so that the mean is over the batch.
             loss = losses.sum() * place.world / min(settings.batch_size, len(split))
             loss.backward()  # type: ignore[no-untyped-call]
@@ -164,10 +180,11 @@ def _backward(
     return torch.cat(found)
 
 
-def _losses(job: Job, logits: Tensor, labels: Tensor, answer: Tensor | None) -> Tensor:
-    if job.soft is None or answer is None:
-        return hard_loss(logits, labels)
-    return distillation_loss(logits, labels, answer.float(), job.soft.temperature, job.soft.alpha)
+def _taught(soft: SoftTargets, own: Answer, answer: Answer, labels: Tensor, mask: Tensor | None) -> Tensor:
+    """Losses of what the student learns from the teacher's answer and the labels, of shape [rows]."""
+    logits, states = answer
+    losses = distillation_loss(own[0], labels, logits.float(), soft.temperature, soft.alpha, soft.soft_loss)
+    return losses + transfer.loss(soft.bonds, own[1], states, mask) if soft.bonds else losses
 
 
 def _shared(model: nn.Module, sharded: bool, place: Place) -> nn.Module:

@@ -1,0 +1,22 @@
+"""Builds what a recipe names before anything is trained, so that what does not fit is told at once."""
+
+from optimization import export, models, students, transfer
+from optimization.examples import Dataset
+from optimization.recipe import Recipe
+
+
+def rehearse(recipe: Recipe, dataset: Dataset) -> None:
+    """Build the teacher and the student, and pair the states that are to be transferred between them.
+
+    Raises:
+        RecipeError: a model cannot be built, or lacks the states.
+        DataError: a model does not fit the data.
+    """
+    if recipe.teacher.model is None:
+        return
+    teacher = student = models.build(recipe.teacher.model, dataset, recipe.seed)
+    if recipe.distill is not None:
+        student = students.build(recipe.distill.student, teacher, dataset, recipe.seed)
+    example = export.example(dataset.train, 2)
+    for where, teaching in recipe.teachings.items():
+        transfer.bond(teaching.transfer, student, teacher, example, where)
