@@ -59,7 +59,7 @@ def fit(job: Job, split: Split, meter: Meter, place: Place) -> Iterator[Letter]:
     watch = Stopwatch(trained, place.device) if place.world > 1 else None
     torch.manual_seed(job.seed)  # of projections
     pupil = Pupil(trained, job.soft.bonds if job.soft is not None else ()).to(place.device)
-    pupil.to(memory_format=_layout(trained))
+    _lay_out(trained)
     model = _shared(pupil, settings.sharded, place)
     teacher = _Teacher(job, place.device)
     optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
@@ -138,7 +138,7 @@ class _Teacher:
         soft = job.soft
         self._model = None if soft is None or soft.teacher is None else soft.teacher.to(device).eval()
         if self._model is not None:
-            self._model.to(memory_format=_layout(self._model))
+            _lay_out(self._model)
         self._taps = () if soft is None else tuple(tap for each in soft.bonds for tap in each.teacher)
         known = [] if soft is None else [soft.logits, soft.pooled]
         self._known = [torch.from_numpy(values) for values in known if values is not None]
@@ -183,10 +183,11 @@ def _backward(
     return torch.cat(found)
 
 
-def _layout(model: nn.Module) -> torch.memory_format:
-    """Channels last where pictures are convolved: 1.4 times as fast in bf16 [ResNet-56, Xeon with AMX]."""
-    is_convolved = any(isinstance(module, nn.Conv2d) for module in model.modules())
-    return torch.channels_last if is_convolved else torch.preserve_format
+def _lay_out(model: nn.Module) -> None:
+    """Put channels last where pictures are convolved, in place: 1.4 times as fast in bf16 [ResNet-56, AMX]."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
 
 
 def _taught(soft: SoftTargets, own: Answer, answer: Answer, labels: Tensor, mask: Tensor | None) -> Tensor:
