@@ -5,6 +5,7 @@ import math
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from typing import Any
 import psutil
 import yaml
 
+from deployments.ingress.haproxy import TLS_CERT
 from optimization.artifact import Artifact
 
 BIN = Path(sys.executable).parent
@@ -35,11 +37,12 @@ class Server:
     grpc_port: int | None = None
     otlp_grpc_port: int | None = None
     otlp_http_port: int | None = None
+    scheme: str = "http"
 
     @property
     def url(self) -> str:
         """Where it answers."""
-        return f"http://127.0.0.1:{self.http_port}"
+        return f"{self.scheme}://127.0.0.1:{self.http_port}"
 
 
 def processes(server: Server) -> Iterator[tuple[psutil.Process, str]]:
@@ -79,12 +82,14 @@ def trimtab(
     beside: Sequence[Artifact] = (),
     environment: Mapping[str, str] | None = None,
     key: str | None = None,
+    certificate: Path | None = None,
     **args: Any,
 ) -> Iterator[Server]:
     """`serve run serve_config.yaml` as a user types it, for one artifact and with ports of its own.
 
     Those `beside` it are served too and reserve no CPU. Where `environment` asks for keys, `key` must be an
-    administrator's. `args` are further settings of the model.
+    administrator's. With `certificate`, a PEM file that holds its private key too, the ingress speaks TLS. `args` are
+    further settings of the model.
     """
     config = yaml.safe_load(Path("serve_config.yaml").read_text())
     port, grpc, http = free_port(), free_port(), free_port()
@@ -102,12 +107,17 @@ def trimtab(
     telemetry["args"] = {"grpc_port": grpc, "http_port": http}
     config["applications"] += [_beside(each) for each in beside]
     changes = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://localhost:{grpc}", **(environment or {})}
+    if certificate:
+        changes[TLS_CERT] = str(certificate)
+    scheme, trust = ("https", ssl.create_default_context(cafile=certificate)) if certificate else ("http", None)
+    url = f"{scheme}://127.0.0.1:{port}"
     with _serving([str(BIN / "serve")], config, changes) as (process, log):
-        wait_until_ready(process, log, f"http://127.0.0.1:{port}/v2/health/ready")
-        wait_until_ready(process, log, f"http://127.0.0.1:{port}/telemetry/api/services", key=key)
+        wait_until_ready(process, log, f"{url}/v2/health/ready", trust=trust)
+        wait_until_ready(process, log, f"{url}/telemetry/api/services", key=key, trust=trust)
         yield Server(
             process=process,
             log=log,
+            scheme=scheme,
             http_port=port,
             grpc_port=config["grpc_options"]["port"],
             otlp_grpc_port=grpc,
@@ -175,6 +185,7 @@ def wait_until_ready(
     timeout_s: float = 120,
     key: str | None = None,
     kind: str | None = None,
+    trust: ssl.SSLContext | None = None,
 ) -> None:
     """Return when `url` answers with 200, to a GET or to `body` of content type `kind`.
 
@@ -186,7 +197,7 @@ def wait_until_ready(
         try:
             given = {"X-API-Key": key, "Content-Type": kind}
             request = urllib.request.Request(url, body, {name: value for name, value in given.items() if value})
-            with urllib.request.urlopen(request, timeout=5):
+            with urllib.request.urlopen(request, timeout=5, context=trust):
                 return
         except (OSError, urllib.error.URLError):
             time.sleep(0.2)

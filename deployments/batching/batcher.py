@@ -116,7 +116,7 @@ class Batcher:
         self._loop = asyncio.get_running_loop()
 
     async def stop(self) -> None:
-        """Finish the batch at hand and refuse the requests that wait."""
+        """Finish the batch at hand, refuse the requests that wait and let go of the model."""
         if self._loop is None:
             return
         self._loop = None
@@ -126,6 +126,7 @@ class Batcher:
         self._queue.clear()
         await self._idle.wait()
         self._thread.shutdown()
+        del self._run  # this object lies in a cycle: else the model's memory would wait until Python looks for those
 
     def admit(self) -> None:
         """Refuse early, before a request's body costs anything, what `submit` would refuse.

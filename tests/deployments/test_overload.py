@@ -23,21 +23,26 @@ class Slow:
 
     def __init__(self):
         self.calls = 0
+        self.first_features = []
 
     def run(self, feeds):
         self.calls += 1
+        self.first_features.append(float(feeds["features"][0, 0]))
         time.sleep(CALL_S)
         return {"probabilities": np.zeros((len(feeds["features"]), 3), np.float32)}
 
 
-BODY = json.dumps(
-    {"inputs": [{"name": "features", "datatype": "FP32", "shape": [1, 4], "data": [0, 0, 0, 0]}]}
-).encode()
+def body(first=0, **more):
+    entry = {"name": "features", "datatype": "FP32", "shape": [1, 4], "data": [first, 0, 0, 0]}
+    return json.dumps({"inputs": [entry], **more}).encode()
 
 
-def request(body=BODY, *headers):
-    head = ["POST /infer HTTP/1.1", "host: test", f"content-length: {len(body)}", "connection: close", *headers]
-    return "\r\n".join(head).encode() + b"\r\n\r\n" + body
+BODY = body()
+
+
+def request(content=BODY, *headers):
+    head = ["POST /infer HTTP/1.1", "host: test", f"content-length: {len(content)}", "connection: close", *headers]
+    return "\r\n".join(head).encode() + b"\r\n\r\n" + content
 
 
 async def answered(port, raw):
@@ -112,14 +117,14 @@ def test_beyond_the_queue_a_client_gets_429_at_once_and_is_told_when_to_come_bac
     assert model.calls == 2
 
 
-def chunked(body):
+def chunked(content):
     head = ["POST /infer HTTP/1.1", "host: test", "transfer-encoding: chunked", "connection: close"]
-    chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:50], body[50:], b""))
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (content[:50], content[50:], b""))
     return "\r\n".join(head).encode() + b"\r\n\r\n" + chunks
 
 
-def packed(body):
-    return request(gzip.compress(body), "content-encoding: gzip")
+def packed(content):
+    return request(gzip.compress(content), "content-encoding: gzip")
 
 
 @pytest.mark.parametrize("form", [request, chunked, packed])
@@ -151,7 +156,7 @@ def test_bodies_that_wait_are_bounded_in_bytes_and_leave_when_answered(serving, 
     "urgent",
     [
         request(BODY, "x-request-timeout-seconds: 0.05"),
-        request(json.dumps({**json.loads(BODY), "parameters": {"timeout": 50_000}}).encode()),
+        request(body(parameters={"timeout": 50_000})),
     ],
     ids=["header", "parameter"],
 )
@@ -167,6 +172,19 @@ def test_a_deadline_that_passes_in_the_queue_is_a_504_in_time_and_no_call(servin
     assert late.startswith(b"HTTP/1.1 504")
     assert took_s < CALL_S
     assert model.calls == 1
+
+
+def test_of_those_that_wait_the_most_urgent_is_answered_first(serving):
+    """1 goes before 2, and what names no priority goes last."""
+    waiting = [body(1), body(2, parameters={"priority": 2}), body(3, parameters={"priority": 1})]
+
+    async def clients(port):
+        first = asyncio.create_task(answered(port, request()))
+        await asyncio.sleep(CALL_S / 3)
+        await asyncio.gather(first, *(answered(port, request(content)) for content in waiting))
+
+    _, model = serving(clients)
+    assert model.first_features == [0, 3, 2, 1]
 
 
 def test_a_client_that_hangs_up_while_it_waits_costs_no_call(serving):

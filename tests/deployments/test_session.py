@@ -1,11 +1,13 @@
 """ONNX Runtime behind the protocol's datatypes: every one of them through a real session."""
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from deployments.errors import RequestError
 from deployments.oip.tensors import DTYPES
 from deployments.session import Session
+from tests.conftest import expected_probabilities
 from tests.served import ONNX_TYPES, publish_same
 
 
@@ -34,3 +36,38 @@ def test_a_tensor_survives_the_session(tmp_path, datatype):
 def test_text_that_is_not_utf8_is_the_clients_error(tmp_path):
     with pytest.raises(RequestError, match="input 'in_BYTES': the model takes text, element 1 is no UTF-8"):
         session(tmp_path, "BYTES").run({"in_BYTES": np.array([[b"a", b"\xff"]], dtype=object)})
+
+
+@pytest.mark.parametrize(
+    ("use_gpu", "available", "asked_for"),
+    [
+        (True, ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"], None),
+        (True, ["CUDAExecutionProvider", "CPUExecutionProvider"], None),
+        (True, ["CPUExecutionProvider"], None),
+        (False, ["CUDAExecutionProvider", "CPUExecutionProvider"], ["CPUExecutionProvider"]),
+    ],
+)
+def test_a_replica_with_a_gpu_asks_for_its_providers_and_binds_its_buffers(
+    tiny_artifact, tmp_path, monkeypatch, use_gpu, available, asked_for
+):
+    """There need be no GPU: the model runs on the CPU, whatever was asked for, and through the same bound buffers."""
+    asked, bound = [], []
+    real = onnxruntime.InferenceSession
+
+    class Recording(real):
+        def __init__(self, model, options, providers):
+            asked.extend(providers)
+            super().__init__(model, options, providers=["CPUExecutionProvider"])
+
+        def run_with_iobinding(self, *args):
+            bound.append(args)
+            super().run_with_iobinding(*args)
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: available)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Recording)
+    session = Session(tiny_artifact, num_threads=1, max_batch_size=4, cache=tmp_path, use_gpu=use_gpu)
+    features = np.array([[1, 2, 3, 4], [0, 0, 1, 0]], np.float32)
+    outputs = session.run({"features": features})
+    np.testing.assert_allclose(outputs["probabilities"], expected_probabilities(features), rtol=1e-5)
+    assert asked == (asked_for or available)
+    assert bool(bound) == (asked != ["CPUExecutionProvider"])

@@ -1,10 +1,13 @@
 """Sequences of unequal length in one batch: what a padded model answers is what it answers alone."""
 
+import asyncio
+
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deployments.batching.padding import alike, padding_for
+from deployments.batching.batcher import Batcher, Limits
+from deployments.batching.padding import SHORT, WASTE, alike, padding_for
 from optimization.artifact import TensorSpec
 
 
@@ -38,6 +41,36 @@ def test_what_is_stacked_and_cut_is_what_went_in(shapes):
         assert padding.cut("per_token", outputs, length).shape == (rows, length, 3)
         assert padding.cut("pooled", np.zeros((rows, 2)), length).shape == (rows, 2)
         at += rows
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=20))
+def test_a_masked_model_answers_in_a_batch_what_it_answers_alone_and_little_is_padded(lengths):
+    calls = []
+
+    def run(feeds):
+        ids, mask = feeds["input_ids"], feeds["attention_mask"]
+        calls.append(mask.sum(axis=1))
+        return {
+            "pooled": (ids * mask).sum(axis=1, keepdims=True) / mask.sum(axis=1, keepdims=True),
+            "per_token": 2 * ids,
+        }
+
+    requests = [np.arange(1, length + 1)[None] * (number + 1) for number, length in enumerate(lengths)]
+
+    async def main():
+        padding = padding_for([IDS, MASK], [POOLED, PER_TOKEN])
+        batcher = Batcher(run, Limits(max_batch_size=8), inline=True, report=lambda _: None, padding=padding)
+        batcher.start()
+        asked = [batcher.submit({"input_ids": ids, "attention_mask": np.ones_like(ids)}) for ids in requests]
+        answers = await asyncio.gather(*asked)
+        await batcher.stop()
+        return answers
+
+    for ids, answer in zip(requests, asyncio.run(main()), strict=True):
+        np.testing.assert_allclose(answer.outputs["pooled"], ids.mean(axis=1, keepdims=True))
+        np.testing.assert_array_equal(answer.outputs["per_token"], 2 * ids)
+    assert all(tokens.max() <= WASTE * max(SHORT, WASTE * tokens.min()) for tokens in calls)
 
 
 def test_sequences_of_very_different_length_do_not_share_a_batch():

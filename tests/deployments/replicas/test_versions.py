@@ -1,9 +1,11 @@
 """A replica's versions, each a real artifact in ONNX Runtime; version v multiplies its inputs by v."""
 
 import asyncio
+import gc
 import json
 import shutil
 import threading
+import weakref
 from contextlib import asynccontextmanager
 
 import httpx
@@ -62,6 +64,7 @@ class Replica:
         self.cache_bytes = cache_bytes
         self.gate = None  # a version's load waits here where it is set
         self.order = None
+        self.sessions = []
         self.versions = Versions(
             home, self.load, policy=policy, keep=keep, emitter=self.emitter, ordered=lambda: self.order
         )
@@ -73,6 +76,7 @@ class Replica:
             self.gate.wait(10)
         artifact = load(find(self.home.parent, self.home.name, version))
         session = Session(artifact, num_threads=1, max_batch_size=4)
+        self.sessions.append(weakref.ref(session))
         return ModelApp(
             artifact.manifest,
             session.run,
@@ -157,6 +161,27 @@ def test_the_newest_answers_and_the_last_ones_stay_at_their_paths(published):
             assert "has version '2', '3' ready, not '1'" in gone.json()["error"]
 
     run(scenario)
+
+
+def test_a_version_that_is_replaced_gives_back_its_memory_at_once(published):
+    """Not when Python next looks for cycles, which a busy replica puts off while versions of many megabytes pile up."""
+    published()
+
+    async def scenario():
+        async with replica(published.home, keep=1) as serving:
+            for _ in range(3):
+                await serving.factor()
+                await serving.serves(published())
+            async with asyncio.timeout(10):
+                while sum(session() is not None for session in serving.sessions) > 1:
+                    await asyncio.sleep(0.01)
+
+    gc.collect()
+    gc.disable()
+    try:
+        run(scenario)
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("cache_bytes", [0, 10**6])
