@@ -141,7 +141,9 @@ def server_app(
     async def _known(name: str) -> None:
         found = await run_in_threadpool(cluster.models)
         if name not in found:
-            raise NotFoundError(f"model {name!r} is not served, only {', '.join(sorted(found)) or 'none yet'}")
+            served = ", ".join(sorted(found)) or "none yet"
+            # Begins as Triton's own: its example clients look for these words.
+            raise NotFoundError(f"Request for unknown model: {name!r} is not served, only {served}")
 
     async def refused(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)

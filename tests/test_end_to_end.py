@@ -140,7 +140,7 @@ def test_a_lost_path_and_too_large_a_body_are_refused_and_the_service_goes_on(se
     lost = httpx.post(f"{server.url}/v2/models/nothing/infer", json={})
     assert (lost.status_code, lost.json()) == (
         404,
-        {"error": "model 'nothing' is not served, only same, same_bf16, seed, simple"},
+        {"error": "Request for unknown model: 'nothing' is not served, only same, same_bf16, seed, simple"},
     )
     large = httpx.post(f"{server.url}/v2/models/seed/infer", content=bytes(65 * 2**20), timeout=30)
     assert large.status_code == 413

@@ -188,13 +188,14 @@ def _buffers(request: oip.ModelInferRequest) -> Sequence[bytes]:
     raw = request.raw_input_contents
     if not raw:
         return [_contents(tensor) for tensor in request.inputs]
+    both = [tensor.name for tensor in request.inputs if tensor.HasField("contents")]
+    if both:  # in Triton's words, which its example clients look for
+        rule = "contents field must not be specified when using raw_input_contents"
+        raise RequestError(f"{rule} for {both[0]!r} for model {request.model_name!r}")
     if len(raw) != len(request.inputs):
         raise RequestError(
             f"raw_input_contents must have one entry for each of the {len(request.inputs)} inputs, got {len(raw)}"
         )
-    both = [tensor.name for tensor in request.inputs if tensor.HasField("contents")]
-    if both:
-        raise RequestError(f"input {both[0]!r} must have contents or raw_input_contents, got both")
     return raw
 
 

@@ -2,6 +2,7 @@
 
 import queue
 
+import grpc as grpcio
 import numpy as np
 import pytest
 import tritonclient.grpc
@@ -118,7 +119,7 @@ def test_many_at_a_time(client, kind):
 @pytest.mark.parametrize(
     ("model", "version", "name", "datatype", "said"),
     [
-        ("nothing", "", "INPUT0", "INT32", "model 'nothing' is not served"),
+        ("nothing", "", "INPUT0", "INT32", "Request for unknown model: 'nothing' is not served"),
         ("simple", "99", "INPUT0", "INT32", "not '99'"),
         ("simple", "", "WRONG", "INT32", "input names must be 'INPUT0', 'INPUT1', got 'WRONG'"),
         ("simple", "", "INPUT0", "INT16", "datatype must be INT32, got 'INT16'"),
@@ -178,6 +179,47 @@ def test_json_tensors_over_http(http):
     with kind.InferenceServerClient(http) as client:
         outputs = [kind.InferRequestedOutput(f"OUTPUT{n}", binary_data=False) for n in range(2)]
         check_sums(client.infer("simple", simple_inputs(kind, binary_data=False), outputs=outputs))
+
+
+@pytest.fixture
+def stub(grpc):
+    """What the client's stubs are to those who write messages by hand."""
+    with grpcio.insecure_channel(grpc) as channel:
+        yield tritonclient.grpc.service_pb2_grpc.GRPCInferenceServiceStub(channel)
+
+
+def typed_request(**changes):
+    messages = tritonclient.grpc.service_pb2
+    request = messages.ModelInferRequest(model_name="simple", **changes)
+    for name, array in (("INPUT0", FIRST), ("INPUT1", SECOND)):
+        contents = messages.InferTensorContents(int_contents=array.ravel().tolist())
+        request.inputs.add(name=name, datatype="INT32", shape=[1, 16], contents=contents)
+    return request
+
+
+def test_typed_contents_are_read_and_answered_raw(stub):
+    response = stub.ModelInfer(typed_request())
+    np.testing.assert_array_equal(np.frombuffer(response.raw_output_contents[0], np.int32), (FIRST + SECOND)[0])
+
+
+def test_typed_contents_beside_raw_ones_are_refused_in_tritons_words(stub):
+    """Its example for typed contents passes on these words alone, whatever else is wrong with the request."""
+    with pytest.raises(grpcio.RpcError) as caught:
+        stub.ModelInfer(typed_request(raw_input_contents=[b"12345678"]))
+    said = "contents field must not be specified when using raw_input_contents for 'INPUT0' for model 'simple'"
+    assert said in caught.value.details()
+
+
+def test_an_unknown_model_is_refused_in_tritons_words(client, kind):
+    """Its example clients look for how the message begins."""
+    with pytest.raises(tritonclient.utils.InferenceServerException) as caught:
+        client.infer("wrong_model_name", simple_inputs(kind))
+    assert caught.value.message().startswith("Request for unknown model")
+
+
+def test_parameters_of_the_query_change_nothing(http):
+    with tritonclient.http.InferenceServerClient(http) as client:
+        check_sums(client.infer("simple", simple_inputs(tritonclient.http), query_params={"test_1": 1, "test_2": 2}))
 
 
 def test_classes_over_http(http):

@@ -115,7 +115,7 @@ def broken(_):
 @pytest.mark.parametrize(
     ("path", "options", "status", "said"),
     [
-        ("models/c/load", {}, 404, "model 'c' is not served, only a, b"),
+        ("models/c/load", {}, 404, "Request for unknown model: 'c' is not served, only a, b"),
         ("models/b/load", {}, 400, "model.onnx is damaged"),
         ("models/b/load", {"json": {"parameters": {"config": "{}"}}}, 400, "got the parameter 'config'"),
         ("models/b/unload", {"json": {"parameters": 3}}, 400, "parameters must be an object, got int"),
@@ -163,8 +163,8 @@ def test_the_document_names_every_path_of_the_server_and_of_a_model():
 @pytest.mark.parametrize(
     ("method", "path", "status", "said"),
     [
-        ("POST", "/v2/models/c/infer", 404, "model 'c' is not served, only a, b"),
-        ("GET", "/v2/models/c", 404, "model 'c' is not served"),
+        ("POST", "/v2/models/c/infer", 404, "Request for unknown model: 'c' is not served, only a, b"),
+        ("GET", "/v2/models/c", 404, "Request for unknown model: 'c' is not served"),
         ("POST", "/v2/models/a/infer", 503, "model 'a' is not ready"),
         ("GET", "/v2/nowhere", 404, "Not Found"),
         ("POST", "/v2", 405, "Method Not Allowed"),
