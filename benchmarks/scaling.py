@@ -1,18 +1,21 @@
-"""How long from a tenfold load until a second replica answers? Real server, real clock, an MLP with 8 million weights.
+"""How replicas follow the load. Real server, real clock, an MLP with 8 million weights.
 
-A replica is busy for a tenth of its time; then ten times as many requests come, and HAProxy's own counters tell when
-the second replica has answered its first one. Then all requests end, the replicas go, and one more request wakes one.
+Up: a replica is busy for a tenth of its time; then ten times as many requests come, and HAProxy's own counters tell
+when the second replica has answered its first one. Then all requests end, the replicas go, and one more request wakes
+one. Down: bursts come and go, and the replicas they need stay; when the bursts end one goes, while requests go on.
 """
 
 import argparse
 import csv
+import http.client
 import json
 import math
 import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.load import drive
@@ -22,13 +25,16 @@ from benchmarks.watch import requests
 
 LIMIT_S = 60.0
 CALM_S = 15.0
+BURST_S = 3.0
+REQUEST_EVERY_S = 0.05
 
 
 def main() -> None:
     """Measure and print; the last line is JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--connections", type=int, default=32)
-    print(json.dumps(scaling_figures(connections=parser.parse_args().connections)))
+    connections = parser.parse_args().connections
+    print(json.dumps(scaling_figures(connections=connections) | burst_figures(connections=connections)))
 
 
 def scaling_figures(*, connections: int = 32) -> dict[str, float]:
@@ -62,6 +68,64 @@ def scaling_figures(*, connections: int = 32) -> dict[str, float]:
             ask(server.url + path, body)
             wake_s = round(time.monotonic() - began, 1)
     return {"scale_up_s": up_s, "scale_to_zero_s": gone_s, "wake_s": wake_s, "scale_failures": sum(failed)}
+
+
+def burst_figures(*, connections: int = 32, bursts: int = 8) -> dict[str, float]:
+    """How often replicas went between bursts, seconds until one went after them, and requests that failed meanwhile."""
+    with tempfile.TemporaryDirectory() as folder:
+        artifact = mlp(Path(folder), inputs=512, hidden=16384)
+        name, path, body = artifact.manifest.name, infer_path(artifact), request_body(artifact)
+        stats = free_port()
+        settings = {"max_batch_size": 8, "scaling": {"min_replicas": 1, "max_replicas": 2, "calm_s": CALM_S}}
+        with trimtab(artifact, environment={"RAY_SERVE_HAPROXY_STATS_PORT": str(stats)}, **settings) as server:
+            load = {"port": server.http_port, "path": path, "body": body, "connections": connections}
+            most = flaps = failed = 0
+            with steady(server.http_port, path, body) as statuses:
+                for _ in range(bursts):
+                    failed += drive(duration_s=BURST_S, **load).num_failed
+                    time.sleep(BURST_S)
+                    replicas = up(stats, name)
+                    flaps += replicas < most
+                    most = max(most, replicas)
+                assert most == 2, "bursts must have brought a second replica"
+                down_s = seconds_until(lambda: up(stats, name) == 1)
+                time.sleep(BURST_S)
+    failed += sum(status != 200 for status in statuses)
+    return {"scale_flaps": flaps, "scale_down_s": down_s, "scale_down_failures": failed, "steady": len(statuses)}
+
+
+@contextmanager
+def steady(port: int, path: str, body: bytes) -> Iterator[list[int]]:
+    """Two clients that ask over and over, one on a connection that stays; the statuses they get, 0 for none."""
+    statuses: list[int] = []
+    done = threading.Event()
+
+    def client(*, stays: bool) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=LIMIT_S)
+        while not done.is_set():
+            time.sleep(REQUEST_EVERY_S)
+            try:
+                connection.request("POST", path, body)
+                with connection.getresponse() as response:
+                    response.read()
+                    statuses.append(response.status)
+            except (OSError, http.client.HTTPException) as error:
+                connection.close()
+                # An ingress that reloads closes connections that are idle, as HTTP lets it: connect again.
+                if not (stays and isinstance(error, http.client.RemoteDisconnected)):
+                    statuses.append(0)
+            if not stays:
+                connection.close()
+
+    threads = [threading.Thread(target=client, kwargs={"stays": stays}) for stays in (True, False)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield statuses
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
 
 
 def ask(url: str, body: bytes) -> None:
