@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     run = verbs.add_parser("run", help="follow a recipe and publish the small model it describes")
     run.add_argument("recipe", type=Path, help="a YAML file, such as optimization/recipes/digits.yaml")
     run.add_argument("--force", action="store_true", help="make a new version even if the recipe has not changed")
-    run.add_argument("--resume", action="store_true", help="go on from the last finished epoch of a run that stopped")
+    run.add_argument("--resume", action="store_true", help="go on where a run stopped: its last epoch, trials left")
     run.add_argument(
         "--runs", type=Path, default=Path("runs"), help="where checkpoints and the teacher's answers are kept"
     )
@@ -105,11 +105,9 @@ def _run(options: argparse.Namespace) -> int:
     from optimization.training.journal import Journal
 
     with terminal.Phases(console) as phases:
-        if wanted.search is None:
-            journal = Journal(options.runs, wanted, resume=options.resume)
-            made = run(wanted, options.artifacts, phases, journal)
-        else:
-            made = search(wanted, options.artifacts, phases)
+        journal = Journal(options.runs, wanted, resume=options.resume)
+        make = run if wanted.search is None else search
+        made = make(wanted, options.artifacts, phases, journal)
     terminal.show(console, made)
     return _code(made)
 

@@ -3,12 +3,14 @@
     teacher, once ─▶ trials in parallel (tuning.py) ─▶ measured one after another ─▶ budget.choose ─▶ control ─▶ publish
 
 Trials train side by side, so nothing is timed while they do; latencies are measured at the end, when the machine is
-idle, the models taking turns. A trial trains on one worker: many of them keep the cluster busy.
+idle, the models taking turns. A trial trains on one worker: many of them keep the cluster busy. The control is that of
+the variant which was chosen, trained at last.
 """
 
+import contextlib
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +18,7 @@ from uuid import uuid4
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from torch import nn
 
@@ -24,28 +27,21 @@ from optimization.artifact import Artifact
 from optimization.errors import SearchError
 from optimization.examples import Dataset, Split
 from optimization.findings import Trial
+from optimization.pruning.scores import Saliency
 from optimization.recipe import Recipe, Search
 from optimization.rehearsal import rehearse
-from optimization.report.terminal import Phases
-from optimization.search import space, trials, tuning
+from optimization.report.terminal import Advance, Phases
+from optimization.search import outcome, space, trials, tuning
+from optimization.search.outcome import Made
 from optimization.search.space import Variant
 from optimization.search.tuning import Ended, Report
-from optimization.steps import Bench, Candidate, Lesson
+from optimization.steps import Bench, Lesson, Trainer
 from optimization.training import train
+from optimization.training.journal import Journal
 from optimization.training.mailbox import Job
 
 _NUM_WATCHED = 1000
 """Held-out examples, at most, on which a trial's progress is judged."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Made:
-    """What a trial left behind; files travel as bytes, since trials may run on other nodes."""
-
-    candidates: list[Candidate]
-    files: list[bytes]
-    controls: list[Job]
-    losses: dict[str, list[float]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,11 +83,14 @@ class Attempt:
             )
             steps.shrink(bench, self.lesson)
             files = [each.path.read_bytes() for each in bench.candidates]
-            return Made(candidates=bench.candidates, files=files, controls=bench.controls, losses=bench.losses)
+            candidates = [replace(each, path=Path(each.path.name)) for each in bench.candidates]
+            return Made(candidates=candidates, files=files, losses=bench.losses)
 
 
-def search(recipe: Recipe, root: Path, phases: Phases) -> Artifact:
+def search(recipe: Recipe, root: Path, phases: Phases, journal: Journal) -> Artifact:
     """Publish the cheapest variant that is proven to lie within the budget, else the one that comes nearest.
+
+    The journal keeps the teacher, its answers and the trials that ended, to go on from.
 
     Raises:
         OptimizationError: the teacher could not be trained, or no trial came to an end.
@@ -105,33 +104,40 @@ def search(recipe: Recipe, root: Path, phases: Phases) -> Artifact:
             rehearse(variant.recipe, dataset)
     with TemporaryDirectory(prefix="trimtab-") as name, train.cluster(recipe.workers):
         folder = Path(name)
-        with run.bench(recipe, dataset, folder, phases, root) as bench:
+        with run.bench(recipe, dataset, folder, phases, root, journal) as bench:
             lesson = steps.teach(bench)
-        ended = _try_all(variants, dataset, lesson, recipe.search, phases)
-        made = [_unpacked(each.outcome, folder / f"trial-{number}") for number, each in enumerate(ended)]
-        finals = {number: candidates[-1].path for number, candidates in enumerate(made) if candidates}
+        ended = _try_all(variants, dataset, lesson, recipe.search, phases, journal.trials)
+        made = {
+            number: outcome.unpack(each.outcome, folder / f"trial-{number}")
+            for number, each in ended.items()
+            if each.outcome is not None
+        }
+        finals = {number: candidates[-1].path for number, candidates in made.items()}
         if not finals:
-            raise SearchError(_no_survivor(ended))
+            raise SearchError(_no_survivor(ended.values()))
         with phases.phase("measure trials"):
             finished = trials.measure(recipe.search, bench.candidates[0].path, finals, dataset.held_out)
-        notes = {number: _unfinished(variants[number], each) for number, each in enumerate(ended)}
+        notes = {number: _unfinished(variants[number], each) for number, each in ended.items()}
         result = trials.judge(recipe.search, variants, finished, notes)
         best = ended[result.chosen].outcome
         assert best is not None, "only what was finished is chosen"
-        with run.bench(recipe, dataset, folder, phases, root) as last:
-            for job in best.controls:
-                last.keep(job.step, last.train(job))
+        chosen = variants[result.chosen].recipe
+        with run.bench(chosen, dataset, folder, phases, root) as last:
+            _train_control(last, lesson)
+        controls = [each for each in last.candidates if each.step == "control"]
         whole = replace(
             bench,
-            candidates=[*bench.candidates, *last.candidates, *made[result.chosen]],
+            candidates=[*bench.candidates, *controls, *made[result.chosen]],
             losses=bench.losses | last.losses | best.losses,
         )
-        return run.publish(recipe, whole, root, result)
+        published = run.publish(recipe, whole, root, result)
+    journal.clear()
+    return published
 
 
 def _try_all(
-    variants: tuple[Variant, ...], dataset: Dataset, lesson: Lesson, settings: Search, phases: Phases
-) -> list[Ended[Made]]:
+    variants: tuple[Variant, ...], dataset: Dataset, lesson: Lesson, settings: Search, phases: Phases, kept: Path
+) -> dict[int, Ended[Made]]:
     held_out = dataset.held_out
     rows = np.random.default_rng(0).permutation(len(held_out.labels))[:_NUM_WATCHED]
     watched = held_out.take(rows)
@@ -143,24 +149,55 @@ def _try_all(
         endpoint=os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"),
         good_enough=steps.accuracy(lesson.teacher, watched) - settings.budget.max_drop if lesson.teacher else 0.0,
     )
+    folders = [kept / each.recipe.sha256[:12] for each in variants]
+    ended = {number: each for number, folder in enumerate(folders) if (each := outcome.kept(folder)) is not None}
+    left = [number for number in range(len(variants)) if number not in ended]
     with phases.phase(f"try {len(variants)} variants", len(variants)) as advance:
-        return tuning.run(attempt, len(variants), advance=lambda num_ended: advance(num_ended, math.nan))
+
+        def heard(number: int, each: Ended[Made]) -> None:
+            outcome.keep(each, folders[number])
+            ended[number] = each
+            advance(len(ended), math.nan)
+
+        advance(len(ended), math.nan)
+        if left:
+            tuning.run(attempt, left, heard)
+    return dict(sorted(ended.items()))
 
 
-def _unpacked(made: Made | None, folder: Path) -> list[Candidate]:
-    """A trial's candidates, their files written to `folder`; none of one that was stopped."""
-    if made is None:
-        return []
-    folder.mkdir()
-    candidates = []
-    for candidate, content in zip(made.candidates, made.files, strict=True):
-        path = folder / candidate.path.name
-        path.write_bytes(content)
-        candidates.append(replace(candidate, path=path))
-    return candidates
+class _Enough(Exception):  # noqa: N818  # no error: it ends the steps early
+    """The control is trained."""
 
 
-def _no_survivor(ended: Sequence[Ended[Made]]) -> str:
+@dataclass(frozen=True, kw_only=True)
+class _UntilControl:
+    """A trainer that is not asked for more than the control and what comes before it."""
+
+    trainer: Trainer
+
+    def train(self, job: Job, advance: Advance) -> nn.Module:
+        """Train the job's model, unless it is a student."""
+        if job.step not in ("score", "control"):
+            raise _Enough
+        return self.trainer.train(job, advance)
+
+    def answer(self, model: nn.Module) -> NDArray[np.float32]:
+        """The model's logits on the training data."""
+        return self.trainer.answer(model)
+
+    def saliency(self) -> Saliency | None:
+        """What the score of the job trained last gathered."""
+        return self.trainer.saliency()
+
+
+def _train_control(bench: Bench, lesson: Lesson) -> None:
+    """Follow the recipe's steps up to its first student, whose control is trained before it."""
+    if space.num_epochs(bench.recipe):
+        with contextlib.suppress(_Enough):
+            steps.shrink(replace(bench, trainer=_UntilControl(trainer=bench.trainer)), lesson)
+
+
+def _no_survivor(ended: Iterable[Ended[Made]]) -> str:
     problems = sorted({each.problem for each in ended if each.problem is not None})
     return f"at least one trial of the search must come to its end, got none: {'; '.join(problems) or 'all stopped'}"
 

@@ -10,8 +10,7 @@ all that are good enough: of those none is stopped, since what they cost is meas
 """
 
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -46,7 +45,8 @@ class Tally(Generic[Outcome]):
     """An actor that keeps what trials made, so that the cluster needs no storage that all nodes share."""
 
     def __init__(self) -> None:
-        self._ended: dict[int, Ended[Outcome]] = {}
+        self._news: dict[int, Ended[Outcome]] = {}
+        self._known: set[int] = set()
         self._shares: dict[int, float] = {}
 
     def reach(self, number: int, share: float) -> None:
@@ -55,48 +55,60 @@ class Tally(Generic[Outcome]):
 
     def end(self, number: int, ended: Ended[Outcome]) -> None:
         """Keep what became of a trial."""
-        self._ended[number] = ended
+        if number not in self._known:
+            self._known.add(number)
+            self._news[number] = ended
 
-    def num_ended(self) -> int:
-        """Trials that came to their own end."""
-        return len(self._ended)
+    def stop(self, number: int) -> None:
+        """Note that a trial is over; one that did not say how was stopped."""
+        self.end(number, Ended(stopped_at=self._shares.get(number, 0.0)))
 
-    def ended(self, num_trials: int) -> list[Ended[Outcome]]:
-        """What became of each; those that say nothing were stopped."""
-        return [
-            self._ended.get(number) or Ended(stopped_at=self._shares.get(number, 0.0)) for number in range(num_trials)
-        ]
+    def take(self) -> dict[int, Ended[Outcome]]:
+        """What became of those that ended since the last time."""
+        news, self._news = self._news, {}
+        return news
+
+
+class _Overs(tune.Callback):
+    """Tells the tally of trials that the scheduler stopped."""
+
+    def __init__(self, tally: Any) -> None:
+        self._tally = tally
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
+        """Tune calls this once a trial has ended or was stopped."""
+        ray.get(self._tally.stop.remote(trial.config["number"]))
 
 
 def run(
     attempt: Attempt[Outcome],
-    num_trials: int,
+    numbers: Sequence[int],
+    heard: Callable[[int, Ended[Outcome]], None],
     *,
     use_gpu: bool = False,
-    advance: Callable[[int], None] = lambda _num_ended: None,
-) -> list[Ended[Outcome]]:
-    """Try all, one on each CPU at a time; `advance` is told how many have ended.
+) -> None:
+    """Try those numbers, one on each CPU at a time; `heard` is told of each as it ends.
 
     Raises:
         SearchError: Tune itself failed.
     """
     tally: Any = ray.remote(num_cpus=0)(Tally).remote()
-    tuning = ray.remote(num_cpus=0, max_retries=0)(_tune).remote(ray.put(attempt), num_trials, tally, use_gpu)
+    tuning = ray.remote(num_cpus=0, max_retries=0)(_tune).remote(ray.put(attempt), list(numbers), tally, use_gpu)
     try:
-        while not ray.wait([tuning], timeout=_POLL_S)[0]:
-            advance(ray.get(tally.num_ended.remote()))
-            time.sleep(_POLL_S)
+        is_over = False
+        while not is_over:
+            is_over = bool(ray.wait([tuning], timeout=_POLL_S)[0])
+            for number, ended in ray.get(tally.take.remote()).items():
+                heard(number, ended)
         ray.get(tuning)
     except ray.exceptions.RayError as error:
         raise SearchError(f"the search stopped before its trials had ended: {error}") from error
     except BaseException:
         ray.cancel(tuning, force=True)  # its trials end with it
         raise
-    ended: list[Ended[Outcome]] = ray.get(tally.ended.remote(num_trials))
-    return ended
 
 
-def _tune(attempt: Attempt[Any], num_trials: int, tally: Any, use_gpu: bool) -> None:
+def _tune(attempt: Attempt[Any], numbers: Sequence[int], tally: Any, use_gpu: bool) -> None:
     """Run Tune; a task of its own, so that its signal handlers and its output stay away from the driver's."""
     shared = ray.put(attempt)
 
@@ -125,11 +137,11 @@ def _tune(attempt: Attempt[Any], num_trials: int, tally: Any, use_gpu: bool) -> 
     with tempfile.TemporaryDirectory(prefix="trimtab-", ignore_cleanup_errors=True) as storage:
         results = tune.Tuner(
             tune.with_resources(trial, {"cpu": 1, "gpu": int(use_gpu)}),
-            param_space={"number": tune.grid_search(list(range(num_trials)))},
+            param_space={"number": tune.grid_search(list(numbers))},
             tune_config=tune.TuneConfig(scheduler=scheduler),
-            run_config=tune.RunConfig(name="search", storage_path=storage, verbose=0),
+            run_config=tune.RunConfig(name="search", storage_path=storage, verbose=0, callbacks=[_Overs(tally)]),
         ).fit()
-        for number in range(num_trials):
-            error = results[number].error
+        for position, number in enumerate(numbers):
+            error = results[position].error
             if error is not None:  # its process died: what fails otherwise is caught above
                 ray.get(tally.end.remote(number, Ended(problem=str(error).strip().splitlines()[-1])))

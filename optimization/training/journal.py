@@ -1,8 +1,9 @@
 """What a run has done so far: a directory with the newest checkpoint of each training, to go on from when stopped.
 
-runs/<name>/<sha of the recipe>/01-teacher.checkpoint, ...     runs/answers/<sha of teacher and data>.npy
+runs/<name>/<sha of the recipe>/01-teacher.checkpoint, ..., trials/<...>     runs/answers/<sha of teacher and data>.npy
 """
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,8 @@ class Journal:
     def __init__(self, runs: Path, recipe: Recipe, *, resume: bool) -> None:
         self.answers = runs / "answers"
         self._folder = runs / recipe.name / recipe.sha256[:12]
+        self.trials = self._folder / "trials"
+        """Where a search keeps what its trials came to."""
         self._num_trainings = 0
         if not resume:
             self.clear()
@@ -35,3 +38,4 @@ class Journal:
         """Forget all trainings: the run starts anew, or is done."""
         for path in self._folder.glob("*.checkpoint"):
             path.unlink()
+        shutil.rmtree(self.trials, ignore_errors=True)

@@ -1,7 +1,7 @@
 """A search's trials: made here without Ray, and the whole search on a cluster."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,13 @@ from optimization.artifact import Artifact
 from optimization.examples import Dataset
 from optimization.recipe import Recipe
 from optimization.report.terminal import Phases
-from optimization.search import search, space, trials
+from optimization.search import outcome, search, space, trials
+from optimization.search.outcome import Made
 from optimization.search.search import Attempt
-from optimization.steps import Bench, Lesson
+from optimization.search.tuning import Ended
+from optimization.steps import Bench, Candidate, Lesson
 from optimization.training import train
+from optimization.training.journal import Journal
 from telemetry.emit import Emitter
 
 
@@ -61,15 +64,12 @@ def attempt(wanted: Recipe, made: tuple[Bench, Lesson]) -> Attempt:
     )
 
 
-def test_trials_tell_how_far_they_are_and_leave_a_control_to_be_trained(
-    wanted: Recipe, made: tuple[Bench, Lesson]
-) -> None:
+def test_trials_tell_how_far_they_are(wanted: Recipe, made: tuple[Bench, Lesson]) -> None:
     heard: list[tuple[float, float]] = []
     tried = attempt(wanted, made)(0, lambda share, shortfall: heard.append((share, shortfall)))
     assert [share for share, _ in heard] == pytest.approx(np.linspace(0.1, 1, 10).tolist())
     assert heard[-1][1] == 0, "half of all is soon right"
     assert [each.step for each in tried.candidates] == ["distill"]
-    assert [(job.step, job.soft) for job in tried.controls] == [("control", None)]
     assert list(tried.losses) == ["distill"]
 
 
@@ -80,7 +80,7 @@ def test_cheapest_proven_trial_is_chosen_and_published(
     assert wanted.search is not None
     tried, variants = attempt(wanted, made), space.variants(wanted)
     outcomes = [tried(number, lambda _share, _shortfall: None) for number in range(len(variants))]
-    unpacked = [search._unpacked(each, tmp_path / str(number)) for number, each in enumerate(outcomes)]
+    unpacked = [outcome.unpack(each, tmp_path / str(number)) for number, each in enumerate(outcomes)]
     finals = {number: candidates[-1].path for number, candidates in enumerate(unpacked)}
     settings = wanted.search.model_copy(update={"target": "size"})
     finished = trials.measure(settings, bench.candidates[0].path, finals, bench.dataset.held_out)
@@ -90,6 +90,45 @@ def test_cheapest_proven_trial_is_chosen_and_published(
     assert result.trials[result.chosen].size_bytes == min(sizes)
     bench.candidates.extend(unpacked[result.chosen])
     check(run.publish(wanted, bench, tmp_path / "artifacts", result), wanted, bench.dataset)
+
+
+def test_a_search_that_stopped_goes_on_with_the_trials_that_are_left(
+    wanted: Recipe, made: tuple[Bench, Lesson], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench, lesson = made
+    assert wanted.search is not None
+    variants, tried = space.variants(wanted), attempt(wanted, made)
+    first = Ended(outcome=tried(0, lambda _share, _shortfall: None))
+    kept = tmp_path / "trials"
+    outcome.keep(first, kept / variants[0].recipe.sha256[:12])
+
+    def run_left(_attempt: Attempt, numbers: list[int], heard: Callable[[int, Ended[Made]], None]) -> None:
+        assert numbers == [1]
+        heard(1, Ended(stopped_at=0.2))
+
+    monkeypatch.setattr(search.tuning, "run", run_left)
+    for _ in range(2):  # at the second time none is left
+        ended = search._try_all(variants, bench.dataset, lesson, wanted.search, bench.phases, kept)
+        assert ended == {0: first, 1: Ended(stopped_at=0.2)}
+        monkeypatch.delattr(search.tuning, "run", raising=False)
+
+
+def test_a_trial_that_failed_or_whose_files_are_gone_is_tried_again(tmp_path: Path) -> None:
+    outcome.keep(Ended(problem="out of memory"), tmp_path / "failed")
+    assert outcome.kept(tmp_path / "failed") is None
+    candidate = Candidate(step="distill", path=Path("distill.onnx"), num_parameters=1)
+    ended = Ended(outcome=Made(candidates=[candidate], files=[b"graph"], losses={"distill": [1.0]}))
+    outcome.keep(ended, tmp_path / "whole")
+    assert outcome.kept(tmp_path / "whole") == ended
+    (tmp_path / "whole" / "distill.onnx").unlink()
+    assert outcome.kept(tmp_path / "whole") is None
+
+
+def test_control_of_the_chosen_trial_is_trained_without_its_student(made: tuple[Bench, Lesson]) -> None:
+    bench, lesson = made
+    search._train_control(bench, lesson)
+    assert [each.step for each in bench.candidates] == ["teacher", "control"]
+    assert "distill" not in bench.losses or not bench.losses["distill"]
 
 
 def check(published: Artifact, wanted: Recipe, dataset: Dataset) -> None:
@@ -111,7 +150,8 @@ def check(published: Artifact, wanted: Recipe, dataset: Dataset) -> None:
 def test_search_on_a_cluster_publishes_what_it_judged(
     ray_cluster: None, wanted: Recipe, tumours: Dataset, tmp_path: Path, phases: Phases
 ) -> None:
-    published = search.search(wanted, tmp_path, phases)
+    journal = Journal(tmp_path / "runs", wanted, resume=False)
+    published = search.search(wanted, tmp_path, phases, journal)
     check(published, wanted, tumours)
     found = published.manifest.findings.search
     assert found is not None

@@ -4,7 +4,7 @@ import time
 import pytest
 
 from optimization.search import tuning
-from optimization.search.tuning import Report
+from optimization.search.tuning import Ended, Report
 
 SHORTFALLS = (0.0, 0.5, 0.0, 0.4, 0.3, 0.2, 0.0, 0.6)
 
@@ -23,14 +23,14 @@ def attempt(number: int, report: Report) -> str:
 @pytest.mark.ray
 @pytest.mark.slow
 def test_the_hopeless_are_stopped_early_and_what_is_good_enough_never(ray_cluster: None) -> None:
-    heard: list[int] = []
-    ended = tuning.run(attempt, len(SHORTFALLS), advance=heard.append)
-    for number, each in enumerate(ended):
+    ended: dict[int, Ended[str]] = {}
+    tuning.run(attempt, range(len(SHORTFALLS)), ended.__setitem__)
+    assert set(ended) == set(range(len(SHORTFALLS)))
+    for number, each in ended.items():
         if SHORTFALLS[number] == 0:
             assert each.outcome == f"model {number}"
     assert ended[4].problem == "no such layer"
     assert ended[5].problem
-    stopped = [each.stopped_at for each in ended if each.stopped_at is not None]
+    stopped = [each.stopped_at for each in ended.values() if each.stopped_at is not None]
     assert len(stopped) >= 2
     assert set(stopped) <= {0.2, 0.6}
-    assert heard == sorted(heard)
