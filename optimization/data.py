@@ -5,6 +5,8 @@
 Splits and their order depend on the seed alone.
 """
 
+from pathlib import Path
+
 from optimization.examples import Dataset
 from optimization.readers import hub, packaged, phrases, pictures, tables, vocabulary
 from optimization.sources import (
@@ -19,13 +21,15 @@ from optimization.sources import (
 )
 
 
-def load(config: Data, seed: int) -> Dataset:
+def load(config: Data, seed: int, kept: Path = Path("runs/streams")) -> Dataset:
     """Load and split the data; equal seeds give equal splits, with the classes in equal proportion.
+
+    What is streamed is prepared in the folder `kept`, which every node of the cluster must see.
 
     Raises:
         DataError: a file or column is missing, or holds what no model can learn from.
     """
-    dataset = _read(config, seed)
+    dataset = _read(config, seed, kept)
     if not isinstance(config, Table | HuggingFaceData):
         return dataset
     if config.phrases is not None:
@@ -33,7 +37,7 @@ def load(config: Data, seed: int) -> Dataset:
     return dataset if config.vocabulary is None else vocabulary.shrink(dataset, config.vocabulary)
 
 
-def _read(config: Data, seed: int) -> Dataset:
+def _read(config: Data, seed: int, kept: Path) -> Dataset:
     match config:
         case Digits():
             return packaged.digits(config, seed)
@@ -42,9 +46,9 @@ def _read(config: Data, seed: int) -> Dataset:
         case Mnist1d():
             return packaged.mnist1d()
         case Table():
-            return tables.load(config, seed)
+            return tables.load(config, seed, kept)
         case Pictures():
-            return pictures.load(config, seed)
+            return pictures.load(config, seed, kept)
         case TorchData():
             return hub.torch_data(config, seed)
         case HuggingFaceData():

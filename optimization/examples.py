@@ -31,6 +31,10 @@ class Split:
     """Tokens of each sample, where inputs are padded along their second dimension; batches are cut to their longest."""
     texts: NDArray[np.object_] | None = None
     """What the token ids were made of."""
+    numbers: NDArray[np.int64] | None = None
+    """What tells examples of a stream apart, where the rows of a batch do not."""
+    answers: NDArray[np.float32] | None = None
+    """The teacher's logits, where they come along in a stream."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -59,7 +63,23 @@ class Split:
             labels=self.labels[rows],
             lengths=None if self.lengths is None else self.lengths[rows],
             texts=None if self.texts is None else self.texts[rows],
+            numbers=None if self.numbers is None else self.numbers[rows],
+            answers=None if self.answers is None else self.answers[rows],
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stream:
+    """Training examples in Parquet files, which are read anew in each epoch."""
+
+    folder: Path
+    """Where every node of the cluster finds them."""
+    num: int
+    example_bytes: int
+    """What one takes in memory."""
+
+    def __len__(self) -> int:
+        return self.num
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +97,7 @@ class Dataset:
     """Training and held-out examples, and what a model of them needs to know."""
 
     train: Split
+    """Where the examples are streamed, a sample of them."""
     held_out: Split
     labels: tuple[str, ...]
     """Names of the classes."""
@@ -90,6 +111,8 @@ class Dataset:
     """Id in the published vocabulary of each token, where the data's own is smaller."""
     preprocessing: Preprocessing | None = None
     """How raw input becomes the model's."""
+    stream: Stream | None = None
+    """All training examples, where they do not lie in memory."""
     files: dict[str, Path] = field(default_factory=dict)
     """What the preprocessing needs, by name inside the artifact."""
 

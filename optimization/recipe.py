@@ -31,7 +31,7 @@ from optimization.settings import (
     misfit,
     rule,
 )
-from optimization.sources import Data, TorchData
+from optimization.sources import Data, TorchData, is_streamed
 from optimization.teaching import Teaching, Transfers
 
 
@@ -246,6 +246,8 @@ class Recipe(Settings):
     """Seeds the split, the initial weights and the order of the examples."""
     workers: Count = 2
     """Ray Train workers that share each batch."""
+    min_workers: Count | None = None
+    """Workers to start or go on with while the cluster has no room for more; none waits for all of them."""
     data: Data
     """What to learn from."""
     teacher: Teacher
@@ -257,6 +259,12 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
+        if self.min_workers is not None and self.min_workers > self.workers:
+            raise misfit(f"min_workers must be at most workers ({self.workers})", self.min_workers)
+        if self.search is not None and is_streamed(self.data):
+            raise misfit("data.stream must be false with search, whose trials take all CPUs", got=True)
+        if self.min_workers is not None and is_streamed(self.data):
+            raise misfit("min_workers must be left out where data.stream is true", self.min_workers)
         for where, model in self._models():
             if isinstance(model, Cnn | Resnet):
                 self._fit_image(where, model)

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from optimization import artifact, data, evaluate, export, graph, latency, steps
+from optimization import artifact, data, evaluate, export, graph, latency, sources, steps
 from optimization.artifact import Artifact, Measurement
 from optimization.examples import Dataset
 from optimization.findings import Findings, SearchResult
@@ -23,7 +23,7 @@ from optimization.report.board import Board
 from optimization.report.terminal import Phases
 from optimization.steps import Bench, Candidate
 from optimization.training.journal import Journal
-from optimization.training.train import Workers
+from optimization.training.train import Workers, cluster
 
 _LIBRARIES = ("torch", "onnx", "onnxruntime", "onnxscript", "torch-pruning", "ray", "numpy", "scikit-learn")
 
@@ -34,12 +34,16 @@ def run(recipe: Recipe, root: Path, phases: Phases, journal: Journal | None = No
     Raises:
         OptimizationError: a step failed its check, or training did not finish.
     """
-    with phases.phase("load data"):
-        dataset = data.load(recipe.data, recipe.seed)
-    with phases.phase("build models"):
-        rehearse(recipe, dataset)
     with TemporaryDirectory(prefix="trimtab-") as folder:
-        with bench(recipe, dataset, Path(folder), phases, root, journal) as made:
+        with ExitStack() as stack:
+            if sources.is_read_by_ray(recipe.data):
+                with phases.phase("start Ray"):
+                    stack.enter_context(cluster(recipe.workers + _num_cpus_reading(recipe)))
+            with phases.phase("load data"):
+                dataset = data.load(recipe.data, recipe.seed, root.parent / "runs" / "streams")
+            with phases.phase("build models"):
+                rehearse(recipe, dataset)
+            made = stack.enter_context(bench(recipe, dataset, Path(folder), phases, root, journal))
             steps.shrink(made, steps.teach(made))
         published = publish(recipe, made, root)
     if journal is not None:
@@ -52,7 +56,13 @@ def bench(
     recipe: Recipe, dataset: Dataset, folder: Path, phases: Phases, root: Path, journal: Journal | None = None
 ) -> Iterator[Bench]:
     """A place to make models, whose training Ray Train workers share; they start where something is to be trained."""
-    workers = Workers(dataset.train, num_workers=recipe.workers, service=recipe.name)
+    workers = Workers(
+        dataset.train,
+        num_workers=recipe.workers,
+        min_workers=recipe.min_workers,
+        num_cpus_reading=_num_cpus_reading(recipe),
+        service=recipe.name,
+    )
     with ExitStack() as stack:
         if recipe.teacher.onnx is None:
             with phases.phase(f"start {recipe.workers} workers"):
@@ -125,6 +135,11 @@ def publish(recipe: Recipe, made: Bench, root: Path, search: SearchResult | None
                 search=search,
             ),
         )
+
+
+def _num_cpus_reading(recipe: Recipe) -> int:
+    """CPUs beside the workers', where examples are streamed: Ray Data reads with them."""
+    return int(sources.is_streamed(recipe.data))
 
 
 def _runs(recipe: Recipe, root: Path) -> Path:

@@ -78,7 +78,12 @@ class Phrases(Settings):
     """What stands between the texts that one is made of."""
 
 
-class Table(_Files):
+class _Streamed(_Files):
+    stream: bool = False
+    """Whether training examples stay on disk and are streamed to the workers, since memory cannot hold them all."""
+
+
+class Table(_Streamed):
     """A CSV, TSV, JSONL or Parquet file, read through Ray Data: columns of numbers, or one of text."""
 
     kind: Literal["table"]
@@ -109,10 +114,13 @@ class Table(_Files):
         if self.text is None and (self.vocabulary or self.phrases) is not None:
             name = "vocabulary" if self.vocabulary is not None else "phrases"
             raise misfit(f"data.{name} must be left out where data.text is not set", getattr(self, name))
+        if self.stream and (self.vocabulary or self.phrases) is not None:
+            name = "vocabulary" if self.vocabulary is not None else "phrases"
+            raise misfit(f"data.{name} must be left out where data.stream is true", getattr(self, name))
         return self
 
 
-class Pictures(_Files):
+class Pictures(_Streamed):
     """A folder of one folder per class, or an .npz of `x` (bytes, [samples, height, width(, channels)]) and `y`."""
 
     kind: Literal["pictures"]
@@ -183,6 +191,16 @@ class HuggingFaceData(_Files):
 Data = Annotated[
     Digits | BreastCancer | Mnist1d | Table | Pictures | TorchData | HuggingFaceData, Field(discriminator="kind")
 ]
+
+
+def is_streamed(data: Data) -> bool:
+    """Whether training examples stay on disk."""
+    return isinstance(data, Table | Pictures) and data.stream
+
+
+def is_read_by_ray(data: Data) -> bool:
+    """Whether reading the data takes a cluster."""
+    return isinstance(data, Table) or (isinstance(data, Pictures) and not data.train.endswith(".npz"))
 
 
 def missing(data: Data) -> list[str]:

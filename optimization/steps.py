@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from optimization import export, graph, models, onnx_teacher, students, taps, transfer
 from optimization.distill import SoftTargets
-from optimization.examples import Dataset, Split
+from optimization.examples import Dataset, Split, Stream
 from optimization.foreign import convert
 from optimization.pruning import prune, scores, sparsify
 from optimization.pruning.scores import Saliency
 from optimization.quantization import qat, quantize, sensitivity
+from optimization.readers import streaming
 from optimization.recipe import Distill, Prune, Quantize, Recipe, Sparsify, Training
 from optimization.report.board import Board
 from optimization.report.terminal import Advance, Phases
@@ -74,6 +75,8 @@ class Lesson:
     """The teacher's, of shape [samples, outputs], in the order of the training data; none where that changes."""
     pooled: NDArray[np.float32] | None = None
     """Its pooled states, of shape [samples, width], where students learn them and they are known."""
+    stream: Stream | None = None
+    """The training examples with the teacher's logits, where they are streamed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,11 +150,14 @@ def teach(bench: Bench) -> Lesson:
     if settings.training is not None:
         augmentation = dataset.augmentation
         job = Job(step="teacher", model=teacher, training=settings.training, seed=seed, augmentation=augmentation)
-        teacher = bench.train(job)
+        teacher = bench.train(replace(job, stream=dataset.stream))
     bench.keep("teacher", teacher)
     with bench.phases.phase("teacher: answer"):
         if dataset.augmentation is not None:
             return Lesson(teacher=teacher)  # it must see each picture as the student does
+        if dataset.stream is not None:
+            stream = streaming.answered(dataset.stream, dataset.train, teacher, bench.recipe.workers)
+            return Lesson(teacher=teacher, stream=stream)
         asked = teacher
         if any(each.kind == "pooled" for one in bench.recipe.teachings.values() for each in one.transfer):
             asked = transfer.Informant(
@@ -186,6 +192,7 @@ def shrink(bench: Bench, lesson: Lesson) -> None:
             soft=_soft_targets(lesson, where, recipe.teachings[where], model, example),
             score=score,
             holds_zeros=is_sparse,
+            stream=lesson.stream or bench.dataset.stream,
             augmentation=bench.dataset.augmentation,
         )
 
@@ -244,7 +251,8 @@ def _soft_targets(
     assert lesson.teacher is not None, "an ONNX file teaches nobody"
     bonds = transfer.bond(teaching.transfer, student, lesson.teacher, example, where)
     only_pooled = [each.kind for each in teaching.transfer] == ["pooled"]
-    is_known = lesson.logits is not None and (not bonds or (only_pooled and lesson.pooled is not None))
+    is_known = not bonds and (lesson.logits is not None or lesson.stream is not None)
+    is_known = is_known or (only_pooled and lesson.pooled is not None)
     return SoftTargets(
         logits=lesson.logits if is_known else None,
         pooled=lesson.pooled if is_known and bonds else None,

@@ -8,7 +8,7 @@ random      as the name says; what a score must beat
 A unit's score is the sum of its weights' (for magnitude the mean of its layers' sums); the lowest goes first.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -69,6 +69,15 @@ class Gradients:
                 if parameter.grad is not None:
                     product = parameter * parameter.grad
                     self._sums[name] += product.square() if self._criterion == "taylor" else -product
+
+    def state(self) -> dict[str, Any]:
+        """What was gathered so far, the same on every worker: gradients are averaged before they are observed."""
+        return {"sums": {name: each.cpu() for name, each in self._sums.items()}, "num_steps": self._num_steps}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from `state`."""
+        self._sums = {name: each.to(self._parameters[name].device) for name, each in state["sums"].items()}
+        self._num_steps = state["num_steps"]
 
     def saliency(self) -> Saliency:
         """The mean over all steps and all workers, on the CPU."""

@@ -73,6 +73,10 @@ def _stacked(items: Any, name: str) -> Split:
         stacked = {key: np.stack([_array(each[key]) for each in named]) for key in named[0]}
     except (KeyError, ValueError) as error:
         raise DataError(f"{name} must give inputs of one shape and the same names: {error}") from error
+    for number, label in enumerate(labels):
+        if not float(label).is_integer() or label < 0:
+            rule = f"{name}: item {number} must have a whole number of at least 0 as its label"
+            raise DataError(f"{rule}, got {float(label):g}")
     return Split(inputs=stacked, labels=np.array([int(label) for label in labels], np.int64))
 
 

@@ -1,6 +1,10 @@
 """Reads CSV, TSV, JSONL and Parquet through Ray Data: columns of numbers, or one of text, and a label."""
 
+import json
 import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,63 +14,140 @@ from numpy.typing import NDArray
 from optimization.artifact import TextPreprocessing
 from optimization.errors import DataError
 from optimization.examples import Dataset, Split
-from optimization.readers import files, text
+from optimization.readers import files, streaming, text
 from optimization.readers.holding import hold_out, some
+from optimization.readers.streaming import Columns, Share
 from optimization.sources import HuggingFaceData, Table
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_AT_ONCE = 4096
+"""Rows that are encoded together for a stream."""
 
-def load(config: Table, seed: int) -> Dataset:
+
+def load(config: Table, seed: int, kept: Path) -> Dataset:
     """Read the table; features are brought to mean 0 and deviation 1, texts become token ids.
 
     Raises:
         DataError: a file cannot be read, a column is missing, or a value is no number.
     """
-    train = files.table(Path(config.train))
+    train = Path(config.train)
     held_out = files.table(Path(config.held_out)) if isinstance(config.held_out, str) else None
-    return dataset(config, train, held_out, seed)
+    if not config.stream:
+        return dataset(config, files.table(train), held_out, seed)
+    prepared = streaming.prepare(
+        config,
+        seed,
+        kept,
+        files.tables(train),
+        find=partial(_facts, config, train),
+        read=partial(_read, config, train, seed),
+    )
+    facts = prepared.facts
+    made = _dataset(
+        config,
+        prepared.sample,
+        prepared.held_out if held_out is None else _Encoder(config, facts["classes"])(held_out),
+        tuple(map(str, facts["classes"])),
+    )
+    if config.text is not None:
+        return replace(made, stream=prepared.stream)
+    mean, scale = (np.asarray(facts[name], np.float32) for name in ("mean", "scale"))
+    return replace(made, stream=prepared.stream, offset=mean, scale=scale)
 
 
 def dataset(
     config: Table | HuggingFaceData, train: "pd.DataFrame", held_out: "pd.DataFrame | None", seed: int
 ) -> Dataset:
     """Examples from the columns the settings name."""
-    classes = _classes(train, config.label)
-    tokenizer = None if config.tokenizer is None else text.tokenizer(config.tokenizer, config.max_length)
-
-    def split(frame: "pd.DataFrame") -> Split:
-        labels = _labels(frame, config.label, classes)
-        if config.text is not None:
-            return text.encode(_texts(frame, config.text), labels, tokenizer)
-        return Split(inputs={"features": _features(frame, config)}, labels=labels)
-
-    examples = split(train)
+    classes = _classes(_column(train, config.label).unique().tolist(), config.label)
+    encode = _Encoder(config, classes)
+    examples = encode(train)
     if held_out is not None:
-        kept = split(held_out)
+        kept = encode(held_out)
     else:
         assert isinstance(config.held_out, float), "a name was read"
         examples, kept = hold_out(examples, config.held_out, seed)
     examples = some(examples, config.share, seed)
+    made = _dataset(config, examples, kept, tuple(map(str, classes)))
     if config.text is not None:
-        folder = Path(tempfile.mkdtemp(prefix="trimtab-tokenizer-"))
-        return Dataset(
-            train=examples,
-            held_out=kept,
-            labels=classes,
-            preprocessing=TextPreprocessing(max_length=config.max_length),
-            files={text.FILE: text.save(tokenizer, folder)},
-        )
+        return made
     features = examples.inputs["features"]
-    deviation = features.std(axis=0)
+    return replace(made, offset=features.mean(axis=0), scale=_nonzero(features.std(axis=0)))
+
+
+class _Encoder:
+    """Makes examples of a table's rows."""
+
+    def __init__(self, config: Table | HuggingFaceData, classes: Sequence[Any]) -> None:
+        self._config = config
+        self._numbers = {str(name): number for number, name in enumerate(classes)}
+        self._tokenizer = None if config.tokenizer is None else text.tokenizer(config.tokenizer, config.max_length)
+
+    def __call__(self, frame: "pd.DataFrame") -> Split:
+        """The examples.
+
+        Raises:
+            DataError: a column is missing, a value is no number, or a class is unknown.
+        """
+        labels = _labels(frame, self._config.label, self._numbers)
+        if self._config.text is not None:
+            return text.encode(_texts(frame, self._config.text), labels, self._tokenizer)
+        return Split(inputs={"features": _features(frame, self._config)}, labels=labels)
+
+
+def _dataset(config: Table | HuggingFaceData, train: Split, held_out: Split, classes: tuple[str, ...]) -> Dataset:
+    if config.text is None:
+        return Dataset(train=train, held_out=held_out, labels=classes)
+    folder = Path(tempfile.mkdtemp(prefix="trimtab-tokenizer-"))
+    assert config.tokenizer is not None, "the recipe was checked"
     return Dataset(
-        train=examples,
-        held_out=kept,
+        train=train,
+        held_out=held_out,
         labels=classes,
-        offset=features.mean(axis=0),
-        scale=np.where(deviation > 0, deviation, np.float32(1)),
+        preprocessing=TextPreprocessing(max_length=config.max_length),
+        files={text.FILE: text.save(text.tokenizer(config.tokenizer, config.max_length), folder)},
     )
+
+
+def _facts(config: Table, path: Path) -> dict[str, Any]:
+    """What has to be known of all rows first: number, classes, means and deviations; in one pass."""
+
+    def of(frame: "pd.DataFrame") -> dict[str, list[str]]:
+        frame = files.indexed(frame)
+        found: dict[str, Any] = {"num": len(frame), "classes": _column(frame, config.label).unique().tolist()}
+        if config.text is None:
+            features = _features(frame, config).astype(np.float64)
+            found |= {"sum": features.sum(axis=0).tolist(), "squares": np.square(features).sum(axis=0).tolist()}
+        else:
+            _column(frame, config.text)
+        return {"facts": [json.dumps(found)]}
+
+    with files.told(path):
+        rows = files.rows(path).map_batches(of, batch_format="pandas", batch_size=None).take_all()
+    parts = [json.loads(row["facts"]) for row in rows]
+    num = sum(part["num"] for part in parts)
+    classes = _classes({name for part in parts for name in part["classes"]}, config.label)
+    if config.text is not None:
+        return {"num": num, "classes": classes}
+    mean, square = (np.sum([part[name] for part in parts], axis=0) / num for name in ("sum", "squares"))
+    deviation = np.sqrt(np.maximum(square - np.square(mean), 0))
+    return {"num": num, "classes": classes, "mean": mean.tolist(), "scale": _nonzero(deviation).tolist()}
+
+
+def _read(config: Table, path: Path, seed: int, facts: dict[str, Any], share: Share) -> Any:
+    encode = _Encoder(config, facts["classes"])
+
+    def encoded(frame: "pd.DataFrame") -> Columns:
+        frame = files.indexed(frame)
+        numbers = streaming.numbers_of_rows(frame, seed)
+        chosen = np.flatnonzero(share.of(numbers))
+        if not len(chosen):  # no rows, but still the columns
+            return streaming.columns(encode(frame[:1]).take(chosen), numbers[chosen], config.max_length)
+        return streaming.columns(encode(frame.iloc[chosen]), numbers[chosen], config.max_length)
+
+    return files.rows(path).map_batches(encoded, batch_format="pandas", batch_size=_AT_ONCE)
 
 
 def _column(frame: "pd.DataFrame", name: str) -> "pd.Series[Any]":
@@ -74,26 +155,34 @@ def _column(frame: "pd.DataFrame", name: str) -> "pd.Series[Any]":
         raise DataError(f"data has no column {name!r}; known are {', '.join(map(str, frame.columns))}")
     column = frame[name]
     if column.isna().any():
-        raise DataError(
-            f"column {name!r} must have a value in every row, got none in row {int(column.isna().argmax())}"
-        )
+        where = _place(frame, int(column.isna().to_numpy().argmax()))
+        raise DataError(f"column {name!r} must have a value in every row, got none in {where}")
     return column
 
 
-def _classes(frame: "pd.DataFrame", label: str) -> tuple[str, ...]:
-    values = sorted(_column(frame, label).unique().tolist())
-    if len(values) < 2:
-        raise DataError(f"column {label!r} must name at least 2 classes, got {values}")
-    return tuple(map(str, values))
+def _place(frame: "pd.DataFrame", position: int) -> str:
+    """`row 3 of x.csv`, rows being counted from 0, without headings."""
+    index = frame.index[position]
+    return f"row {index[1]} of {index[0]}" if isinstance(index, tuple) else f"row {position}"
 
 
-def _labels(frame: "pd.DataFrame", label: str, classes: tuple[str, ...]) -> NDArray[np.int64]:
-    numbers = {name: number for number, name in enumerate(classes)}
+def _classes(values: Iterable[Any], label: str) -> list[Any]:
+    classes = sorted(values)
+    if len(classes) < 2:
+        raise DataError(f"column {label!r} must name at least 2 classes, got {classes}")
+    return classes
+
+
+def _labels(frame: "pd.DataFrame", label: str, numbers: Mapping[str, int]) -> NDArray[np.int64]:
     names = _column(frame, label).astype(str)
-    unknown = sorted(set(names) - set(numbers))
-    if unknown:
-        raise DataError(f"held-out examples have the class {unknown[0]!r}, which no training example has")
-    return np.asarray(names.map(numbers), np.int64)
+    is_unknown = ~names.isin(list(numbers)).to_numpy()
+    if is_unknown.any():
+        first = int(is_unknown.argmax())
+        raise DataError(
+            f"held-out examples have the class {names.iloc[first]!r}, which no training example has, "
+            f"in {_place(frame, first)}"
+        )
+    return np.asarray(names.map(dict(numbers)), np.int64)
 
 
 def _texts(frame: "pd.DataFrame", name: str) -> list[str]:
@@ -101,9 +190,18 @@ def _texts(frame: "pd.DataFrame", name: str) -> list[str]:
 
 
 def _features(frame: "pd.DataFrame", config: Table | HuggingFaceData) -> NDArray[np.float32]:
+    import pandas as pd
+
     names = config.features or tuple(name for name in frame.columns if name != config.label)
     columns = [_column(frame, name) for name in names]
     for column in columns:
         if column.dtype.kind not in "biuf":
-            raise DataError(f"column {column.name!r} must hold numbers, got {column.iloc[0]!r} in row 0")
+            first = int(pd.to_numeric(column, errors="coerce").isna().to_numpy().argmax())
+            where = _place(frame, first)
+            raise DataError(f"column {column.name!r} must hold numbers, got {column.iloc[first]!r} in {where}")
     return np.stack([column.to_numpy(np.float32) for column in columns], axis=1)
+
+
+def _nonzero(deviation: NDArray[Any]) -> NDArray[Any]:
+    """A column that never changes is divided by 1."""
+    return np.where(deviation > 0, deviation, deviation.dtype.type(1))

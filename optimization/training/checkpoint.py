@@ -1,4 +1,4 @@
-"""What training needs to go on after an epoch: weights, optimizer, schedule. Tensors and numbers; nothing is unpickled.
+"""What training needs to go on after an epoch: weights, optimizer, schedule, scores. Tensors; nothing is unpickled.
 
 Chance needs no place in it: order, dropout and augmentation are seeded anew in each epoch.
 """
@@ -18,6 +18,8 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
+from optimization.pruning.scores import Gradients
+
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 _FROM_WHOLE = StateDictOptions(full_state_dict=True)
 
@@ -30,25 +32,40 @@ def weights(model: nn.Module) -> dict[str, Any]:
     return get_model_state_dict(model, options=_WHOLE)
 
 
-def pack(model: nn.Module, optimizer: torch.optim.Optimizer, schedule: Any, losses: list[float]) -> bytes:
+def pack(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: Any,
+    losses: list[float],
+    gradients: Gradients | None = None,
+) -> bytes:
     """The state after as many epochs as there are losses; every worker must call it."""
     state = {
         "losses": losses,
         "model": weights(model),
         "optimizer": get_optimizer_state_dict(model, optimizer, options=_WHOLE),
         "schedule": schedule.state_dict(),
+        "gradients": gradients.state() if gradients is not None else None,
     }
     buffer = io.BytesIO()
     torch.save(state, buffer)
     return buffer.getvalue()
 
 
-def unpack(packed: bytes, model: nn.Module, optimizer: torch.optim.Optimizer, schedule: Any) -> list[float]:
+def unpack(
+    packed: bytes,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: Any,
+    gradients: Gradients | None = None,
+) -> list[float]:
     """Restore the state; return the losses of the epochs that are done."""
     state = torch.load(io.BytesIO(packed), map_location="cpu", weights_only=True)
     set_model_state_dict(model, state["model"], options=_FROM_WHOLE)
     set_optimizer_state_dict(model, optimizer, state["optimizer"], options=_FROM_WHOLE)
     schedule.load_state_dict(state["schedule"])
+    if gradients is not None:
+        gradients.restore(state["gradients"])
     return list(state["losses"])
 
 

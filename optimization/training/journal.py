@@ -24,13 +24,8 @@ class Journal:
             self.clear()
 
     def begin(self, job: Job) -> Job:
-        """The next training, told where to keep its checkpoint, and to go on from the one that is there.
-
-        What a score gathers is no part of a checkpoint: such a training is not kept.
-        """
+        """The next training, told where to keep its checkpoint, and to go on from the one that is there."""
         self._num_trainings += 1
-        if job.score is not None:
-            return job
         path = self._folder / f"{self._num_trainings:02}-{job.step}.checkpoint"
         return replace(job, kept=path, saved=path.read_bytes() if path.is_file() else None)
 

@@ -40,6 +40,16 @@ class Place:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
 
+class Streamed(Protocol):
+    """A worker's share of examples that do not lie in memory."""
+
+    def __len__(self) -> int:
+        """How many examples there are, over all workers."""
+
+    def parts(self, batch_size: int, seed: int) -> Iterator[Split]:
+        """This worker's part of each batch of one epoch."""
+
+
 class Meter(Protocol):
     """Counts optimizer steps."""
 
@@ -47,14 +57,15 @@ class Meter(Protocol):
         """Count one; `work_s` is the worker's own part, where it has others to wait for."""
 
 
-def fit(job: Job, split: Split, meter: Meter, place: Place) -> Iterator[Letter]:
+def fit(job: Job, data: Split | Streamed, meter: Meter, place: Place) -> Iterator[Letter]:
     """Train this worker's share and yield the progress after each epoch, at last with the weights.
 
     Equal jobs give equal models, whatever the number of workers, up to rounding: the workers share each batch, and
     the gradient is the mean over the whole batch.
     """
     settings = job.training
-    split = split if job.soft is not None else split.labelled()  # only a teacher says something of the others
+    if isinstance(data, Split) and job.soft is None:
+        data = data.labelled()  # only a teacher says something of the others
     trained = job.model.to(place.device).train()
     watch = Stopwatch(trained, place.device) if place.world > 1 else None
     torch.manual_seed(job.seed)  # of projections
@@ -63,19 +74,19 @@ def fit(job: Job, split: Split, meter: Meter, place: Place) -> Iterator[Letter]:
     model = _shared(pupil, settings.sharded, place)
     teacher = _Teacher(job, place.device)
     optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
-    num_steps = settings.epochs * num_batches(len(split), settings.batch_size)
+    num_steps = settings.epochs * num_batches(len(data), settings.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: rate(done / num_steps, settings.warmup))
-    epoch_losses = [] if job.saved is None else checkpoint.unpack(job.saved, model, optimizer, schedule)
     gradients = Gradients(trained, job.score) if job.score else None
+    epoch_losses = [] if job.saved is None else checkpoint.unpack(job.saved, model, optimizer, schedule, gradients)
     held = sparsify.zeros(trained) if job.holds_zeros else {}
     for epoch in range(len(epoch_losses), settings.epochs):
         torch.manual_seed(hash((job.seed, epoch, place.rank)) % 2**63)  # dropout goes on alike after a loss
         total = torch.zeros((), device=place.device)
         num_seen = 0
-        for rows in shards(split, settings.batch_size, job.seed + epoch, place.rank, place.world):
+        for split, rows in _parts(data, settings.batch_size, job.seed + epoch, place):
             began = time.perf_counter()
             optimizer.zero_grad()
-            losses = _backward(job, model, teacher, split, rows, epoch, place)
+            losses = _backward(job, model, teacher, split, rows, min(settings.batch_size, len(data)), epoch, place)
             if gradients is not None:
                 gradients.observe()
             optimizer.step()
@@ -91,7 +102,7 @@ def fit(job: Job, split: Split, meter: Meter, place: Place) -> Iterator[Letter]:
             yield Letter(problem=_divergence(job, epoch, mean_loss))
             return
         epoch_losses.append(mean_loss)
-        packed = checkpoint.pack(model, optimizer, schedule, epoch_losses)
+        packed = checkpoint.pack(model, optimizer, schedule, epoch_losses, gradients)
         yield Letter(losses=tuple(epoch_losses), checkpoint=packed)
     weights = checkpoint.weights(trained)
     saliency = gradients.saliency() if gradients is not None else None
@@ -127,6 +138,18 @@ def shards(split: Split, batch_size: int, seed: int, rank: int, world: int) -> I
         yield order[first : first + batch_size][rank::world]
 
 
+def _parts(
+    data: Split | Streamed, batch_size: int, seed: int, place: Place
+) -> Iterator[tuple[Split, NDArray[np.int64]]]:
+    """This worker's rows of each batch of one epoch, and the examples they are rows of."""
+    if isinstance(data, Split):
+        for rows in shards(data, batch_size, seed, place.rank, place.world):
+            yield data, rows
+    else:
+        for part in data.parts(batch_size, seed):
+            yield part, np.arange(len(part))
+
+
 Answer = tuple[Tensor, tuple[Tensor, ...]]
 """Logits of shape [rows, outputs], and the states inside the teacher that are learned."""
 
@@ -144,11 +167,15 @@ class _Teacher:
         self._known = [torch.from_numpy(values) for values in known if values is not None]
         self._device = device
 
-    def answer(self, rows: NDArray[np.int64], batch: tuple[Tensor, ...]) -> Answer | None:
-        """What the teacher says of the rows; none where there is no teacher."""
+    def answer(
+        self, rows: NDArray[np.int64], batch: tuple[Tensor, ...], streamed: NDArray[np.float32] | None
+    ) -> Answer | None:
+        """What the teacher says of the rows, which may come along `streamed`; none where there is no teacher."""
         if self._model is not None:
             with torch.no_grad():
                 return taps.read(self._model, self._taps, batch)
+        if streamed is not None:
+            return torch.from_numpy(streamed[rows]).to(self._device), ()
         if not self._known:
             return None
         logits, *states = (values[torch.from_numpy(rows)].to(self._device) for values in self._known)
@@ -156,7 +183,14 @@ class _Teacher:
 
 
 def _backward(
-    job: Job, model: nn.Module, teacher: _Teacher, split: Split, rows: NDArray[np.int64], epoch: int, place: Place
+    job: Job,
+    model: nn.Module,
+    teacher: _Teacher,
+    split: Split,
+    rows: NDArray[np.int64],
+    batch_size: int,
+    epoch: int,
+    place: Place,
 ) -> Tensor:
     """Gather the gradients of this worker's rows, part by part where they are accumulated; return the losses."""
     settings = job.training
@@ -165,19 +199,20 @@ def _backward(
     for number, part in enumerate(parts):
         batch: Inputs = split.batch(part)
         if job.augmentation is not None:
-            batch = augment(batch, part, job.augmentation, job.seed + epoch)
+            numbers = part if split.numbers is None else split.numbers[part]
+            batch = augment(batch, numbers, job.augmentation, job.seed + epoch)
         tensors = tuple(torch.from_numpy(values).to(place.device) for values in batch.values())
         labels = torch.from_numpy(split.labels[part]).to(place.device)
         with _unshared(model) if number < len(parts) - 1 else nullcontext():
             with torch.autocast(place.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
                 logits, states = model(*tensors)
-                answer = teacher.answer(part, tensors)
+                answer = teacher.answer(part, tensors, split.answers)
             losses = hard_loss(logits.float(), labels)
             if job.soft is not None and answer is not None:
                 mask = dict(zip(batch, tensors, strict=True)).get("attention_mask")
                 losses = _taught(job.soft, (logits.float(), states), answer, labels, mask)
             # DDP and FSDP divide by the number of workers: weigh by the share, so that the mean is over the batch.
-            loss = losses.sum() * place.world / min(settings.batch_size, len(split))
+            loss = losses.sum() * place.world / batch_size
             loss.backward()  # type: ignore[no-untyped-call]
         found.append(losses.detach())
     return torch.cat(found)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from optimization.distill import SoftTargets
-from optimization.examples import Augmentation, Split
+from optimization.examples import Augmentation, Split, Stream
 from optimization.pruning.scores import Saliency
 from optimization.recipe import Training
 
@@ -36,6 +36,8 @@ class Job:
     """What to gather on the way for pruning to choose by."""
     holds_zeros: bool = False
     """Whether weights that are zero stay zero."""
+    stream: Stream | None = None
+    """The training examples, where they do not lie in memory."""
     augmentation: Augmentation | None = None
     """What is done to training pictures."""
     is_question: bool = False

@@ -28,6 +28,7 @@ import torch
 from numpy.typing import NDArray
 from ray import train as ray_train
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from torch import nn
 
 from optimization.distill import teacher_logits
@@ -36,12 +37,15 @@ from optimization.examples import Split
 from optimization.pruning.scores import Saliency
 from optimization.recipe import Training
 from optimization.training import checkpoint
+from optimization.training.flow import Flow, flow
 from optimization.training.loop import Place, fit
 from optimization.training.mailbox import Job, Letter, Mailbox
 from telemetry import conventions, emit, resources
 
 _NO_TRAINING = Training(epochs=1)
 _POLL_S = 0.1
+_MAX_LOSSES, _MAX_LOSSES_ELASTIC = 2, 8
+"""How often a run may lose workers; each loss costs the epoch it falls in."""
 _PATIENCE_S = 20.0
 """How long workers may take to end once they were told to."""
 
@@ -52,9 +56,19 @@ class Workers:
     They run on the cluster this process or `RAY_ADDRESS` is connected to, else on one of their own.
     """
 
-    def __init__(self, split: Split, *, num_workers: int, service: str) -> None:
+    def __init__(
+        self,
+        split: Split,
+        *,
+        num_workers: int,
+        service: str,
+        min_workers: int | None = None,
+        num_cpus_reading: int = 0,
+    ) -> None:
         self._split = split
         self._num_workers = num_workers
+        self._min_workers = min_workers or num_workers
+        self._num_cpus_reading = num_cpus_reading
         self._service = service
         self._mailbox: Any  # an actor's handle, whose methods Ray makes up
         self._run: ray.ObjectRef[None] | None = None
@@ -64,7 +78,7 @@ class Workers:
         try:
             if self._owns_cluster:
                 with _held_back(signal.SIGINT):
-                    _connect(self._num_workers)
+                    _connect(self._num_workers + self._num_cpus_reading)
             self._start()
             while not ray.get(self._mailbox.is_complete.remote()):
                 self._expect_alive("they had started")
@@ -96,13 +110,14 @@ class Workers:
         while True:
             letter: Letter = ray.get(self._mailbox.letter.remote())
             if letter.problem is not None:
+                self._keep(job)
                 raise TrainError(letter.problem)
             for epoch in range(num_heard, len(letter.losses)):
                 advance(epoch + 1, letter.losses[epoch])
             num_heard = len(letter.losses)
-            if job.kept is not None and num_kept < num_heard:
+            if num_kept < num_heard:
                 num_kept = num_heard
-                checkpoint.write(job.kept, ray.get(self._mailbox.checkpoint.remote()))
+                self._keep(job)
             if letter.weights is not None:
                 job.model.load_state_dict(ray.get(self._mailbox.weights.remote()))
                 return job.model.eval()
@@ -129,22 +144,35 @@ class Workers:
         gathered: Saliency | None = ray.get(self._mailbox.saliency.remote())
         return gathered
 
+    def _keep(self, job: Job) -> None:
+        """Write the newest checkpoint, if there is one, where the job says."""
+        if job.kept is None:
+            return
+        packed: bytes | None = ray.get(self._mailbox.checkpoint.remote())
+        if packed is not None:
+            checkpoint.write(job.kept, packed)
+
     def _start(self) -> None:
         available: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        if available.get("CPU", 0) < self._num_workers:
-            raise TrainError(
-                f"workers must be at most the cluster's {available.get('CPU', 0):.0f} CPUs, got {self._num_workers}"
-            )
-        use_gpu = available.get("GPU", 0) >= self._num_workers
-        self._mailbox = ray.remote(num_cpus=0)(Mailbox).remote(self._split)
+        num_cpus = int(available.get("CPU", 0))
+        if num_cpus - self._num_cpus_reading < self._min_workers:
+            name = "min_workers" if self._min_workers < self._num_workers else "workers"
+            less = f" less {self._num_cpus_reading} that reads the stream" if self._num_cpus_reading else ""
+            raise TrainError(f"{name} must be at most the cluster's {num_cpus} CPUs{less}, got {self._min_workers}")
+        use_gpu = available.get("GPU", 0) >= self._min_workers
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        beside_driver: dict[str, Any] = {"num_cpus": 0, "scheduling_strategy": here}  # any other node may be lost
+        self._mailbox = ray.remote(**beside_driver)(Mailbox).remote(self._split)
         settings = {
             "mailbox": self._mailbox,
             "service": self._service,
             "run": uuid4().hex[:8],
             "endpoint": os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"),
         }
-        scaling = ray_train.ScalingConfig(num_workers=self._num_workers, use_gpu=use_gpu)
-        self._run = ray.remote(num_cpus=0, max_retries=0)(_run).remote(settings, scaling)
+        is_elastic = self._min_workers < self._num_workers
+        num_workers: Any = (self._min_workers, self._num_workers) if is_elastic else self._num_workers
+        scaling = ray_train.ScalingConfig(num_workers=num_workers, use_gpu=use_gpu)
+        self._run = ray.remote(**beside_driver, max_retries=0)(_run).remote(settings, scaling)
 
     def _expect_alive(self, event: str) -> None:
         assert self._run is not None, "started"
@@ -171,6 +199,7 @@ def _run(settings: dict[str, Any], scaling: ray_train.ScalingConfig) -> None:
     This is a task of its own, not a thread of the driver: a thread that still waits for Ray when Ray is shut down takes
     the whole process with it.
     """
+    is_elastic = isinstance(scaling.num_workers, tuple)
     with tempfile.TemporaryDirectory(prefix="trimtab-", ignore_cleanup_errors=True) as storage:
         TorchTrainer(
             work,
@@ -180,7 +209,7 @@ def _run(settings: dict[str, Any], scaling: ray_train.ScalingConfig) -> None:
             run_config=ray_train.RunConfig(
                 name=settings["service"],
                 storage_path=storage,
-                failure_config=ray_train.FailureConfig(max_failures=2),  # a lost worker costs the job it was in
+                failure_config=ray_train.FailureConfig(max_failures=_MAX_LOSSES_ELASTIC if is_elastic else _MAX_LOSSES),
             ),
         ).fit()
 
@@ -258,13 +287,14 @@ def work(config: dict[str, Any]) -> None:
                 rows = np.arange(rank, len(split), world)
                 ray.get(mailbox.deliver.remote(rows, teacher_logits(job.model, split.take(rows))))
             else:
-                _fit(replace(job, saved=saved or job.saved), split, meter, place, mailbox)
+                examples = split if job.stream is None else flow(job.stream, job.seed, place)
+                _fit(replace(job, saved=saved or job.saved), examples, meter, place, mailbox)
             number, saved = number + 1, None
 
 
-def _fit(job: Job, split: Split, meter: Meter, place: Place, mailbox: Any) -> None:
+def _fit(job: Job, examples: Split | Flow, meter: Meter, place: Place, mailbox: Any) -> None:
     try:
-        for letter in fit(job, split, meter, place):
+        for letter in fit(job, examples, meter, place):
             if place.rank == 0:
                 ray.get(mailbox.report.remote(letter))
     except (MemoryError, RuntimeError) as error:

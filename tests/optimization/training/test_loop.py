@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -48,6 +49,13 @@ def test_training_that_goes_on_from_a_checkpoint_ends_as_if_undisturbed(points: 
     assert [len(each.losses) for each in resumed] == [*range(after + 1, 5), 4]
     assert resumed[-1].losses == whole[-1].losses
     close(whole[-1].weights, resumed[-1].weights)
+
+
+@pytest.mark.parametrize("score", ["taylor", "movement"])
+def test_scores_of_gradients_go_on_from_a_checkpoint(points: Split, score: Literal["taylor", "movement"]) -> None:
+    whole = letters(replace(job(), score=score), points, Place())
+    resumed = letters(replace(job(), score=score), points, Place(), whole[1].checkpoint)
+    close(whole[-1].saliency, resumed[-1].saliency)
 
 
 def test_accumulated_parts_are_the_whole_batch(points: Split) -> None:

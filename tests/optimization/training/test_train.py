@@ -2,6 +2,8 @@
 
 import threading
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -16,10 +18,12 @@ from optimization import distill
 from optimization.distill import SoftTargets
 from optimization.errors import TrainError
 from optimization.examples import Split
+from optimization.pruning import sparsify
 from optimization.recipe import Training
-from optimization.training import loop
+from optimization.training import loop, train
 from optimization.training.mailbox import Job
 from optimization.training.train import Workers
+from tests.optimization.training.test_loop import Silent
 
 
 def model() -> nn.Sequential:
@@ -83,6 +87,7 @@ def test_two_workers_train_the_model_that_one_process_trains(ray_cluster: None, 
             for name in expected:
                 torch.testing.assert_close(got[name], expected[name], atol=1e-5, rtol=1e-4)
         assert epochs[-1] == 3
+        zeros_stay_and_movement_is_gathered(workers)
 
         with pytest.raises(
             TrainError, match=r"the loss of 'teacher' must stay finite, got (nan|inf) in epoch 1: lower"
@@ -90,6 +95,20 @@ def test_two_workers_train_the_model_that_one_process_trains(ray_cluster: None, 
             workers.train(job(learning_rate=1e30, epochs=1))
         assert workers.train(job()) is not None, "the workers go on after a model that diverged"
     assert ray.is_initialized(), "a cluster that was there before stays"
+
+
+def zeros_stay_and_movement_is_gathered(workers: Workers) -> None:
+    wanted = replace(job(), model=sparsify.sparsify(model(), ratio=0.5), holds_zeros=True, score="movement")
+    zeros = {name: weight == 0 for name, weight in wanted.model.named_parameters() if weight.dim() > 1}
+    got = workers.train(wanted)
+    saliency = workers.saliency()
+    assert saliency is not None
+    for name, weight in got.named_parameters():
+        assert saliency[name].shape == weight.shape
+        if name in zeros:
+            assert torch.equal(weight == 0, zeros[name])
+            assert torch.all(saliency[name][zeros[name]] == 0)
+            assert torch.any(saliency[name] != 0)
 
 
 @pytest.mark.ray
@@ -104,6 +123,43 @@ def test_lost_worker_costs_time_and_not_the_model(ray_cluster: None, points: Spl
     expected = trained_plainly(job(epochs=400), points).state_dict()
     for name in expected:
         torch.testing.assert_close(got[name], expected[name], atol=1e-3, rtol=1e-2)
+
+
+class Greedy(nn.Module):
+    """Wants more memory than there is, from the second epoch on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = model()
+        self.register_buffer("num_calls", torch.zeros(1))
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        self.num_calls += 1
+        if self.num_calls > 200 // 33:
+            torch.empty(2**46, dtype=torch.uint8)
+        logits: torch.Tensor = self.inner(inputs)
+        return logits
+
+
+def test_a_failed_allocation_is_told_with_what_to_change(points: Split) -> None:
+    with pytest.raises(RuntimeError) as caught:
+        list(loop.fit(replace(job(), model=Greedy()), points, Silent(), loop.Place()))
+    assert train.is_out_of_memory(caught.value)
+    told = train.out_of_memory(job(accumulate=2), caught.value)
+    assert told.startswith("'teacher' must fit into memory, got: ")
+    assert "Lower its batch_size (33) or raise accumulate (2); finished epochs are kept for --resume" in told
+
+
+@pytest.mark.ray
+@pytest.mark.long
+def test_memory_that_runs_out_leaves_the_last_checkpoint(ray_cluster: None, points: Split, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    with (
+        Workers(points, num_workers=1, service="greedy") as workers,
+        pytest.raises(TrainError, match="'teacher' must fit into memory, got: "),
+    ):
+        workers.train(replace(job(), model=Greedy(), kept=kept))
+    assert len(torch.load(kept, weights_only=True)["losses"]) == 1
 
 
 @pytest.mark.ray

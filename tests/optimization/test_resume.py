@@ -1,0 +1,87 @@
+"""A run that is killed goes on where it stood, from the command line."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from optimization import artifact, recipe
+
+SEED = Path(recipe.__file__).parent / "recipes" / "seed.yaml"
+PATIENCE_S = 240
+
+
+def begin(folder: Path, *words: str) -> subprocess.Popen[str]:
+    """Start a run in a process group of its own, so that all of it can be killed."""
+    command = [
+        sys.executable,
+        "-m",
+        "optimization",
+        str(folder / "recipe.yaml"),
+        "--artifacts",
+        str(folder / "artifacts"),
+    ]
+    command += ["--runs", str(folder / "runs"), *words]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+
+def write(folder: Path, **changed: object) -> None:
+    """The seed recipe on one worker, its teacher slow enough to be killed in mid-training."""
+    raw = yaml.safe_load(SEED.read_text()) | {"workers": 1} | changed
+    raw["teacher"]["training"] |= {"epochs": 60, "batch_size": 8}
+    raw["steps"] = [step for step in raw["steps"] if step["kind"] != "quantize"]
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(raw))
+
+
+def final_quality(folder: Path) -> float:
+    return artifact.load(artifact.find(folder / "artifacts", "seed")).manifest.measurements[-1].quality.value
+
+
+@pytest.mark.ray
+@pytest.mark.long
+def test_a_killed_run_resumes_and_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
+    write(tmp_path)
+    killed = begin(tmp_path)
+    began = time.monotonic()
+    while not list(tmp_path.glob("runs/seed/*/*.checkpoint")):
+        assert killed.poll() is None, killed.communicate()[0]
+        assert time.monotonic() - began < PATIENCE_S
+        time.sleep(0.05)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    assert not (tmp_path / "artifacts").exists(), "it was killed after its end: the test shows nothing"
+    checkpoints = [each.name for each in tmp_path.glob("runs/seed/*/*.checkpoint")]
+    assert checkpoints == ["01-teacher.checkpoint"]
+
+    resumed = begin(tmp_path, "--resume")
+    said, _ = resumed.communicate(timeout=PATIENCE_S)
+    assert resumed.returncode == 0, said
+    assert not list(tmp_path.glob("runs/seed/*/*.checkpoint")), "a run that is done needs them no more"
+    quality = final_quality(tmp_path)
+
+    undisturbed = begin(tmp_path, "--force")
+    said, _ = undisturbed.communicate(timeout=PATIENCE_S)
+    assert undisturbed.returncode == 0, said
+    assert abs(final_quality(tmp_path) - quality) <= 0.003
+
+
+@pytest.mark.ray
+@pytest.mark.long
+def test_a_diverging_run_names_the_setting_and_leaves_no_artifact(tmp_path: Path) -> None:
+    write(tmp_path)
+    raw = yaml.safe_load((tmp_path / "recipe.yaml").read_text())
+    raw["teacher"]["training"]["learning_rate"] = 1e30
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(raw))
+    ended = begin(tmp_path)
+    said, _ = ended.communicate(timeout=PATIENCE_S)
+    assert ended.returncode == 2
+    assert re.search(r"the loss of 'teacher' must stay finite, got (nan|inf) in epoch 1: lower the learning_rate", said)
+    assert not (tmp_path / "artifacts").exists()
