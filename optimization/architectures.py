@@ -80,6 +80,9 @@ class TeacherLayers(Settings):
     """Selects this architecture."""
     keep: Annotated[tuple[Index, ...], Field(min_length=1), rule("be a list of layers, counted from 0")]
     """The layers to keep, counted from 0."""
+    vocabulary: Count | None = None
+    """Tokens of a text encoder to keep embeddings of: the data's, frequent ones first, then the first; others are read
+    as the kept one most alike; none keeps all."""
     activation: Literal["relu", "gelu"] | None = None
     """In place of theirs: ReLU is fast on CPUs, and more so in INT8; none keeps theirs."""
     feed_forward: Part = 1.0

@@ -1,6 +1,6 @@
 """Loads what a recipe's `data` names, and holds examples out of training.
 
-    data.kind ─▶ packaged │ tables │ pictures │ hub ─▶ Dataset (examples.py) ─▶ phrases, vocabulary: for texts
+    data.kind ─▶ packaged │ tables │ pictures │ hub ─▶ Dataset (examples.py) ─▶ phrases, for texts
 
 Splits and their order depend on the seed alone.
 """
@@ -8,7 +8,7 @@ Splits and their order depend on the seed alone.
 from pathlib import Path
 
 from optimization.examples import Dataset
-from optimization.readers import hub, packaged, phrases, pictures, tables, vocabulary
+from optimization.readers import hub, packaged, phrases, pictures, tables
 from optimization.sources import (
     BreastCancer,
     Data,
@@ -30,11 +30,9 @@ def load(config: Data, seed: int, kept: Path = Path("runs/streams")) -> Dataset:
         DataError: a file or column is missing, or holds what no model can learn from.
     """
     dataset = _read(config, seed, kept)
-    if not isinstance(config, Table | HuggingFaceData):
-        return dataset
-    if config.phrases is not None:
-        dataset = phrases.extend(dataset, config.phrases, seed)
-    return dataset if config.vocabulary is None else vocabulary.shrink(dataset, config.vocabulary)
+    if isinstance(config, Table | HuggingFaceData) and config.phrases is not None:
+        return phrases.extend(dataset, config.phrases, seed)
+    return dataset
 
 
 def _read(config: Data, seed: int, kept: Path) -> Dataset:

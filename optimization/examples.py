@@ -107,8 +107,6 @@ class Dataset:
     image: tuple[int, ...] | None = None
     """Channels and sides of a sample that is an image or a signal; the input itself may be flat."""
     augmentation: Augmentation | None = None
-    vocabulary: NDArray[np.int64] | None = None
-    """Id in the published vocabulary of each token, where the data's own is smaller."""
     preprocessing: Preprocessing | None = None
     """How raw input becomes the model's."""
     stream: Stream | None = None

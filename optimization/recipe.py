@@ -281,9 +281,6 @@ class Recipe(Settings):
         if self.teacher.onnx is not None and any(step.kind != "quantize" for step in self.steps):
             alone = "steps must be quantize alone where the teacher is an ONNX file"
             raise misfit(alone, ", ".join(step.kind for step in self.steps))
-        vocabulary = getattr(self.data, "vocabulary", None)
-        if self.teacher.onnx is not None and vocabulary is not None:
-            raise misfit("data.vocabulary must be left out where the teacher is an ONNX file", vocabulary)
         return self
 
     def _fit_image(self, where: str, model: Cnn | Resnet) -> None:

@@ -100,8 +100,6 @@ class Table(_Streamed):
     """For text: a tokenizer.json, a folder that holds one, or a Hugging Face hub name."""
     max_length: Count = 128
     """Tokens of a text, special ones included; what is longer is cut."""
-    vocabulary: Count | None = None
-    """Tokens that students know and the artifact's tokenizer gives: the texts' own, then its first; none keeps all."""
     phrases: Phrases | None = None
     """Texts without a label to learn the teacher's answers to; none makes none."""
 
@@ -111,12 +109,9 @@ class Table(_Streamed):
             raise misfit("data.features must be left out where data.text is set", self.features)
         if self.text is not None and self.tokenizer is None:
             raise misfit("data.tokenizer must be set where data.text is set", self.tokenizer)
-        if self.text is None and (self.vocabulary or self.phrases) is not None:
-            name = "vocabulary" if self.vocabulary is not None else "phrases"
-            raise misfit(f"data.{name} must be left out where data.text is not set", getattr(self, name))
-        if self.stream and (self.vocabulary or self.phrases) is not None:
-            name = "vocabulary" if self.vocabulary is not None else "phrases"
-            raise misfit(f"data.{name} must be left out where data.stream is true", getattr(self, name))
+        if self.phrases is not None and (self.text is None or self.stream):
+            alone = "where data.text is not set" if self.text is None else "where data.stream is true"
+            raise misfit(f"data.phrases must be left out {alone}", self.phrases.num)
         return self
 
 
@@ -182,8 +177,6 @@ class HuggingFaceData(_Files):
     """For text: a tokenizer.json, a folder that holds one, or a Hugging Face hub name."""
     max_length: Count = 128
     """Tokens of a text, special ones included; what is longer is cut."""
-    vocabulary: Count | None = None
-    """Tokens that students know and the artifact's tokenizer gives: the texts' own, then its first; none keeps all."""
     phrases: Phrases | None = None
     """Texts without a label to learn the teacher's answers to; none makes none."""
 

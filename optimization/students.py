@@ -3,14 +3,13 @@
 import copy
 from typing import Any, Literal
 
-import numpy as np
 from torch import nn
 
 from optimization import export, models
 from optimization.architectures import Student, TeacherLayers
 from optimization.errors import RecipeError
 from optimization.examples import Dataset
-from optimization.networks import encoder
+from optimization.networks.encoder import Encoder, keep_tokens
 from optimization.pruning import prune
 from optimization.pruning.prune import Amount
 
@@ -27,16 +26,18 @@ def build(config: Student, teacher: nn.Module, dataset: Dataset, seed: int) -> n
         PruneError: its feed-forward units cannot be cut.
     """
     if not isinstance(config, TeacherLayers):
-        student = models.build(config, dataset, seed)
-    else:
-        student = from_layers(teacher, config.keep)
-        if config.activation is not None:
-            activate(student, config.activation)
-        if config.feed_forward < 1:
-            example = export.tensors(dataset.train.batch(np.arange(min(2, len(dataset.train)))))
-            amount = Amount(hidden=1 - config.feed_forward, round_to=_ROUND_TO)
-            student = prune.prune(prune.prepare(student, example), amount, example)
-    encoder.own_vocabulary(student)
+        return models.build(config, dataset, seed)
+    student = from_layers(teacher, config.keep)
+    if config.vocabulary is not None:
+        if not isinstance(student, Encoder):
+            raise RecipeError("distill.student.vocabulary must be left out: the teacher is no text encoder")
+        keep_tokens(student, dataset.train.inputs["input_ids"], config.vocabulary)
+    if config.activation is not None:
+        activate(student, config.activation)
+    if config.feed_forward < 1:
+        example = export.example(dataset.train, 2)
+        amount = Amount(hidden=1 - config.feed_forward, round_to=_ROUND_TO)
+        student = prune.prune(prune.prepare(student, example), amount, example)
     return student
 
 

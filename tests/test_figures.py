@@ -2,15 +2,13 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
 
 from benchmarks import optimization as benchmark
-from benchmarks.figures import fashion, sentences
+from benchmarks.figures import fashion
 from benchmarks.figures.setting import RECIPES, Setting, load
 from optimization import recipe
-from optimization.examples import Split
 
 
 @pytest.fixture
@@ -37,22 +35,3 @@ def test_quick_trains_one_epoch_and_data_lie_in_their_folder(setting: Setting) -
     assert raw["steps"][0]["recovery"]["epochs"] == raw["steps"][0]["stages"] == 1
     assert (raw["data"]["train"], raw["data"]["share"]) == ("/data/cifar10/train20k.npz", 0.02)
     assert raw["teacher"]["model"]["weights"].startswith("/data/models/")
-
-
-def test_made_texts_are_of_the_phrases_words_and_the_same_each_time() -> None:
-    phrases = ["a b c d e", "f g h i j k", "l"]
-    made = sentences.recombined(phrases, 50)
-    joints = {word for joint in sentences._JOINTS for word in joint.split()}
-    assert {word for text in made for word in text.split()} <= {*"abcdefghijkl", *joints}
-    assert made == sentences.recombined(phrases, 50)
-
-
-def test_kept_tokens_are_those_of_the_data_the_special_ones_and_the_first() -> None:
-    tokenizers = pytest.importorskip("tokenizers")
-    names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *map(str, range(20_000))]
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel({name: each for each, name in enumerate(names)}))
-    split = Split(inputs={"input_ids": np.array([[2, 19_990, 3]])}, labels=np.zeros(1, np.int64))
-    kept = sentences.tokens(split, tokenizer)
-    assert len(kept) == 18_000
-    assert {0, 1, 2, 3, 4, 5, 19_990} <= set(kept)
-    assert 19_991 not in kept

@@ -2,7 +2,9 @@
 
 from typing import Any
 
+import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812  # its name in every torch program
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -10,26 +12,27 @@ from optimization.architectures import HuggingFaceModel
 from optimization.errors import RecipeError
 from optimization.extras import require
 
+_AT_ONCE = 2048
+"""Tokens whose likeness to all kept ones is computed at once."""
+
 
 class Encoder(nn.Module):
     """Token ids and their mask, of shape [batch, sequence], in; logits out."""
 
-    ids: Tensor | None
-    """Row of the embedding of each token, where the data have a vocabulary of their own."""
+    rows: Tensor | None
+    """Row of the embedding by token, where not every token has one of its own."""
 
-    def __init__(
-        self, body: Any, pooling: str, dropout: float, num_outputs: int, vocabulary: NDArray[Any] | None = None
-    ) -> None:
+    def __init__(self, body: Any, pooling: str, dropout: float, num_outputs: int) -> None:
         super().__init__()
         self.body = body
         self.pooling = pooling
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(body.config.hidden_size, num_outputs)
-        self.register_buffer("ids", None if vocabulary is None else torch.from_numpy(vocabulary), persistent=False)
+        self.register_buffer("rows", None)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Logits of shape [batch, outputs]."""
-        input_ids = input_ids if self.ids is None else self.ids[input_ids]
+        input_ids = input_ids if self.rows is None else self.rows[input_ids]
         states = self.body(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         if self.pooling == "mean":
             counted = attention_mask.unsqueeze(2).to(states.dtype)
@@ -40,19 +43,28 @@ class Encoder(nn.Module):
         return logits
 
 
-def own_vocabulary(model: nn.Module) -> None:
-    """Leave an encoder, in place, the embeddings of its data's tokens alone."""
-    if not isinstance(model, Encoder) or model.ids is None:
-        return
-    whole = model.body.get_input_embeddings()
-    rows = whole.weight[model.ids].detach()
-    model.body.set_input_embeddings(nn.Embedding(*rows.shape, _weight=rows))
-    model.body.config.vocab_size = len(model.ids)
-    model.ids = None
+def keep_tokens(model: Encoder, data: NDArray[np.int64], size: int) -> None:
+    """Leave the encoder, in place, embeddings of `size` tokens: the frequent ones of the data, then the first ones.
+
+    Another token is read as the kept one whose embedding points most nearly where its own did.
+    """
+    whole = model.body.get_input_embeddings().weight.detach()
+    counts = np.bincount(data.ravel(), minlength=len(whole))
+    kept = torch.from_numpy(np.sort(np.argsort(-counts, kind="stable")[:size]))
+    rows = torch.zeros(len(whole), dtype=torch.int32)
+    rows[kept] = torch.arange(len(kept), dtype=torch.int32)
+    others = torch.ones(len(whole), dtype=torch.bool)
+    others[kept] = False
+    directions = F.normalize(whole, dim=1)
+    nearest = [(part @ directions[kept].T).argmax(dim=1) for part in directions[others].split(_AT_ONCE)]
+    rows[others] = torch.cat(nearest or [kept[:0]]).int()
+    model.body.set_input_embeddings(nn.Embedding(len(kept), whole.shape[1], _weight=whole[kept]))
+    model.body.config.vocab_size = len(kept)
+    model.rows = rows
 
 
-def build(config: HuggingFaceModel, num_outputs: int, vocabulary: NDArray[Any] | None = None) -> Encoder:
-    """The encoder, with its published weights or at random, and a fresh classifier; its own vocabulary stays whole.
+def build(config: HuggingFaceModel, num_outputs: int) -> Encoder:
+    """The encoder, with its published weights or at random, and a fresh classifier.
 
     Raises:
         RecipeError: there is no such model, or its configuration does not know a setting.
@@ -75,4 +87,4 @@ def build(config: HuggingFaceModel, num_outputs: int, vocabulary: NDArray[Any] |
     except (OSError, ValueError, TypeError) as error:
         where = "a hub name or a folder with config.json"
         raise RecipeError(f"model.name must be {where}, got {config.name!r}: {str(error).splitlines()[0]}") from error
-    return Encoder(body, config.pooling, config.dropout, num_outputs, vocabulary)
+    return Encoder(body, config.pooling, config.dropout, num_outputs)

@@ -1,18 +1,16 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from optimization import students
 from optimization.architectures import TeacherLayers
 from optimization.errors import RecipeError
 from optimization.examples import Dataset, Split
-from optimization.networks.encoder import Encoder
+from optimization.networks.encoder import Encoder, keep_tokens
 
 transformers = pytest.importorskip("transformers")
-
-KEPT = np.array([0, 3, 4, 9, 20, 21])
-"""Ids of the tokens that the data have."""
 
 
 @pytest.fixture
@@ -20,9 +18,9 @@ def dataset() -> Dataset:
     random = np.random.default_rng(0)
     lengths = np.array([7, 3, 1, 5])
     mask = (np.arange(7) < lengths[:, None]).astype(np.int64)
-    ids = random.integers(0, len(KEPT), (4, 7)) * mask
+    ids = random.integers(0, 12, (4, 7)) * mask
     split = Split(inputs={"input_ids": ids, "attention_mask": mask}, labels=np.array([0, 1, 0, 1]), lengths=lengths)
-    return Dataset(train=split, held_out=split, labels=("no", "yes"), vocabulary=KEPT)
+    return Dataset(train=split, held_out=split, labels=("no", "yes"))
 
 
 @pytest.fixture
@@ -37,7 +35,7 @@ def teacher() -> Encoder:
         max_position_embeddings=8,
     )
     body = transformers.BertModel(config, add_pooling_layer=False)
-    encoder = Encoder(body, "mean", 0.0, 1, KEPT)
+    encoder = Encoder(body, "mean", 0.0, 1)
     for parameter in encoder.parameters():
         nn.init.normal_(parameter, std=0.3)
     return encoder.eval()
@@ -48,23 +46,29 @@ def logits(model: nn.Module, dataset: Dataset) -> torch.Tensor:
         return model.eval()(*(torch.from_numpy(each) for each in dataset.train.inputs.values()))
 
 
-def test_teacher_reads_a_small_vocabulary_as_its_own(teacher: Encoder, dataset: Dataset) -> None:
-    whole = Encoder(teacher.body, "mean", 0.0, 1).eval()
-    whole.head.load_state_dict(teacher.head.state_dict())
-    ids, mask = dataset.train.inputs.values()
-    with torch.inference_mode():
-        expected = whole(torch.from_numpy(KEPT[ids]), torch.from_numpy(mask))
-    torch.testing.assert_close(logits(teacher, dataset), expected)
-
-
-def test_student_of_all_layers_has_fewer_embeddings_and_computes_what_the_teacher_does(
-    teacher: Encoder, dataset: Dataset
-) -> None:
-    student = students.build(TeacherLayers(kind="teacher_layers", keep=(0, 1, 2)), teacher, dataset, seed=0)
+def test_student_with_the_datas_tokens_alone_computes_what_the_teacher_does(teacher: Encoder, dataset: Dataset) -> None:
+    num_seen = len(np.unique(dataset.train.inputs["input_ids"]))
+    config = TeacherLayers(kind="teacher_layers", keep=(0, 1, 2), vocabulary=num_seen)
+    student = students.build(config, teacher, dataset, seed=0)
     torch.testing.assert_close(logits(student, dataset), logits(teacher, dataset))
-    assert student.body.get_input_embeddings().num_embeddings == len(KEPT)
+    assert student.body.get_input_embeddings().num_embeddings == num_seen
     assert teacher.body.get_input_embeddings().num_embeddings == 30, "the teacher stays whole"
     assert all(parameter.requires_grad for parameter in student.parameters())
+
+
+@pytest.mark.parametrize("size", [1, 3, 10, 30, 35])
+def test_token_without_an_embedding_is_read_as_the_kept_one_most_alike(size: int) -> None:
+    """The data's tokens are kept, the frequent ones first, then the vocabulary's first."""
+    torch.manual_seed(size)
+    config = transformers.BertConfig(vocab_size=30, hidden_size=8, num_hidden_layers=1, num_attention_heads=1)
+    model = Encoder(transformers.BertModel(config, add_pooling_layer=False), "mean", 0.0, 1)
+    whole = model.body.get_input_embeddings().weight.detach().clone()
+    keep_tokens(model, np.array([[7, 7, 7, 29], [29, 29, 7, 3]]), size)
+    kept = sorted([7, 29, 3, *(token for token in range(30) if token not in (3, 7, 29))][:size])
+    likeness = F.cosine_similarity(whole[:, None], whole[None, kept], dim=2)
+    for token in range(30):
+        expected = token if token in kept else kept[int(likeness[token].argmax())]
+        torch.testing.assert_close(model.body.get_input_embeddings()(model.rows[token]), whole[expected])
 
 
 def test_student_of_fewer_units_and_relu_is_the_layers_with_their_weakest_units_masked(
@@ -87,3 +91,9 @@ def test_student_of_fewer_units_and_relu_is_the_layers_with_their_weakest_units_
 def test_activation_that_is_not_there_cannot_be_replaced() -> None:
     with pytest.raises(RecipeError, match="activation must be left out: the teacher's layers have none to replace"):
         students.activate(nn.Sequential(nn.Linear(2, 2), nn.Tanh()), "relu")
+
+
+def test_vocabulary_of_what_is_no_text_encoder_is_refused(dataset: Dataset) -> None:
+    teacher = nn.Sequential(nn.ModuleList([nn.Linear(2, 2)]))
+    with pytest.raises(RecipeError, match="vocabulary must be left out: the teacher is no text encoder"):
+        students.build(TeacherLayers(kind="teacher_layers", keep=(0,), vocabulary=5), teacher, dataset, seed=0)

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import numpy as np
+import tokenizers
 import torch
 
 from optimization import distill
@@ -10,7 +11,17 @@ from optimization.recipe import Training
 from optimization.sources import Phrases
 from optimization.training.loop import Place, fit
 from optimization.training.mailbox import Job
-from tests.optimization.readers.test_vocabulary import TEXTS, wordpiece
+
+TEXTS = ["a cab", "cab b", "abde", "a a"]
+
+
+def words() -> tokenizers.Tokenizer:
+    """A tokenizer of whole words."""
+    names = ["[PAD]", "[UNK]", "a", "b", "cab", "abde"]
+    made = tokenizers.Tokenizer(tokenizers.models.WordLevel({name: each for each, name in enumerate(names)}, "[UNK]"))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    made.enable_padding(pad_id=0, pad_token="[PAD]")
+    return made
 
 
 def test_made_texts_are_of_the_words_and_joints_there_are_and_equal_seeds_make_equal_ones() -> None:
@@ -23,8 +34,8 @@ def test_made_texts_are_of_the_words_and_joints_there_are_and_equal_seeds_make_e
 
 
 def test_made_texts_stand_after_the_others_without_a_label(tmp_path: Path) -> None:
-    split = text.encode(TEXTS, np.array([0, 1, 0, 1]), wordpiece())
-    files = {text.FILE: text.save(wordpiece(), tmp_path)}
+    split = text.encode(TEXTS, np.array([0, 1, 0, 1]), words())
+    files = {text.FILE: text.save(words(), tmp_path)}
     dataset = Dataset(train=split, held_out=split, labels=("no", "yes"), files=files)
     longer = phrases.extend(dataset, Phrases(num=3), seed=0).train
     assert longer.labels.tolist() == [0, 1, 0, 1, *[UNLABELLED] * 3]
