@@ -56,7 +56,7 @@ def keep_tokens(model: Encoder, data: NDArray[np.int64], size: int) -> None:
     others = torch.ones(len(whole), dtype=torch.bool)
     others[kept] = False
     directions = F.normalize(whole, dim=1)
-    nearest = [(part @ directions[kept].T).argmax(dim=1) for part in directions[others].split(_AT_ONCE)]
+    nearest = [(part @ directions[kept].T).argmax(dim=1) for part in torch.split(directions[others], _AT_ONCE)]
     rows[others] = torch.cat(nearest or [kept[:0]]).int()
     model.body.set_input_embeddings(nn.Embedding(len(kept), whole.shape[1], _weight=whole[kept]))
     model.body.config.vocab_size = len(kept)

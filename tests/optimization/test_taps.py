@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from optimization import taps
-from optimization.networks.compact import Compact
 from optimization.networks.resnet import Resnet
 from optimization.pruning import heads, prune
 from tests.optimization.architectures import build
@@ -59,13 +58,24 @@ def test_attention_of_torch_is_read_alike_before_and_after_it_can_be_cut(family:
     torch.testing.assert_close(*states)
 
 
+class Packed(nn.Module):
+    """Attention with one layer for query, key and value, as in timm's vision transformers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_heads, self.qkv, self.head = 3, nn.Linear(12, 36), nn.Linear(12, 2)
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        query, key, value = (each.unflatten(2, (3, 4)).transpose(1, 2) for each in self.qkv(states).chunk(3, dim=2))
+        mixed = nn.functional.scaled_dot_product_attention(query, key, value)
+        return self.head(mixed.transpose(1, 2).flatten(2).mean(dim=1))
+
+
 def test_packed_projections_are_read_as_they_are() -> None:
-    model = Compact(torch.arange(9), width=12, hidden=8, heads=3, layers=2, positions=9).eval()
-    example = torch.randint(0, 9, (4, 7)), torch.ones(4, 7)
+    model, example = Packed().eval(), (torch.rand(4, 7, 12),)
     (tap,) = taps.find("attention", model, example)
-    assert tap == taps.Tap(modules=("layers.1.qkv",), width=12, num_heads=3)
-    (pooled,) = taps.read(model, taps.find("pooled", model, example), example)[1]
-    torch.testing.assert_close(pooled, model.pooled(*example))
+    assert tap == taps.Tap(modules=("qkv",), width=12, num_heads=3)
+    torch.testing.assert_close(taps.read(model, (tap,), example)[1][0], model.qkv(*example))
 
 
 def test_stages_of_a_resnet_are_its_features() -> None:
