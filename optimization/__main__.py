@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--runs", type=Path, default=Path("runs"), help="where checkpoints and the teacher's answers are kept"
     )
-    run.add_argument("--dry-run", action="store_true", help="check the recipe, print what would be done, and stop")
+    run.add_argument("--dry-run", action="store_true", help="check all but training, print the plan, and stop")
 
     inspect = verbs.add_parser("inspect", help="verify an artifact's files and print what is known of it")
     inspect.add_argument("artifact", type=Path, help="a version's directory, such as artifacts/digits/1")
@@ -93,7 +93,7 @@ def _run(options: argparse.Namespace) -> int:
     variants = space.variants(wanted) if wanted.search else ()
     console = Console()
     if options.dry_run:
-        _print_plan(console, wanted, variants)
+        _plan(console, wanted, variants)
         return 0
     published = None if options.force else _published(wanted, options.artifacts)
     if published is not None:
@@ -129,28 +129,15 @@ def _published(wanted: Recipe, root: Path) -> Artifact | None:
     return newest if newest.manifest.recipe_sha256 == wanted.sha256 else None
 
 
-def _print_plan(console: Console, wanted: Recipe, variants: Sequence[Variant]) -> None:
-    teacher = wanted.teacher
-    console.print(f"{wanted.name}: {wanted.data.kind}, seed {wanted.seed}, {wanted.workers} workers")
-    model = teacher.onnx if teacher.model is None else teacher.model.model_dump(exclude_none=True)
-    epochs = f"{teacher.training.epochs} epochs" if teacher.training else "not trained further"
-    console.print(f"  teacher   {model}, {epochs}", highlight=False)
-    for step in wanted.steps:
-        settings = step.model_dump(exclude={"kind"})
-        console.print(f"  {step.kind:<9} {settings}", highlight=False, soft_wrap=True)
-    trained = [space.num_epochs(each.recipe) for each in variants] or [space.num_epochs(wanted)]
-    taught = teacher.training.epochs if teacher.training else 0
-    console.print(f"  training  {taught} epochs of the teacher, {sum(trained)} of students, and their control")
-    if wanted.search is not None:
-        budget = wanted.search.budget
-        console.print(
-            f"  search    least {wanted.search.target} with at most {terminal.points(budget.max_drop)} lost "
-            f"({100 * budget.confidence:g} % confidence), {len(variants)} trials:",
-            highlight=False,
-            soft_wrap=True,
-        )
-        for each in variants:
-            console.print(f"            {terminal.settings(each.settings)}", highlight=False, soft_wrap=True)
+def _plan(console: Console, wanted: Recipe, variants: Sequence[Variant]) -> None:
+    """Do all that a run does before it trains, so that what is wrong is told, and print what would follow."""
+    from optimization import data, plan
+    from optimization.rehearsal import rehearse
+
+    dataset = data.load(wanted.data, wanted.seed)
+    for each in [wanted, *(variant.recipe for variant in variants)]:
+        rehearse(each, dataset)
+    plan.show(console, wanted, variants, plan.estimate(wanted, variants, dataset))
 
 
 def _compare(options: argparse.Namespace) -> None:

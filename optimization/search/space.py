@@ -52,21 +52,26 @@ def variants(recipe: Recipe) -> tuple[Variant, ...]:
     return tuple(found.values())
 
 
-def num_epochs(recipe: Recipe) -> int:
-    """Epochs of all that is trained after the teacher, without the control."""
-    num = 0
+def trainings(recipe: Recipe) -> dict[str, tuple[Training, int]]:
+    """How each step trains and for how many epochs in all; without the teacher and the control."""
+    found: dict[str, tuple[Training, int]] = {}
     for step in recipe.steps:
         match step:
             case Distill():
-                num += step.training.epochs
+                found[step.kind] = step.training, step.training.epochs
             case Prune():
-                num += step.recovery.epochs * step.stages
-                num += step.score in ("taylor", "movement")  # an epoch that gathers the first scores
+                first = step.score in ("taylor", "movement")  # an epoch that gathers the first scores
+                found[step.kind] = step.recovery, step.recovery.epochs * step.stages + first
             case Sparsify(recovery=Training() as recovery):
-                num += recovery.epochs * step.stages
+                found[step.kind] = recovery, recovery.epochs * step.stages
             case Quantize(training=Training() as training):
-                num += training.epochs
-    return num
+                found[step.kind] = training, training.epochs
+    return found
+
+
+def num_epochs(recipe: Recipe) -> int:
+    """Epochs of all that is trained after the teacher, without the control."""
+    return sum(num for _, num in trainings(recipe).values())
 
 
 def _check(recipe: Recipe, search: Search) -> None:

@@ -81,7 +81,18 @@ def test_dry_run_prints_the_plan_and_makes_nothing(tmp_path: Path) -> None:
     ended = call(SEED, "--dry-run", "--artifacts", tmp_path / "artifacts")
     assert ended.returncode == 0
     assert all(word in ended.stdout for word in ("teacher", "distill", "sparsify", "quantize", "0.01"))
+    assert "of training, by 4 steps of each part here" in ended.stdout
     assert not (tmp_path / "artifacts").exists()
+
+
+def test_dry_run_finds_what_only_building_the_models_tells(tmp_path: Path) -> None:
+    raw = yaml.safe_load(SEED.read_text())
+    raw["teacher"]["model"]["weights"] = "none.safetensors"
+    path = tmp_path / "lacking.yaml"
+    path.write_text(yaml.safe_dump(raw))
+    ended = call(path, "--dry-run")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("weights none.safetensors cannot be read: No such file or directory")
 
 
 def test_published_recipe_is_up_to_date_without_torch_or_ray(tmp_path: Path) -> None:
