@@ -1,7 +1,6 @@
 """The loop of one worker, without Ray: parts of a batch, checkpoints, shards, chance."""
 
-import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -11,8 +10,11 @@ import pytest
 import torch
 from torch import nn
 
+from optimization import distill, transfer
+from optimization.distill import SoftTargets
 from optimization.examples import Augmentation, Split
 from optimization.recipe import Training
+from optimization.teaching import Pooled
 from optimization.training import loop
 from optimization.training.augment import augment
 from optimization.training.loop import Place
@@ -99,28 +101,70 @@ def test_augmentation_depends_on_row_and_seed_alone() -> None:
     np.testing.assert_array_equal(still, pictures)
 
 
-def _train(rank: int, folder: Path, make: Callable[[], Job], split: Split) -> None:
+def _train(rank: int, folder: Path, makes: Sequence[Callable[[], Job]], split: Split) -> None:
     import torch.distributed as dist
 
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-    found = letters(make(), split, Place(rank=rank, world=2))
-    saved = [found[1].checkpoint]
-    dist.broadcast_object_list(saved)
-    resumed = letters(make(), split, Place(rank=rank, world=2), saved[0])
-    if rank == 0:
-        torch.save([found[-1].weights, resumed[-1].weights], folder / "weights.pt")
+    for make in makes:
+        found = letters(make(), split, Place(rank=rank, world=2))
+        saved = [found[1].checkpoint]
+        dist.broadcast_object_list(saved)
+        resumed = letters(make(), split, Place(rank=rank, world=2), saved[0])
+        if rank == 0:
+            torch.save([found[-1].weights, resumed[-1].weights], folder / f"{make.__name__}.pt")
     dist.destroy_process_group()
+
+
+def _taught(epochs: int = 4) -> Job:
+    """A student of 6 units beside a teacher of 10, so that its pooled state is projected."""
+    torch.manual_seed(1)
+    teacher = nn.Sequential(nn.Linear(8, 10), nn.Tanh(), nn.Linear(10, 1)).eval()
+    wanted = job(0, accumulate=2, epochs=epochs)
+    bonds = transfer.bond([Pooled(kind="pooled", weight=2)], wanted.model, teacher, (torch.zeros(2, 8),), "distill")
+    return replace(wanted, soft=SoftTargets(logits=None, teacher=teacher, temperature=2, alpha=0.5, bonds=bonds))
+
+
+def test_teacher_that_was_asked_before_teaches_as_one_that_is_asked_for_each_batch(points: Split) -> None:
+    wanted = _taught()
+    assert wanted.soft is not None
+    informant = transfer.Informant(wanted.soft.teacher, wanted.soft.bonds[0].teacher)
+    answers = distill.teacher_logits(informant, points)
+    known = replace(wanted.soft, teacher=None, logits=answers[:, :1], pooled=answers[:, 1:])
+    asked = letters(_taught(), points, Place())[-1]
+    looked_up = letters(replace(_taught(), soft=known), points, Place())[-1]
+    close(asked.weights, looked_up.weights, atol=1e-6)
+
+
+def test_states_are_learned(points: Split) -> None:
+    """The teacher's state is nearer to a linear map of the student's than where it was not to be learned."""
+    inputs = torch.from_numpy(points.inputs["x"])
+
+    def apart(is_learned: bool) -> float:
+        wanted = _taught(epochs=30)
+        assert wanted.soft is not None
+        assert wanted.soft.teacher is not None
+        soft = wanted.soft if is_learned else replace(wanted.soft, bonds=())
+        letters(replace(wanted, soft=soft), points, Place())
+        with torch.inference_mode():
+            own, other = wanted.model[:2](inputs), wanted.soft.teacher[:2](inputs)
+        ones = torch.ones(len(own), 1)
+        own, other = torch.cat([own, ones], dim=1).numpy(), other.numpy()
+        return float(np.square(own @ np.linalg.lstsq(own, other)[0] - other).mean())
+
+    assert apart(True) < 0.8 * apart(False)
 
 
 def _sharded() -> Job:
     return job(0, sharded=True)
 
 
-def test_sharded_weights_train_the_model_that_one_process_trains(points: Split, tmp_path: Path) -> None:
-    """FSDP2 on two processes, also from a checkpoint."""
-    torch.multiprocessing.spawn(_train, (tmp_path, _sharded, points), nprocs=2)
-    whole, resumed = torch.load(tmp_path / "weights.pt", weights_only=True)
-    alone = letters(copy.deepcopy(job(0)), points, Place())[-1].weights
-    close(whole, alone, atol=1e-5)
-    close(whole, resumed, atol=1e-6)
+def test_two_processes_train_the_model_that_one_process_trains(points: Split, tmp_path: Path) -> None:
+    """Sharded (FSDP2), and with projections of a teacher's states (DDP); also from a checkpoint."""
+    makes = (_sharded, _taught)
+    torch.multiprocessing.spawn(_train, (tmp_path, makes, points), nprocs=2)
+    for make in makes:
+        whole, resumed = torch.load(tmp_path / f"{make.__name__}.pt", weights_only=True)
+        alone = letters(make(), points, Place())[-1].weights
+        close(whole, alone, atol=1e-5)
+        close(whole, resumed, atol=1e-6)
