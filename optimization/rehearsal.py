@@ -2,6 +2,7 @@
 
 from optimization import export, models, students, transfer
 from optimization.examples import Dataset
+from optimization.quantization import qat
 from optimization.recipe import Recipe
 
 
@@ -19,4 +20,5 @@ def rehearse(recipe: Recipe, dataset: Dataset) -> None:
         student = students.build(recipe.distill.student, teacher, dataset, recipe.seed)
     example = export.example(dataset.train, 2)
     for where, teaching in recipe.teachings.items():
-        transfer.bond(teaching.transfer, student, teacher, example, where)
+        pupil = qat.prepare(student) if where == "quantize.training" else student
+        transfer.bond(teaching.transfer, pupil, teacher, example, where)
