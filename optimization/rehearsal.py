@@ -1,13 +1,17 @@
 """Builds what a recipe names before anything is trained, so that what does not fit is told at once."""
 
+from collections.abc import Iterable
+
 from optimization import export, models, students, transfer
 from optimization.examples import Dataset
 from optimization.quantization import qat
 from optimization.recipe import Recipe
 
 
-def rehearse(recipe: Recipe, dataset: Dataset) -> None:
+def rehearse(recipe: Recipe, dataset: Dataset, variants: Iterable[Recipe] = ()) -> None:
     """Build the teacher and the student, and pair the states that are to be transferred between them.
+
+    The `variants` of a search share the recipe's teacher, and take the place of its steps.
 
     Raises:
         RecipeError: a model cannot be built, or lacks the states.
@@ -15,10 +19,12 @@ def rehearse(recipe: Recipe, dataset: Dataset) -> None:
     """
     if recipe.teacher.model is None:
         return
-    teacher = student = models.build(recipe.teacher.model, dataset, recipe.seed)
-    if recipe.distill is not None:
-        student = students.build(recipe.distill.student, teacher, dataset, recipe.seed)
+    teacher = models.build(recipe.teacher.model, dataset, recipe.seed)
     example = export.example(dataset.train, 2)
-    for where, teaching in recipe.teachings.items():
-        pupil = qat.prepare(student) if where == "quantize.training" else student
-        transfer.bond(teaching.transfer, pupil, teacher, example, where)
+    for each in tuple(variants) or (recipe,):
+        student = teacher
+        if each.distill is not None:
+            student = students.build(each.distill.student, teacher, dataset, each.seed)
+        for where, teaching in each.teachings.items():
+            pupil = qat.prepare(student) if where == "quantize.training" else student
+            transfer.bond(teaching.transfer, pupil, teacher, example, where)

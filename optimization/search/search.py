@@ -100,8 +100,7 @@ def search(recipe: Recipe, root: Path, phases: Phases, journal: Journal) -> Arti
     with phases.phase("load data"):
         dataset = data.load(recipe.data, recipe.seed)
     with phases.phase("build models"):
-        for variant in variants:
-            rehearse(variant.recipe, dataset)
+        rehearse(recipe, dataset, [variant.recipe for variant in variants])
     with TemporaryDirectory(prefix="trimtab-") as name, train.cluster(recipe.workers):
         folder = Path(name)
         with run.bench(recipe, dataset, folder, phases, root, journal) as bench:
