@@ -27,14 +27,17 @@ class RequestMeter:
         traceparent: str | None,
         error: str | None = None,
         prediction: Prediction | None = None,
+        times: int = 1,
     ) -> None:
-        """Report a request that has been answered; `route` is its path with names for the parts that vary."""
+        """Report a request that has been answered, or several like it; `route` is its path with names for the parts
+        that vary.
+        """
         method = method if method in _METHODS else "_OTHER"
         key = (method, route, status)
         attributes = self._attributes.get(key)
         if attributes is None:
             attributes = self._attributes[key] = _attributes(*key)
-        self._durations.record((end_ns - start_ns) / 1e9, attributes)
+        self._durations.record((end_ns - start_ns) / 1e9, attributes, times)
         if not self._emitter.sampled(traceparent):
             return
         children = (

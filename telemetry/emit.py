@@ -114,15 +114,15 @@ class Histogram:
         self._lock = threading.Lock()
         self._cells: dict[Attributes, _Cell] = {}
 
-    def record(self, value: float, attributes: Attributes = ()) -> None:
-        """Count one value, in the instrument's unit."""
+    def record(self, value: float, attributes: Attributes = (), times: int = 1) -> None:
+        """Count one value, in the instrument's unit, or the same one several times."""
         bucket = bisect_left(self._bounds, value)
         with self._lock:
             cell = self._cells.get(attributes)
             if cell is None:
                 cell = self._cells[attributes] = _Cell(len(self._bounds) + 1)
-            cell.counts[bucket] += 1
-            cell.total += value
+            cell.counts[bucket] += times
+            cell.total += times * value
             if value < cell.low:
                 cell.low = value
             if value > cell.high:

@@ -15,6 +15,12 @@ from pathlib import Path
 TLS_CERT = "TRIMTAB_TLS_CERT"
 """Environment variable: a PEM file with the certificate, its chain and its private key."""
 
+ALL_UP_TO = 1000
+"""Requests per second up to which each is logged; above, errors and one in `ONE_IN` of the others are."""
+ONE_IN = 10
+THINNED = "local2"
+"""The syslog facility of lines that stand for `ONE_IN` requests each."""
+
 _POLICY = "default-src 'none'; frame-ancestors 'none'"
 """For what is no page: the telemetry page brings a policy of its own."""
 _NO_ROUTES = '{"error":"see GET /v2/models"}'
@@ -43,6 +49,11 @@ _GRPC_FRONTEND = f"""\
     acl has_name {_NAME} -m reg ^[A-Za-z0-9][A-Za-z0-9_.-]{{0,127}}$
     http-request set-header application %[{_NAME}] if of_model !of_stream !has_application has_name
 """
+_LEVELS = f"""\
+    http-request set-log-level notice unless {{ fe_req_rate gt {ALL_UP_TO} }}
+    http-after-response set-log-level err if {{ status ge 400 }}
+"""
+_LOG = f"\\1 sample 1:{ONE_IN} {THINNED} info\n\\1 local0 notice\n"
 _MARK = "# Hardened by Trimtab.\n"
 _HSTS = '    http-after-response set-header Strict-Transport-Security "max-age=31536000"\n'
 
@@ -52,7 +63,8 @@ class TemplateError(Exception):
 
 
 def harden(config: str, certificate: Path | None) -> str:
-    """Ray's configuration with safe headers, its own endpoints on loopback, and TLS where there is a `certificate`.
+    """Ray's configuration with safe headers, its own endpoints on loopback, a log that is thinner under load, and TLS
+    where there is a `certificate`.
 
     Raises:
         TemplateError: a line to change is not there, as after an update of Ray. Better no ingress than an open one.
@@ -61,7 +73,9 @@ def harden(config: str, certificate: Path | None) -> str:
         return config
     tls = f" ssl crt {certificate} ssl-min-ver TLSv1.2 alpn" if certificate else ""
     http, grpc = (f"{tls} h2,http/1.1", f"{tls} h2") if tls else ("", "")
-    config = _edit(config, r"(frontend http_frontend\n +bind \S+)\n", rf"\1{http}\n{_FRONTEND}{_HSTS if tls else ''}")
+    frontend = f"{_LEVELS}{_FRONTEND}{_HSTS if tls else ''}"
+    config = _edit(config, r"(frontend http_frontend\n +bind \S+)\n", rf"\1{http}\n{frontend}")
+    config = _edit(config, r"( +log \S+) local0 info\n", _LOG)
     if "frontend grpc_frontend\n" in config:
         bind = r"(frontend grpc_frontend\n(?: +#.*\n)* +bind \S+ proto h2)\n"
         config = _edit(config, bind, rf"\1{grpc}\n{_GRPC_FRONTEND}")

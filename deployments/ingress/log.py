@@ -6,6 +6,9 @@ sends a line per request by UDP (its `httplog` format) to the address in `RAY_SE
     ... http_frontend http-digits/replica 0/0/0/1/2 200 345 - - ---- 1/1/0/0/0 0/0 "POST /v2/models/... HTTP/1.1"
 
 https://docs.haproxy.org/2.8/configuration.html#8.2.3
+
+Under load most lines are left out, since a line costs as much as a small model's answer: one of syslog's facility
+`deployments.ingress.haproxy.THINNED` then stands for `ONE_IN` requests. Every error keeps a line of its own.
 """
 
 import asyncio
@@ -13,11 +16,14 @@ import re
 import time
 from dataclasses import dataclass
 
+from deployments.ingress.haproxy import ONE_IN
 from deployments.meters import RequestMeter
 from telemetry.emit import Emitter
 
 LOG_TARGET = "RAY_SERVE_HAPROXY_LOG_TARGET"
 SERVICE = "ingress"
+_THINNED_INFO, _THINNED = b"<150>", (b"<144>", b"<145>", b"<146>", b"<147>", b"<148>", b"<149>")
+"""How lines of the facility `THINNED` begin, those of the level `info` and those above: 8 * 18 + level (RFC 5424)."""
 _LINE = re.compile(
     rb" http_frontend (?P<backend>\S+?)/\S+ "
     rb"(?:-?\d+/){4}\+?(?P<total_ms>-?\d+) (?P<status>\d{3}) .*\"(?P<method>[A-Z]+) (?P<path>/v2(?!/health/)\S*)"
@@ -36,11 +42,13 @@ class Line:
     status: int
     duration_s: float
     """From the request's first byte to the response's last, in whole milliseconds."""
+    stands_for: int = 1
+    """So many requests like it."""
 
 
 def parse(line: bytes) -> Line | None:
     """The request a log line tells of; none where it tells of something else, or the client left unanswered."""
-    match = _LINE.search(line)
+    match = None if line.startswith(_THINNED) else _LINE.search(line)  # above `info`, it has another line of its own
     if match is None or int(match["total_ms"]) < 0:
         return None
     return Line(
@@ -48,6 +56,7 @@ def parse(line: bytes) -> Line | None:
         backend=match["backend"].decode(),
         status=int(match["status"]),
         duration_s=int(match["total_ms"]) / 1000,
+        stands_for=ONE_IN if line.startswith(_THINNED_INFO) else 1,
     )
 
 
@@ -74,7 +83,7 @@ class IngressLog(asyncio.DatagramProtocol):
             await asyncio.to_thread(self._emitter.shutdown)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:  # noqa: ARG002 - asyncio's signature
-        """Count a request."""
+        """Count a request, or those it stands for."""
         line = parse(data)
         if line is None:
             return
@@ -86,4 +95,5 @@ class IngressLog(asyncio.DatagramProtocol):
             start_ns=now_ns - int(line.duration_s * 1e9),
             end_ns=now_ns,
             traceparent=None,
+            times=line.stands_for,
         )

@@ -32,7 +32,7 @@ def install(prefix: str, app: ASGIApp | None) -> None:
     They ask `app`, or where there is none their own application with all its middlewares.
     """
     if uvicorn.__version__.startswith(TESTED):
-        HTTP_PROTOCOLS["auto"] = partial(LaneProtocol, prefix, app)  # type: ignore[assignment]  # it takes a class, too
+        HTTP_PROTOCOLS["auto"] = partial(LaneProtocol, prefix, app)  # type: ignore[assignment]  # it takes what makes one, too
     else:
         logger.warning(
             "small requests take uvicorn's own way: the quick one is tested with %sx, this is %s",
@@ -56,7 +56,7 @@ class LaneProtocol(HttpToolsProtocol):
         if not self._is_quick():
             super().on_headers_complete()
             return
-        self.scope |= {  # type: ignore[typeddict-item]
+        self.scope |= {
             "method": "POST",
             "path": self._path,
             "raw_path": self._url,
@@ -114,7 +114,7 @@ class QuickCycle(RequestResponseCycle):
             if message["type"] == "http.response.start" and not self.response_started:
                 self._head = message
             else:
-                await super().send(message)
+                await super().send(message)  # type: ignore[arg-type]
         elif self.flow.write_paused or self.disconnected or message.get("more_body") or not _has_length(head, message):
             await super().send(head)  # type: ignore[arg-type]
             await super().send(message)  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ import socket
 
 import pytest
 
+from deployments.ingress.haproxy import ONE_IN
 from deployments.ingress.log import IngressLog, Line, parse
 from telemetry.emit import Emitter
 from tests.conftest import free_port
@@ -23,10 +24,16 @@ def test_a_request_that_found_no_replica_is_read():
     assert parse(line) == Line(method="POST", backend="http-digits", status=503, duration_s=0.003)
 
 
+def test_a_line_of_a_thinned_log_stands_for_those_left_out():
+    assert parse(ANSWERED.replace(b"<134>", b"<150>")).stands_for == ONE_IN
+    assert parse(ANSWERED.replace(b"<134>", b"<133>")).stands_for == 1
+
+
 @pytest.mark.parametrize(
     "line",
     [
         b"",
+        ANSWERED.replace(b"<134>", b"<147>"),  # an error, which has a line of its own as well
         b"<132>Nov 24 04:18:36 haproxy[2163]: Proxy stats stopped (cumulated conns: FE: 0, BE: 0).\n",
         HEAD + b"http-telemetry/r1 0/0/0/1/2 200" + TAIL + b'"GET /telemetry/api/alerts HTTP/1.1"\n',
         HEAD + b"http-server/r1 0/0/0/1/2 503" + TAIL + b'"GET /v2/health/ready HTTP/1.1"\n',
