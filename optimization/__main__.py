@@ -12,10 +12,12 @@ from rich.console import Console
 from optimization import artifact, recipe, sources
 from optimization.artifact import Artifact, ArtifactError
 from optimization.errors import OptimizationError, RecipeError
-from optimization.recipe import Recipe
+from optimization.recipe import Named, Recipe
 from optimization.report import terminal
 from optimization.search import space
 from optimization.search.space import Variant
+from optimization.sequences import recipe as pairs
+from optimization.sequences.recipe import SequenceRecipe
 
 # torch and Ray take seconds to import: only what needs them does so, inside its function.
 
@@ -87,7 +89,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    wanted = recipe.load(options.recipe)
+    raw = recipe.read(options.recipe)
+    if pairs.is_of_pairs(raw):
+        return _run_pairs(options, pairs.parse(raw))
+    wanted = recipe.parse(raw)
     if lacking := sources.missing(wanted.data):
         raise RecipeError("\n".join(lacking))
     variants = space.variants(wanted) if wanted.search else ()
@@ -95,10 +100,8 @@ def _run(options: argparse.Namespace) -> int:
     if options.dry_run:
         _plan(console, wanted, variants)
         return 0
-    published = None if options.force else _published(wanted, options.artifacts)
+    published = _up_to_date(console, options, wanted)
     if published is not None:
-        terminal.show(console, published)
-        console.print("up to date: the recipe has not changed (--force makes a new version)")
         return _code(published)
     from optimization.run import run
     from optimization.search.search import search
@@ -112,12 +115,39 @@ def _run(options: argparse.Namespace) -> int:
     return _code(made)
 
 
+def _run_pairs(options: argparse.Namespace, wanted: SequenceRecipe) -> int:
+    console = Console()
+    if options.dry_run:
+        console.print(f"{wanted.name}: {wanted.data.train}, seed {wanted.seed}, {wanted.workers} workers")
+        for name, settings in (("teacher", wanted.teacher), *((step.kind, step) for step in wanted.steps)):
+            console.print(f"  {name:<9} {settings.model_dump(exclude={'kind'})}", highlight=False, soft_wrap=True)
+        return 0
+    if _up_to_date(console, options, wanted) is not None:
+        return 0
+    from optimization.sequences.run import run
+    from optimization.training.journal import Journal
+
+    with terminal.Phases(console) as phases:
+        made = run(wanted, options.artifacts, phases, Journal(options.runs, wanted, resume=options.resume))
+    terminal.show(console, made)
+    return 0
+
+
 def _code(made: Artifact) -> int:
     found = made.manifest.findings.search
     return UNPROVEN if found is not None and not found.is_proven else 0
 
 
-def _published(wanted: Recipe, root: Path) -> Artifact | None:
+def _up_to_date(console: Console, options: argparse.Namespace, wanted: Named) -> Artifact | None:
+    """The newest version, shown, if nothing is to be done."""
+    published = None if options.force else _published(wanted, options.artifacts)
+    if published is not None:
+        terminal.show(console, published)
+        console.print("up to date: the recipe has not changed (--force makes a new version)")
+    return published
+
+
+def _published(wanted: Named, root: Path) -> Artifact | None:
     """The newest version, if it is whole and this very recipe made it."""
     if not artifact.versions(root, wanted.name):
         return None

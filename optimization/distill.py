@@ -45,7 +45,13 @@ def teacher_logits(teacher: nn.Module, split: Split) -> NDArray[np.float32]:
 
 
 def hard_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy with the labels, of shape [batch]; binary where there is one logit, 0 where there is no label."""
+    """Cross-entropy with the labels, of shape [batch]; binary where there is one logit, 0 where there is no label.
+
+    Logits of shape [batch, words, vocabulary] give the mean over the words of each text.
+    """
+    if logits.ndim == 3:
+        words = F.cross_entropy(logits.mT, labels[:, : logits.shape[1]], reduction="none", ignore_index=UNLABELLED)
+        return _over_words(words, labels)
     if logits.shape[1] > 1:
         return F.cross_entropy(logits, labels, reduction="none", ignore_index=UNLABELLED)
     losses = F.binary_cross_entropy_with_logits(logits[:, 0], labels.to(logits.dtype), reduction="none")
@@ -81,5 +87,14 @@ def distillation_loss(
     kind: Literal["kl", "mse"] = "kl",
 ) -> Tensor:
     """The soft loss of that kind weighted by `alpha` plus the hard loss weighted by the rest, of shape [batch]."""
-    soft = soft_loss(logits, teacher, temperature) if kind == "kl" else logits_loss(logits, teacher)
+    own, taught = (each.reshape(-1, each.shape[-1]) for each in (logits, teacher))
+    soft = soft_loss(own, taught, temperature) if kind == "kl" else logits_loss(own, taught)
+    if logits.ndim == 3:
+        soft = _over_words(soft.view(logits.shape[:2]), labels)
     return alpha * soft + (1 - alpha) * hard_loss(logits, labels)
+
+
+def _over_words(losses: Tensor, labels: Tensor) -> Tensor:
+    """Mean over the words of each text, of shape [batch]; what lies behind its end does not count."""
+    counts = labels[:, : losses.shape[1]] != UNLABELLED
+    return (losses * counts).sum(dim=1) / counts.sum(dim=1)

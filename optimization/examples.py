@@ -53,7 +53,7 @@ class Split:
 
     def labelled(self) -> "Split":
         """The examples that have a label."""
-        rows = np.flatnonzero(self.labels != UNLABELLED)
+        rows = np.flatnonzero((self.labels.reshape(len(self), -1) != UNLABELLED).any(axis=1))  # a text has many
         return self if len(rows) == len(self) else self.take(rows)
 
     def take(self, rows: NDArray[np.int64]) -> "Split":

@@ -106,4 +106,6 @@ class Findings(_Finding):
     confusion: tuple[tuple[int, ...], ...] = ()
     """Held-out examples by class (row) and by the class that is served for them (column)."""
     layers: tuple[Layer, ...] = ()
+    scores: dict[str, dict[str, float]] = {}
+    """Of models that write texts: further qualities by step and name, such as BLEU in 0 to 100."""
     search: SearchResult | None = None

@@ -237,8 +237,8 @@ class Search(Settings):
     """Values to try by setting, such as `prune.ratio: [0.3, 0.5]`; a step's kind alone takes [true, false]."""
 
 
-class Recipe(Settings):
-    """How to make one small model."""
+class Named(Settings):
+    """What every recipe has."""
 
     name: Name
     """The artifact's name."""
@@ -248,6 +248,23 @@ class Recipe(Settings):
     """Ray Train workers that share each batch."""
     min_workers: Count | None = None
     """Workers to start or go on with while the cluster has no room for more; none waits for all of them."""
+
+    @model_validator(mode="after")
+    def _start_with_some(self) -> Self:
+        if self.min_workers is not None and self.min_workers > self.workers:
+            raise misfit(f"min_workers must be at most workers ({self.workers})", self.min_workers)
+        return self
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the settings, defaults included; comments and layout do not count."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+class Recipe(Named):
+    """How to make one small model."""
+
     data: Data
     """What to learn from."""
     teacher: Teacher
@@ -259,8 +276,6 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
-        if self.min_workers is not None and self.min_workers > self.workers:
-            raise misfit(f"min_workers must be at most workers ({self.workers})", self.min_workers)
         if self.search is not None and is_streamed(self.data):
             raise misfit("data.stream must be false with search, whose trials take all CPUs", got=True)
         if self.min_workers is not None and is_streamed(self.data):
@@ -309,12 +324,6 @@ class Recipe(Settings):
         recoveries = {where: each for where, each in self._trainings() if isinstance(each, Recovery)}
         return {"distill": first} | {where: each.teaching(first) for where, each in recoveries.items()}
 
-    @property
-    def sha256(self) -> str:
-        """Digest of the settings, defaults included; comments and layout do not count."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()
-
     def _models(self) -> list[tuple[str, Model | Student]]:
         models: list[tuple[str, Model | Student]] = []
         if self.teacher.model is not None:
@@ -350,6 +359,15 @@ def load(path: Path) -> Recipe:
     Raises:
         RecipeError: it cannot be read, or settings break their rules; the message names all that were found.
     """
+    return parse(read(path))
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The settings in the YAML file `path`, as they stand.
+
+    Raises:
+        RecipeError: it cannot be read.
+    """
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -358,7 +376,7 @@ def load(path: Path) -> Recipe:
         raise RecipeError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
         raise RecipeError(f"{path} must hold settings such as 'name: digits', got {type(raw).__name__}")
-    return parse(raw)
+    return raw
 
 
 def parse(raw: dict[str, Any]) -> Recipe:

@@ -9,6 +9,7 @@ from pydantic_core import PydanticUndefined
 from deployments.access.keys import Key, KeysFile
 from deployments.settings import AccessSettings, ModelSettings, Scaling, ServerSettings
 from optimization import architectures, recipe, sources, teaching
+from optimization.sequences import recipe as sequences
 from telemetry.collector import CollectorConfig
 from telemetry.watches import DetectionConfig
 
@@ -51,6 +52,18 @@ SECTIONS: list[tuple[str, list[type[BaseModel]]]] = [
             recipe.Quantize,
             recipe.Search,
             recipe.Budget,
+        ],
+    ),
+    (
+        "Recipes of text pairs",
+        [
+            sequences.SequenceRecipe,
+            sequences.Pairs,
+            sequences.SequenceTeacher,
+            sequences.EncoderDecoder,
+            sequences.TeacherStacks,
+            sequences.SequenceDistill,
+            sequences.SequenceQuantize,
         ],
     ),
 ]

@@ -147,7 +147,9 @@ def statements(manifest: Manifest) -> Iterator[str]:
     if manifest.parity is not None:
         yield f"parity: the fp32 ONNX model differs from its original by at most {manifest.parity:.1e}"
     if manifest.agreement is not None:
-        yield f"agreement: INT8 and fp32 give the same class on {manifest.agreement:.2%} of the held-out examples"
+        yield f"agreement: INT8 and fp32 give the same answer on {manifest.agreement:.2%} of the held-out examples"
+    for step, scores in manifest.findings.scores.items():
+        yield f"{step}: " + ", ".join(f"{name} {value:.1f}" for name, value in scores.items())
     if manifest.findings.search is not None:
         yield _search(manifest.findings.search)
     if manifest.machine is not None:

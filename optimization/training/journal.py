@@ -7,14 +7,14 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from optimization.recipe import Recipe
+from optimization.recipe import Named
 from optimization.training.mailbox import Job
 
 
 class Journal:
     """The trainings of one recipe's run, in their order; what other runs answered is shared."""
 
-    def __init__(self, runs: Path, recipe: Recipe, *, resume: bool) -> None:
+    def __init__(self, runs: Path, recipe: Named, *, resume: bool) -> None:
         self.answers = runs / "answers"
         self._folder = runs / recipe.name / recipe.sha256[:12]
         self.trials = self._folder / "trials"

@@ -1,0 +1,132 @@
+"""Encoder-decoders against Hugging Face's own: loss, layers, the exported step and what is written with it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from optimization.distill import distillation_loss, hard_loss
+from optimization.errors import RecipeError
+from optimization.examples import UNLABELLED, Split
+from optimization.export import tensors
+from optimization.sequences import export, greedy, models, pairs, recipe, writing
+from tests.optimization.sequences.toys import SPECIAL, model
+
+READ = [[4, 5, 6, 7, 1], [9, 1], [12, 13, 5, 1], [8, 8, 1]]
+WORDS = [[7, 6, 5, 4, 1], [9, 1], [5, 13, 12, 1], [8, 1]]
+
+
+@pytest.fixture
+def split() -> Split:
+    return pairs.encode(READ, WORDS, SPECIAL)
+
+
+@pytest.mark.parametrize("row", range(4))
+def test_loss_of_a_text_is_transformers_own(split: Split, row: int) -> None:
+    ours, rows = model("t5"), np.array([row])
+    with torch.inference_mode():
+        logits = ours(*tensors(split.batch(rows)))
+        expected = ours.body(input_ids=torch.tensor([READ[row]]), labels=torch.tensor([WORDS[row]])).loss
+        loss = hard_loss(logits, torch.from_numpy(split.labels[rows]))
+    torch.testing.assert_close(loss[0], expected)
+
+
+def test_padding_teaches_nothing(split: Split) -> None:
+    """A text has the same loss alone and beside a longer one, of its words and of the teacher's distributions."""
+    student, teacher = model("t5"), model("t5", seed=1)
+    together, alone = np.arange(4), np.array([1])
+    with torch.inference_mode():
+        losses = [
+            distillation_loss(
+                student(*tensors(split.batch(rows))),
+                torch.from_numpy(split.labels[rows]),
+                teacher(*tensors(split.batch(rows))),
+                2.0,
+                0.5,
+            )
+            for rows in (together, alone)
+        ]
+    torch.testing.assert_close(losses[0][1], losses[1][0])
+
+
+@pytest.mark.parametrize("kind", ["t5", "bart", "marian"])
+def test_student_of_all_layers_is_the_teacher(split: Split, kind: str) -> None:
+    teacher = model(kind)
+    student = models.from_layers(teacher, (0, 1), (0, 1))
+    batch = tensors(split.batch(np.arange(4)))
+    with torch.inference_mode():
+        torch.testing.assert_close(student(*batch), teacher(*batch))
+
+
+@pytest.mark.parametrize("kind", ["t5", "bart", "marian"])
+def test_student_of_one_layer_has_that_layers_weights(kind: str) -> None:
+    teacher = model(kind)
+    student = models.from_layers(teacher, (1,), (1,))
+    stacks = [
+        dict(each.body.get_decoder().named_modules())["block" if kind == "t5" else "layers"]
+        for each in (teacher, student)
+    ]
+    kept, made = stacks[0][1].state_dict(), stacks[1][0].state_dict()
+    assert len(stacks[1]) == 1
+    for name, weight in kept.items():
+        torch.testing.assert_close(made[name], weight)
+
+
+def test_layer_that_the_teacher_lacks_is_named() -> None:
+    with pytest.raises(RecipeError, match=r"distill\.student\.decoder must name layers in \[0, 2\), got 2"):
+        models.from_layers(model("t5"), (0,), (0, 2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["t5", *(pytest.param(kind, marks=pytest.mark.long) for kind in ("bart", "marian"))])
+def test_exported_step_writes_what_transformers_writes(split: Split, tmp_path: Path, kind: str) -> None:
+    """Greedily, word for word; the logits of the step are torch's, after nothing and after many words."""
+    ours, path = model(kind), tmp_path / "step.onnx"
+    with torch.no_grad():
+        ours.body.get_output_embeddings().weight.mul_(3)  # random models write one word again and again
+    export.export(ours, path)
+    assert export.parity(ours, path, split, seed=0) <= 1e-4
+    wanted = writing.write(ours, split, beams=1, max_length=8)
+    session = greedy.graph.session(path)
+    for row in range(4):
+        words = greedy.write(session, split.batch(np.array([row])), SPECIAL.end, 7)
+        assert words[0] == [word for word in wanted[row] if word not in (UNLABELLED, SPECIAL.end)]
+
+
+def test_scores_are_those_of_perfect_and_of_other_texts() -> None:
+    texts = ["one two three four five", "six seven eight nine ten"]
+    assert greedy.scores(texts, texts) == {"BLEU": pytest.approx(100), "chrF": pytest.approx(100)}
+    assert greedy.scores(["a", "b"], texts)["BLEU"] < 1
+
+
+def test_what_was_written_becomes_what_is_to_be_written(split: Split) -> None:
+    answers = pairs.padded([[5, 1], [6, 7, 1], [1], [8, 1]], 6, UNLABELLED)
+    taught = pairs.rewritten(split, answers, SPECIAL)
+    assert [row[row != UNLABELLED].tolist() for row in taught.labels] == [[5, 1], [6, 7, 1], [1], [8, 1]]
+    np.testing.assert_array_equal(taught.inputs["input_ids"][0, :5], READ[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"steps": [{"kind": "prune"}]}, r"kind must be one of distill, quantize, got 'prune'"),
+        (
+            {"data": {"kind": "pairs", "train": "none.csv", "tokenizer": "t"}},
+            r"data\.train must exist, got 'none\.csv'",
+        ),
+        ({"steps": []}, r"steps must be distill, quantize, or one after the other"),
+    ],
+)
+def test_bad_recipe_is_told_before_anything_runs(tmp_path: Path, change: dict[str, object], problem: str) -> None:
+    (tmp_path / "pairs.csv").touch()
+    raw = {
+        "name": "toy",
+        "data": {"kind": "pairs", "train": str(tmp_path / "pairs.csv"), "tokenizer": "t"},
+        "teacher": {"model": {"kind": "huggingface", "name": "t5"}},
+        "steps": [{"kind": "quantize"}],
+    }
+    assert recipe.is_of_pairs(raw)
+    recipe.parse(raw)
+    with pytest.raises(RecipeError, match=problem):
+        recipe.parse(raw | change)
