@@ -12,11 +12,12 @@ from optimization import evaluate, graph
 from optimization.artifact import Quality
 from optimization.examples import Inputs
 from optimization.extras import require
+from optimization.latency import BATCH_SIZES, Latency
 from optimization.sequences.pairs import Corpus
 
 _AT_ONCE = 64
-_NUM_BATCHES = 5
-_ROUNDS = 3
+_NUM_BATCHES = 10
+_NUM_TURNS = 3
 
 
 def write(session: Any, batch: Inputs, end: int, max_length: int) -> list[list[int]]:
@@ -60,23 +61,20 @@ def scores(written: Sequence[str], references: Sequence[str]) -> dict[str, float
     }
 
 
-def latencies(models: Mapping[str, Path], corpus: Corpus) -> dict[str, dict[int, float]]:
-    """Seconds until a batch is wholly written, on one thread, by model and batch size; the models take turns.
-
-    It is the mean over several batches of held-out texts, of each its median.
-    """
+def latencies(models: Mapping[str, Path], corpus: Corpus) -> dict[str, dict[int, Latency]]:
+    """Time until a batch of held-out texts is wholly answered, by model and batch size; the models take turns."""
     sessions = {name: graph.session(path) for name, path in models.items()}
-    measured: dict[str, dict[int, float]] = {name: {} for name in models}
-    for size in evaluate.BATCH_SIZES:
+    measured: dict[str, dict[int, Latency]] = {name: {} for name in models}
+    for size in BATCH_SIZES:
         random = np.random.default_rng(0)
         batches = [corpus.held_out.batch(random.integers(0, len(corpus.held_out), size)) for _ in range(_NUM_BATCHES)]
-        durations = {name: np.zeros((_ROUNDS, _NUM_BATCHES)) for name in models}
+        turns = {name: np.zeros((_NUM_BATCHES, _NUM_TURNS)) for name in models}
         for number, batch in enumerate(batches):
-            for round_ in range(_ROUNDS):
+            for turn in range(_NUM_TURNS):
                 for name, session in sessions.items():
                     began = time.perf_counter()
                     write(session, batch, corpus.special.end, corpus.max_length)
-                    durations[name][round_, number] = time.perf_counter() - began
+                    turns[name][number, turn] = time.perf_counter() - began
         for name in models:
-            measured[name][size] = float(np.median(durations[name], axis=0).mean())
+            measured[name][size] = Latency(turns_s=turns[name])
     return measured

@@ -85,13 +85,13 @@ def special(model: Seq2Seq) -> Special:
     Raises:
         RecipeError: its configuration lacks one.
     """
-    config = model.body.config
-    named = {"decoder_start_token_id": "start", "eos_token_id": "end", "pad_token_id": "pad"}
-    found = {name: getattr(config, name, None) for name in named}
-    lacking = [name for name, value in found.items() if not isinstance(value, int)]
-    if lacking:
-        raise RecipeError(f"model.name must have the token {lacking[0]} in its configuration, got {found[lacking[0]]}")
-    return Special(**{named[name]: value for name, value in found.items()})
+    config, found = model.body.config, {}
+    for name, setting in (("start", "decoder_start_token_id"), ("end", "eos_token_id"), ("pad", "pad_token_id")):
+        token = getattr(config, setting, None)
+        if not isinstance(token, int):
+            raise RecipeError(f"model.name must have the token {setting} in its configuration, got {token}")
+        found[name] = token
+    return Special(**found)
 
 
 def student(config: EncoderDecoder | TeacherStacks, teacher: Seq2Seq, seed: int) -> Seq2Seq:

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from optimization import artifact, evaluate, graph, models
+from optimization import artifact, evaluate, graph, latency, models
 from optimization.artifact import Artifact, Measurement, Stream
 from optimization.distill import SoftTargets
 from optimization.examples import UNLABELLED, Split
@@ -155,11 +155,11 @@ def _quantize(desk: Desk, step: SequenceQuantize) -> None:
 def _publish(desk: Desk, root: Path) -> Artifact:
     recipe, corpus, candidates = desk.recipe, desk.corpus, desk.candidates
     with desk.phases.phase("measure"):
-        latencies = greedy.latencies({each.step: each.path for each in candidates}, corpus)
+        timed = greedy.latencies({each.step: each.path for each in candidates}, corpus)
         last = recipe.steps[-1]
         if isinstance(last, SequenceQuantize) and last.publish == "faster":
             *others, fp32, int8 = candidates
-            if evaluate.speedup(latencies[fp32.step], latencies[int8.step]) <= 1:
+            if latency.speedup(timed[fp32.step], timed[int8.step]) <= 1:
                 candidates = [*others, int8, fp32]
         written = {each.step: greedy.texts(each.path, corpus) for each in candidates}
         exact = {step: greedy.is_exact(texts, corpus.references) for step, texts in written.items()}
@@ -169,7 +169,8 @@ def _publish(desk: Desk, root: Path) -> Artifact:
                 quality=greedy.quality(exact[each.step]),
                 num_parameters=each.num_parameters,
                 size_bytes=each.path.stat().st_size,
-                latency_s=latencies[each.step],
+                latency_s={size: taken.median_s for size, taken in timed[each.step].items()},
+                latency_interval_s={size: taken.interval_s for size, taken in timed[each.step].items()},
             )
             for each in candidates
         )
@@ -205,6 +206,7 @@ def _publish(desk: Desk, root: Path) -> Artifact:
             findings=Findings(
                 losses=desk.losses,
                 differences=examine.differences(exact, np.ones(len(corpus.held_out), np.int64)),
+                speedups=examine.speedups({each.step: timed[each.step] for each in candidates}),
                 layers=examine.layers(served, final.sensitivity),
                 scores={step: greedy.scores(texts, corpus.references) for step, texts in written.items()},
             ),
