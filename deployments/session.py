@@ -126,5 +126,5 @@ def _ones(inputs: Sequence[TensorSpec], batch: int) -> dict[str, Array]:
         if spec.shape and isinstance(spec.shape[0], str):
             sizes[0] = batch
         dtype = DTYPES[spec.datatype]
-        feeds[spec.name] = np.full(sizes, b"", dtype) if spec.datatype == "BYTES" else np.ones(sizes, dtype)
+        feeds[spec.name] = np.full(sizes, b"1", dtype) if spec.datatype == "BYTES" else np.ones(sizes, dtype)
     return feeds

@@ -35,6 +35,20 @@ def publish_simple(root: Path) -> Artifact:
     return _publish(root, "simple", nodes, inputs, outputs, size=16)
 
 
+def publish_string(root: Path) -> Artifact:
+    """Triton's `simple_string`: the same of integers that are written as text."""
+    nodes = [
+        helper.make_node("Cast", ["INPUT0"], ["first"], to=TensorProto.INT32),
+        helper.make_node("Cast", ["INPUT1"], ["second"], to=TensorProto.INT32),
+        helper.make_node("Add", ["first", "second"], ["sum"]),
+        helper.make_node("Sub", ["first", "second"], ["difference"]),
+        helper.make_node("Cast", ["sum"], ["OUTPUT0"], to=TensorProto.STRING),
+        helper.make_node("Cast", ["difference"], ["OUTPUT1"], to=TensorProto.STRING),
+    ]
+    inputs, outputs = (dict.fromkeys((f"{side}0", f"{side}1"), "BYTES") for side in ("INPUT", "OUTPUT"))
+    return _publish(root, "simple_string", nodes, inputs, outputs, size=16)
+
+
 ALL_BUT_BF16 = tuple(datatype for datatype in ONNX_TYPES if datatype != "BF16")
 """ONNX Runtime's Python binding does not run BF16 and BYTES in one model."""
 

@@ -8,7 +8,7 @@ from deployments.errors import RequestError
 from deployments.oip.tensors import DTYPES
 from deployments.session import Session
 from tests.conftest import expected_probabilities
-from tests.served import ONNX_TYPES, publish_same
+from tests.served import ONNX_TYPES, publish_same, publish_string
 
 
 def session(root, datatype):
@@ -36,6 +36,15 @@ def test_a_tensor_survives_the_session(tmp_path, datatype):
 def test_text_that_is_not_utf8_is_the_clients_error(tmp_path):
     with pytest.raises(RequestError, match="input 'in_BYTES': the model takes text, element 1 is no UTF-8"):
         session(tmp_path, "BYTES").run({"in_BYTES": np.array([[b"a", b"\xff"]], dtype=object)})
+
+
+def test_a_model_that_reads_numbers_from_text_is_warmed_up_and_answers(tmp_path):
+    """It refuses text that is no number, the empty one too."""
+    session = Session(publish_string(tmp_path), num_threads=1, max_batch_size=8)
+    first, second = (np.array([[str(n).encode() for n in row]], object) for row in (range(16), [1] * 16))
+    outputs = session.run({"INPUT0": first, "INPUT1": second})
+    assert outputs["OUTPUT0"].tolist() == [[str(n + 1) for n in range(16)]]
+    assert outputs["OUTPUT1"].tolist() == [[str(n - 1) for n in range(16)]]
 
 
 @pytest.mark.parametrize(
