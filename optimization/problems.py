@@ -22,7 +22,7 @@ def phrase(item: ErrorDetails, raw: dict[str, Any]) -> str:
             known = [tag.strip("' ") for tag in item["ctx"]["expected_tags"].split(",")]
             tag = item["ctx"]["tag"]
             return f"{name}.kind must be one of {', '.join(known)}, got {tag!r}{nearest(tag, known, say_all=False)}"
-        case "rule" if name == "steps":
+        case "rule" if name == "steps" or name.endswith("transfer"):
             return f"{name} {item['msg']}, got {_kinds(got)}"
         case _:
             return f"{name} {item['msg'].replace('Input should', 'must')}, got {got!r}"
@@ -37,11 +37,15 @@ def nearest(word: object, known: list[str], *, say_all: bool = True) -> str:
 
 
 def _name(location: tuple[int | str, ...], raw: Any) -> str:
-    """`prune.ratio` for ("steps", 1, "prune", "ratio"): a step goes by its kind, and the kind of others is left out."""
+    """`prune.ratio` for ("steps", 1, "prune", "ratio"): what is listed goes by its kind; the kind of others is left out.
+
+    The list of steps itself is left out as well, others are not: `distill.transfer.hidden.weight`.
+    """
     names: list[int | str] = []
     for part in location:
         if isinstance(raw, dict) and part not in raw and part == raw.get("kind"):
-            names = [part] if isinstance(names[-1], int) else names
+            is_step = len(names) == 2
+            names = [*([] if is_step else names[:-1]), part] if isinstance(names[-1], int) else names
             continue
         names.append(part)
         is_there = part in raw if isinstance(raw, dict) else isinstance(raw, list) and isinstance(part, int)

@@ -44,6 +44,14 @@ def test_one_logit_is_a_softmax_over_that_logit_and_zero() -> None:
     torch.testing.assert_close(distill.hard_loss(student, labels), distill.hard_loss(both[0], labels))
 
 
+def test_logits_loss_is_torchs_mean_squared_error(batch: tuple[torch.Tensor, ...]) -> None:
+    student, labels, teacher = batch
+    expected = F.mse_loss(student, teacher)
+    torch.testing.assert_close(distill.logits_loss(student, teacher).mean(), expected)
+    mixed = distill.distillation_loss(student, labels, teacher, T, 0.25, "mse").mean()
+    torch.testing.assert_close(mixed, 0.25 * expected + 0.75 * F.cross_entropy(student, labels))
+
+
 def test_alpha_weighs_teacher_against_labels(batch: tuple[torch.Tensor, ...]) -> None:
     student, labels, teacher = batch
     hard, soft = distill.hard_loss(student, labels), distill.soft_loss(student, teacher, T)

@@ -74,6 +74,23 @@ BROKEN = [
         "prun",
         "steps[1].kind must be one of distill, prune, sparsify, quantize, got 'prun', did you mean 'prune'?",
     ),
+    (
+        "steps.0.transfer",
+        [{"kind": "hidden"}, {"kind": "pooled", "weight": 0}],
+        "distill.transfer.pooled.weight must be greater than 0, got 0",
+    ),
+    (
+        "steps.0.transfer",
+        [{"kind": "hiden"}],
+        "distill.transfer[0].kind must be one of hidden, attention, pooled, features, got 'hiden', "
+        "did you mean 'hidden'?",
+    ),
+    (
+        "steps.1.recovery.transfer",
+        [{"kind": "pooled"}] * 2,
+        "prune.recovery.transfer must name each kind once, got pooled, pooled",
+    ),
+    ("steps.1.recovery.temperature", 0, "prune.recovery.temperature must be greater than 0, got 0"),
     ("data", {}, "data.kind is missing"),
     ("teacher.training", {}, "teacher.training.epochs is missing"),
     ("workers", 0, "workers must be a whole number of at least 1, got 0"),
