@@ -37,7 +37,7 @@ def nearest(word: object, known: list[str], *, say_all: bool = True) -> str:
 
 
 def _name(location: tuple[int | str, ...], raw: Any) -> str:
-    """`prune.ratio` for ("steps", 1, "prune", "ratio"): what is listed goes by its kind; the kind of others is left out.
+    """`prune.ratio` for ("steps", 1, "prune", "ratio"): what is listed goes by its kind; other kinds are left out.
 
     The list of steps itself is left out as well, others are not: `distill.transfer.hidden.weight`.
     """
