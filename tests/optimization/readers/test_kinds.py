@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from pydantic import TypeAdapter
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import TensorDataset
 
@@ -83,6 +83,18 @@ def test_a_streamed_table_is_split_and_scaled_as_numpy_does(ray_cluster: None, t
     assert made.scale is not None
     np.testing.assert_allclose(made.offset, features.mean(axis=0), rtol=1e-6)
     np.testing.assert_allclose(made.scale, features.std(axis=0), rtol=1e-6)
+    the_teacher_answers_once(made)
+
+
+def the_teacher_answers_once(made: Dataset) -> None:
+    assert made.stream is not None
+    teacher = nn.Linear(2, 3)
+    answered, again = (streaming.answered(made.stream, made.train, teacher, num_actors=1) for _ in range(2))
+    assert answered == again
+    rows = streaming.opened(answered, 0).take_batch(len(made.stream))
+    assert len(rows["label"]) == len(made.stream)
+    expected = teacher(torch.from_numpy(np.array(rows["input.features"]))).detach().numpy()
+    np.testing.assert_allclose(rows["logits"], expected, rtol=1e-4, atol=1e-4)
 
 
 def draw(folder: Path, number: int) -> None:
