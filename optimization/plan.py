@@ -124,7 +124,7 @@ def _stretch(
     for _ in fit(job, dataset.train.take(rows), durations, Place()):
         pass
     step_s = median(durations.seconds[1:] or durations.seconds)
-    num_steps = num_epochs * num_batches(len(dataset.train), training.batch_size)
+    num_steps = num_epochs * num_batches(len(dataset.stream or dataset.train), training.batch_size)
     return Stretch(step=step, num_epochs=num_epochs, seconds=step_s * num_steps)
 
 
