@@ -141,8 +141,8 @@ def write(prepared: Prepared, target: Path, *, keep: Collection[str] = (), only:
 def halve(source: Path, target: Path) -> None:
     """Write the model `source` in FP16 to `target`, for GPUs; inputs and outputs keep their types.
 
-    On a CPU, ONNX Runtime converts back and forth, which is slower than fp32. BF16 it cannot run there at all: 1.32 lacks
-    such a MatMul, Gemm, Add and Softmax, so that a model could be neither measured here nor served without a GPU.
+    On a CPU, ONNX Runtime converts back and forth, which is slower than fp32. BF16 it cannot run there at all: 1.32
+    lacks such a MatMul, Gemm, Add and Softmax, so that a model could be neither measured here nor served without a GPU.
     """
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
