@@ -109,13 +109,20 @@ def quick(app=echo):
     return partial(LaneProtocol, PREFIX, app)
 
 
+async def settled(made, transport):
+    """Return when all that was asked on this connection is answered, or it is closed."""
+    async with asyncio.timeout(20):
+        while not transport.closed and not (made.cycle and made.cycle.response_complete and not made.pipeline):
+            await asyncio.sleep(0.001)
+
+
 async def talk(make, pieces):
     made, transport = connection(make)
     for piece in pieces:
         if not transport.closed:
             made.data_received(piece)
             await asyncio.sleep(0)
-    await asyncio.sleep(0.05)
+    await settled(made, transport)
     return b"".join(transport.written), transport.closed
 
 
@@ -139,7 +146,7 @@ def test_a_response_is_written_at_once():
     async def main():
         made, transport = connection(quick())
         made.data_received(post(b"abc") + post(b"de", path="/other"))
-        await asyncio.sleep(0.02)
+        await settled(made, transport)
         return transport.written
 
     written = asyncio.run(main())
@@ -155,7 +162,7 @@ def test_a_request_waits_for_a_client_that_does_not_read():
         await asyncio.sleep(0.02)
         held_back = list(transport.written)
         made.resume_writing()
-        await asyncio.sleep(0.02)
+        await settled(made, transport)
         return held_back, transport.written
 
     held_back, written = asyncio.run(main())
@@ -188,7 +195,7 @@ def test_a_server_that_stops_answers_what_has_begun():
         await asyncio.sleep(0)
         made.shutdown()
         closed_at_once = transport.closed
-        await asyncio.sleep(0.05)
+        await settled(made, transport)
         return closed_at_once, b"".join(transport.written), transport.closed
 
     closed_at_once, written, closed = asyncio.run(main())
@@ -202,7 +209,7 @@ def test_a_lane_that_asks_who_is_answered_by_the_whole_application():
     async def main():
         made, transport = connection(partial(LaneProtocol, PREFIX, None))
         made.data_received(post(b"abc"))
-        await asyncio.sleep(0.02)
+        await settled(made, transport)
         return transport.written
 
     assert asyncio.run(main())[0].endswith(b"abc")
