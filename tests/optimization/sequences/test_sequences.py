@@ -1,5 +1,6 @@
 """Encoder-decoders against Hugging Face's own: loss, layers, the exported step and what is written with it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,13 @@ from optimization.distill import distillation_loss, hard_loss
 from optimization.errors import RecipeError
 from optimization.examples import UNLABELLED, Split
 from optimization.export import tensors
+from optimization.recipe import Training
 from optimization.sequences import export, greedy, models, pairs, recipe, writing
+from optimization.training import loop
+from optimization.training.loop import Place
+from optimization.training.mailbox import Job
 from tests.optimization.sequences.toys import SPECIAL, model
+from tests.optimization.training.test_loop import Silent
 
 READ = [[4, 5, 6, 7, 1], [9, 1], [12, 13, 5, 1], [8, 8, 1]]
 WORDS = [[7, 6, 5, 4, 1], [9, 1], [5, 13, 12, 1], [8, 1]]
@@ -92,6 +98,20 @@ def test_exported_step_writes_what_transformers_writes(split: Split, tmp_path: P
     for row in range(4):
         words = greedy.write(session, split.batch(np.array([row])), SPECIAL.end, 7)
         assert words[0] == [word for word in wanted[row] if word not in (UNLABELLED, SPECIAL.end)]
+
+
+def test_training_goes_on_from_a_checkpoint_though_weights_are_tied(split: Split) -> None:
+    """T5 reads and writes with one table; whole weights come back to the driver."""
+    job = Job(step="teacher", model=model("t5"), training=Training(epochs=2, batch_size=2), seed=0)
+    first, _, last = loop.fit(job, split, Silent(), Place())
+    again = replace(job, model=model("t5"), saved=first.checkpoint)
+    *_, resumed = loop.fit(again, split, Silent(), Place())
+    assert last.weights is not None
+    assert resumed.weights is not None
+    fresh = model("t5", seed=1)
+    fresh.load_state_dict(last.weights)
+    torch.testing.assert_close(dict(fresh.state_dict()), dict(job.model.state_dict()))
+    torch.testing.assert_close(resumed.weights, last.weights)
 
 
 def test_scores_are_those_of_perfect_and_of_other_texts() -> None:
