@@ -32,11 +32,11 @@ def classes(probabilities: NDArray[np.float32]) -> NDArray[np.int64]:
     return np.asarray(probabilities.argmax(axis=1), np.int64)
 
 
-def accuracy(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> Quality:
-    """Fraction of right classes, with its interval."""
+def accuracy(probabilities: NDArray[np.float32], labels: NDArray[np.int64], metric: str = "accuracy") -> Quality:
+    """Fraction of right classes, with its interval; `metric` is what it is called."""
     num_right, num_samples = int((classes(probabilities) == labels).sum()), len(labels)
     low, high = wilson(num_right, num_samples)
-    return Quality(metric="accuracy", value=num_right / num_samples, low=low, high=high, num_samples=num_samples)
+    return Quality(metric=metric, value=num_right / num_samples, low=low, high=high, num_samples=num_samples)
 
 
 def wilson(num_right: int, num_samples: int, z: float = 1.959964) -> tuple[float, float]:

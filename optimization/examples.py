@@ -107,6 +107,8 @@ class Dataset:
     image: tuple[int, ...] | None = None
     """Channels and sides of a sample that is an image or a signal; the input itself may be flat."""
     augmentation: Augmentation | None = None
+    metric: str = "accuracy"
+    """What the share of right classes is called; agreement where the labels are a model's own answers."""
     preprocessing: Preprocessing | None = None
     """How raw input becomes the model's."""
     stream: Stream | None = None

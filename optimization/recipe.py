@@ -324,6 +324,11 @@ class Recipe(Named):
         recoveries = {where: each for where, each in self._trainings() if isinstance(each, Recovery)}
         return {"distill": first} | {where: each.teaching(first) for where, each in recoveries.items()}
 
+    @property
+    def has_students(self) -> bool:
+        """Whether anything learns from the teacher; else it is taken as it is."""
+        return any(where != "teacher.training" for where, _ in self._trainings())
+
     def _models(self) -> list[tuple[str, Model | Student]]:
         models: list[tuple[str, Model | Student]] = []
         if self.teacher.model is not None:

@@ -64,7 +64,7 @@ def bench(
         service=recipe.name,
     )
     with ExitStack() as stack:
-        if recipe.teacher.onnx is None:
+        if recipe.teacher.training is not None or recipe.has_students:
             with phases.phase(f"start {recipe.workers} workers"):
                 stack.enter_context(workers)
         board = stack.enter_context(Board(_runs(recipe, root)))
@@ -91,7 +91,7 @@ def publish(recipe: Recipe, made: Bench, root: Path, search: SearchResult | None
         measurements = tuple(
             Measurement(
                 step=candidate.step,
-                quality=evaluate.accuracy(prediction, held_out.labels),
+                quality=evaluate.accuracy(prediction, held_out.labels, dataset.metric),
                 num_parameters=candidate.num_parameters,
                 sparsity=graph.sparsity(graph.read(candidate.path)),
                 size_bytes=candidate.path.stat().st_size,

@@ -142,7 +142,10 @@ class Pictures(_Streamed):
 
 
 class TorchData(_Files):
-    """A torch Dataset by import path: its items are (input, label), (inputs by name, label)."""
+    """A torch Dataset by import path: its items are (input, label) or (inputs by name, label).
+
+    Where the Dataset has `classes`, they name the classes, and where it has `preprocessing`, raw input is made so.
+    """
 
     kind: Literal["torch"]
     """Selects this data."""
@@ -153,7 +156,9 @@ class TorchData(_Files):
     held_out_kwargs: dict[str, Any] | None = None
     """What it is called with for the held-out examples; none takes the fraction `held_out`."""
     classes: tuple[str, ...] | None = None
-    """Names of the classes; none numbers them."""
+    """Names of the classes; none takes the Dataset's own `classes`, else numbers them."""
+    quality: Literal["accuracy", "agreement"] = "accuracy"
+    """What the share of equal classes is called: agreement where the labels are a model's own answers."""
 
 
 class HuggingFaceData(_Files):

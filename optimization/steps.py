@@ -152,6 +152,8 @@ def teach(bench: Bench) -> Lesson:
         job = Job(step="teacher", model=teacher, training=settings.training, seed=seed, augmentation=augmentation)
         teacher = bench.train(replace(job, stream=dataset.stream))
     bench.keep("teacher", teacher)
+    if not bench.recipe.has_students:
+        return Lesson(teacher=teacher)
     with bench.phases.phase("teacher: answer"):
         if dataset.augmentation is not None:
             return Lesson(teacher=teacher)  # it must see each picture as the student does

@@ -22,14 +22,16 @@ def torch_data(config: TorchData, seed: int) -> Dataset:
         DataError: an item is no pair of inputs and label, or shapes differ.
     """
     make = extras.load(config.train)
-    train = _stacked(make(**config.kwargs), config.train)
+    items = make(**config.kwargs)
+    train = _stacked(items, config.train)
     if config.held_out_kwargs is not None:
         held_out = _stacked(make(**config.held_out_kwargs), config.train)
     elif isinstance(config.held_out, float):
         train, held_out = hold_out(train, config.held_out, seed)
     else:
         raise DataError(f"data.held_out must be a fraction for a torch Dataset, got {config.held_out!r}")
-    classes = config.classes or tuple(map(str, range(int(train.labels.max()) + 1)))
+    numbered = tuple(map(str, range(int(train.labels.max()) + 1)))
+    classes = config.classes or tuple(map(str, getattr(items, "classes", numbered)))
     worst = max(int(train.labels.max()), int(held_out.labels.max()))
     if worst >= len(classes):
         raise DataError(f"labels must lie in [0, {len(classes)}), got {worst}")
@@ -40,6 +42,8 @@ def torch_data(config: TorchData, seed: int) -> Dataset:
         held_out=held_out,
         labels=classes,
         image=tuple(first.shape[1:]) if is_image else None,
+        metric=config.quality,
+        preprocessing=getattr(items, "preprocessing", None),
     )
 
 
