@@ -7,8 +7,9 @@ from typing import Any
 
 import yaml
 
-from optimization import artifact, graph
+from optimization import artifact
 from optimization.foreign import convert
+from optimization.graphs import graph
 
 
 def adopt(path: Path, root: Path, name: str, stream: Path | None = None) -> artifact.Artifact:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import onnx
 
-from optimization import graph
 from optimization.errors import RecipeError
 from optimization.examples import Dataset
+from optimization.graphs import graph
 
 
 def check(path: Path, model: onnx.ModelProto, dataset: Dataset) -> None:

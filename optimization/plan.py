@@ -15,7 +15,8 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from optimization import models, students
+from optimization import models
+from optimization.distillation import students
 from optimization.examples import Dataset
 from optimization.recipe import Recipe, Training
 from optimization.report import terminal

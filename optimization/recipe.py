@@ -16,6 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from optimization import problems
 from optimization.architectures import Cnn, HuggingFaceModel, Model, Resnet, Student
+from optimization.distillation.teaching import Teaching, Transfers
 from optimization.errors import RecipeError
 from optimization.settings import (
     Choice,
@@ -32,7 +33,6 @@ from optimization.settings import (
     rule,
 )
 from optimization.sources import Data, TorchData, is_streamed
-from optimization.teaching import Teaching, Transfers
 
 
 class Training(Settings):

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable
 
-from optimization import export, models, students, transfer
+from optimization import models
+from optimization.distillation import students, transfer
 from optimization.examples import Dataset
+from optimization.graphs import export
 from optimization.quantization import qat
 from optimization.recipe import Recipe
 

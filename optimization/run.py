@@ -11,11 +11,13 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from optimization import artifact, data, evaluate, export, graph, latency, sources, steps
+from optimization import artifact, data, sources, steps
 from optimization.artifact import Artifact, Measurement
 from optimization.examples import Dataset
 from optimization.findings import Findings, SearchResult
-from optimization.latency import Latency
+from optimization.graphs import export, graph
+from optimization.measuring import evaluate, latency
+from optimization.measuring.latency import Latency
 from optimization.recipe import Quantize, Recipe, Step
 from optimization.rehearsal import rehearse
 from optimization.report import examine, page

@@ -13,10 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from optimization import export, graph, models, onnx_teacher, students, taps, transfer
-from optimization.distill import SoftTargets
+from optimization import models, onnx_teacher
+from optimization.distillation import students, taps, transfer
+from optimization.distillation.targets import SoftTargets
+from optimization.distillation.teaching import Teaching
 from optimization.examples import Dataset, Split, Stream
 from optimization.foreign import convert
+from optimization.graphs import export, graph
 from optimization.pruning import prune, scores, sparsify
 from optimization.pruning.scores import Saliency
 from optimization.quantization import qat, quantize, sensitivity
@@ -24,7 +27,6 @@ from optimization.readers import streaming
 from optimization.recipe import Distill, Prune, Quantize, Recipe, Sparsify, Training
 from optimization.report.board import Board
 from optimization.report.terminal import Advance, Phases
-from optimization.teaching import Teaching
 from optimization.training import answers
 from optimization.training.journal import Journal
 from optimization.training.mailbox import Job

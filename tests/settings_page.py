@@ -8,7 +8,8 @@ from pydantic_core import PydanticUndefined
 
 from deployments.access.keys import Key, KeysFile
 from deployments.settings import AccessSettings, ModelSettings, Scaling, ServerSettings
-from optimization import architectures, recipe, sources, teaching
+from optimization import architectures, recipe, sources
+from optimization.distillation import teaching
 from optimization.sequences import recipe as sequences
 from telemetry.collector import CollectorConfig
 from telemetry.watches import DetectionConfig

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from optimization.distillation.teaching import Teaching
 from optimization.recipe import Named
 from optimization.settings import Settings
-from optimization.teaching import Teaching
 from tests.settings_page import PAGE, SECTIONS, page
 
 README = Path("README.md").read_text() if Path("README.md").exists() else ""

@@ -10,7 +10,7 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from optimization.distill import hard_loss
+from optimization.distillation.targets import hard_loss
 from optimization.examples import Split
 from optimization.recipe import Training
 from optimization.training.loop import num_batches, shards

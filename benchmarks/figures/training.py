@@ -17,8 +17,9 @@ from torch import nn
 
 from benchmarks.figures import plain_loop
 from benchmarks.figures.setting import RECIPES, Figures, Setting
-from optimization import data, models, recipe, students
-from optimization.distill import SoftTargets, distillation_loss, teacher_logits
+from optimization import data, models, recipe
+from optimization.distillation import students
+from optimization.distillation.targets import SoftTargets, distillation_loss, teacher_logits
 from optimization.examples import Dataset
 from optimization.recipe import Recipe
 from optimization.training.loop import shards

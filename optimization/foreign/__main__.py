@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from optimization import graph, simplify
 from optimization.errors import GraphError, OptimizationError
 from optimization.foreign import model
 from optimization.foreign.convert import KERAS
 from optimization.foreign.keras_file import KerasFile
 from optimization.foreign.model import ForeignModel
 from optimization.foreign.saved_model import SavedModel
+from optimization.graphs import graph, simplify
 
 
 def convert(source: Path, target: Path, names: list[str]) -> float:

@@ -6,9 +6,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from optimization import graph
 from optimization.errors import ExportError
 from optimization.examples import Inputs
+from optimization.graphs import graph
 
 TOLERANCE = 1e-4
 """How far outputs may be apart."""

@@ -30,7 +30,7 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.calibrate import create_calibrator, save_tensors_data
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from optimization import simplify
+from optimization.graphs import simplify
 
 Batch = Mapping[str, NDArray[Any]]
 """Inputs by the tensor's name."""

@@ -12,8 +12,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from optimization import graph
 from optimization.errors import GraphError
+from optimization.graphs import graph
 from optimization.quantization.quantize import Batch, Prepared, write
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from optimization.distill import teacher_logits
+from optimization.distillation.targets import teacher_logits
 from optimization.errors import DataError
 from optimization.examples import Split, Stream
 from optimization.readers import files

@@ -7,12 +7,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from optimization import data, evaluate, latency, recipe
+from optimization import data, recipe
 from optimization.artifact import Artifact, Quality
 from optimization.errors import CompareError
 from optimization.examples import Split
 from optimization.findings import Difference
-from optimization.latency import Latency
+from optimization.measuring import evaluate, latency
+from optimization.measuring.latency import Latency
 from optimization.report import examine, terminal
 
 

@@ -7,10 +7,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from optimization import paired
 from optimization.findings import Difference, Layer, Speedup
-from optimization.latency import Latency
-from optimization.paired import Pairs
+from optimization.measuring import paired
+from optimization.measuring.latency import Latency
+from optimization.measuring.paired import Pairs
 
 MAX_CLASSES = 200
 """With more classes than this their confusions are not kept: the table grows with their square."""

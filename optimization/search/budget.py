@@ -9,8 +9,8 @@ were stopped early were tested too, as far as that goes: they count as proving n
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from optimization import paired
-from optimization.paired import Pairs
+from optimization.measuring import paired
+from optimization.measuring.paired import Pairs
 from optimization.recipe import Budget
 
 

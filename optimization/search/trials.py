@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from optimization import evaluate, latency, paired
 from optimization.artifact import Quality
 from optimization.examples import Split
 from optimization.findings import SearchResult, Trial
-from optimization.latency import Latency
-from optimization.paired import Pairs
+from optimization.measuring import evaluate, latency, paired
+from optimization.measuring.latency import Latency
+from optimization.measuring.paired import Pairs
 from optimization.recipe import Search
 from optimization.search import budget, pareto
 from optimization.search.space import Variant

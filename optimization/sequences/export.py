@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from optimization import graph, simplify
 from optimization.errors import ExportError
 from optimization.examples import Split
-from optimization.export import TOLERANCE, tensors
+from optimization.graphs import graph, simplify
+from optimization.graphs.export import TOLERANCE, tensors
 from optimization.sequences.models import Seq2Seq, Step
 
 INPUTS = ("input_ids", "attention_mask", "written")

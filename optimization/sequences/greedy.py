@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from optimization import evaluate, graph
 from optimization.artifact import Quality
 from optimization.examples import Inputs
 from optimization.extras import require
-from optimization.latency import BATCH_SIZES, Latency
+from optimization.graphs import graph
+from optimization.measuring import evaluate
+from optimization.measuring.latency import BATCH_SIZES, Latency
 from optimization.sequences.pairs import Corpus
 
 _AT_ONCE = 64

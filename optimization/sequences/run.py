@@ -12,12 +12,14 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from optimization import artifact, evaluate, graph, latency, models
+from optimization import artifact, models
 from optimization.artifact import Artifact, Measurement, Stream
-from optimization.distill import SoftTargets
+from optimization.distillation.targets import SoftTargets
 from optimization.examples import UNLABELLED, Split
-from optimization.export import save_example
 from optimization.findings import Findings
+from optimization.graphs import graph
+from optimization.graphs.export import save_example
+from optimization.measuring import evaluate, latency
 from optimization.quantization import quantize, sensitivity
 from optimization.readers import text
 from optimization.report import examine, page

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from optimization import taps, transfer
-from optimization.distill import SoftTargets, distillation_loss, hard_loss
+from optimization.distillation import taps, transfer
+from optimization.distillation.targets import SoftTargets, distillation_loss, hard_loss
+from optimization.distillation.transfer import Pupil
 from optimization.examples import Inputs, Split
 from optimization.pruning import sparsify
 from optimization.pruning.scores import Gradients
@@ -25,7 +26,6 @@ from optimization.training import checkpoint
 from optimization.training.augment import augment
 from optimization.training.mailbox import Job, Letter
 from optimization.training.stopwatch import Stopwatch
-from optimization.transfer import Pupil
 
 _BATCHES_SORTED = 50
 """Texts of this many batches are sorted by length together: the order stays random where lengths are alike."""

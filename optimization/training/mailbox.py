@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from optimization.distill import SoftTargets
+from optimization.distillation.targets import SoftTargets
 from optimization.examples import Augmentation, Split, Stream
 from optimization.pruning.scores import Saliency
 from optimization.recipe import Training

@@ -31,7 +31,7 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from torch import nn
 
-from optimization.distill import teacher_logits
+from optimization.distillation.targets import teacher_logits
 from optimization.errors import TrainError
 from optimization.examples import Split
 from optimization.pruning.scores import Saliency

@@ -18,8 +18,9 @@ from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as mess
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2_grpc as services
 from rich.console import Console
 
-from optimization import artifact, evaluate
+from optimization import artifact
 from optimization.examples import Dataset
+from optimization.measuring import evaluate
 from optimization.recipe import Recipe
 from optimization.report.terminal import Phases
 from optimization.run import run

@@ -7,8 +7,9 @@ import tokenizers
 import yaml
 from rich.console import Console
 
-from optimization import graph, recipe, steps
+from optimization import recipe, steps
 from optimization.examples import Dataset
+from optimization.graphs import graph
 from optimization.readers import phrases, text
 from optimization.report.terminal import Phases
 from optimization.sources import Phrases

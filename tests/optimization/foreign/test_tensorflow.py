@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from optimization import artifact, graph
+from optimization import artifact
 from optimization.foreign import convert
+from optimization.graphs import graph
 from tests.optimization.foreign.tensorflow_models import LENGTHS
 
 ROOT = Path(__file__).parents[3]

@@ -9,9 +9,11 @@ import onnxruntime
 import pytest
 from onnx import TensorProto
 
-from optimization import evaluate, export, models
+from optimization import models
 from optimization.architectures import Mlp
 from optimization.examples import Dataset
+from optimization.graphs import export
+from optimization.measuring import evaluate
 from optimization.quantization import quantize, sensitivity
 from tests.optimization import architectures
 from tests.optimization.architectures import HUGGING_FACE

@@ -4,7 +4,7 @@ import numpy as np
 import tokenizers
 import torch
 
-from optimization import distill
+from optimization.distillation import targets
 from optimization.examples import UNLABELLED, Dataset, Split
 from optimization.readers import phrases, text
 from optimization.recipe import Training
@@ -47,8 +47,8 @@ def test_examples_without_a_label_have_no_hard_loss() -> None:
     torch.manual_seed(0)
     labels = torch.tensor([0, UNLABELLED, 1, UNLABELLED])
     for logits in (torch.randn(4, 1), torch.randn(4, 3)):
-        losses = distill.hard_loss(logits, labels)
-        torch.testing.assert_close(losses[[0, 2]], distill.hard_loss(logits[[0, 2]], labels[[0, 2]]))
+        losses = targets.hard_loss(logits, labels)
+        torch.testing.assert_close(losses[[0, 2]], targets.hard_loss(logits[[0, 2]], labels[[0, 2]]))
         assert losses[1] == losses[3] == 0
 
 

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from optimization import artifact, evaluate, export, graph, models, recipe
+from optimization import artifact, models, recipe
 from optimization.architectures import Mlp
 from optimization.artifact import Artifact
 from optimization.errors import CompareError
 from optimization.examples import Dataset
+from optimization.graphs import export, graph
+from optimization.measuring import evaluate
 from optimization.recipe import Recipe
 from optimization.report import compare
 

@@ -4,8 +4,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from optimization import paired
-from optimization.paired import Pairs
+from optimization.measuring import paired
+from optimization.measuring.paired import Pairs
 from optimization.recipe import Budget
 from optimization.search import budget
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from optimization import artifact, evaluate, recipe, run, steps
+from optimization import artifact, recipe, run, steps
 from optimization.artifact import Artifact
 from optimization.examples import Dataset
+from optimization.measuring import evaluate
 from optimization.recipe import Recipe
 from optimization.report.terminal import Phases
 from optimization.search import outcome, search, space, trials

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from optimization import artifact, graph
+from optimization import artifact
+from optimization.graphs import graph
 from optimization.report.terminal import Phases
 from optimization.sequences import greedy, recipe, writing
 from optimization.sequences import run as sequences

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from optimization.distill import distillation_loss, hard_loss
+from optimization.distillation.targets import distillation_loss, hard_loss
 from optimization.errors import RecipeError
 from optimization.examples import UNLABELLED, Split
-from optimization.export import tensors
+from optimization.graphs.export import tensors
 from optimization.recipe import Training
 from optimization.sequences import export, greedy, models, pairs, recipe, writing
 from optimization.training import loop

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from optimization import distill, transfer
-from optimization.distill import SoftTargets
+from optimization.distillation import targets, transfer
+from optimization.distillation.targets import SoftTargets
+from optimization.distillation.teaching import Pooled
 from optimization.examples import Augmentation, Split
 from optimization.recipe import Training
-from optimization.teaching import Pooled
 from optimization.training import loop
 from optimization.training.augment import augment
 from optimization.training.loop import Place
@@ -129,7 +129,7 @@ def test_teacher_that_was_asked_before_teaches_as_one_that_is_asked_for_each_bat
     wanted = _taught()
     assert wanted.soft is not None
     informant = transfer.Informant(wanted.soft.teacher, wanted.soft.bonds[0].teacher)
-    answers = distill.teacher_logits(informant, points)
+    answers = targets.teacher_logits(informant, points)
     known = replace(wanted.soft, teacher=None, logits=answers[:, :1], pooled=answers[:, 1:])
     asked = letters(_taught(), points, Place())[-1]
     looked_up = letters(replace(_taught(), soft=known), points, Place())[-1]

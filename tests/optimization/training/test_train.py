@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from optimization import distill
-from optimization.distill import SoftTargets
+from optimization.distillation import targets
+from optimization.distillation.targets import SoftTargets
 from optimization.errors import TrainError
 from optimization.examples import Split
 from optimization.pruning import sparsify
@@ -62,10 +62,10 @@ def trained_plainly(job: Job, split: Split) -> nn.Module:
     for epoch in range(settings.epochs):
         for rows in loop.shards(split, settings.batch_size, job.seed + epoch, 0, 1):
             logits = start(inputs[rows])
-            losses = distill.hard_loss(logits, labels[rows])
+            losses = targets.hard_loss(logits, labels[rows])
             if job.soft:
                 teacher = torch.from_numpy(job.soft.logits[rows])
-                soft = distill.soft_loss(logits, teacher, job.soft.temperature)
+                soft = targets.soft_loss(logits, teacher, job.soft.temperature)
                 losses = job.soft.alpha * soft + (1 - job.soft.alpha) * losses
             optimizer.zero_grad()
             losses.mean().backward()

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from optimization import graph, simplify
 from optimization.errors import ExportError
 from optimization.examples import Inputs, Split, dynamic_axes
+from optimization.graphs import graph, simplify
 from optimization.models import Probabilities
 
 TOLERANCE = 1e-4

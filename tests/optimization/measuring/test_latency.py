@@ -3,10 +3,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from optimization import export, latency, models
+from optimization import models
 from optimization.architectures import Mlp
 from optimization.examples import Dataset, Split
-from optimization.latency import Latency
+from optimization.graphs import export
+from optimization.measuring import latency
+from optimization.measuring.latency import Latency
 from tests.optimization import architectures
 
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from optimization import evaluate
+from optimization.measuring import evaluate
 
 
 def test_wilson_interval_is_the_published_one() -> None:

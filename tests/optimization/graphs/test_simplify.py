@@ -5,7 +5,7 @@ import numpy as np
 import onnx
 import pytest
 
-from optimization import graph, simplify
+from optimization.graphs import graph, simplify
 from optimization.quantization import sensitivity
 from tests.optimization import architectures
 

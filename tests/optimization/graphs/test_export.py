@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from optimization import export, graph, models
+from optimization import models
 from optimization.architectures import Cnn, Mlp
 from optimization.artifact import TensorSpec
 from optimization.errors import ExportError
 from optimization.examples import Dataset
+from optimization.graphs import export, graph
 
 
 def exported(path: Path, dataset: Dataset, config: Mlp | Cnn) -> nn.Module:

@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from optimization import students
 from optimization.architectures import TeacherLayers
+from optimization.distillation import students
 from optimization.errors import RecipeError
 from optimization.examples import Dataset, Split
 from optimization.networks.encoder import Encoder, keep_tokens

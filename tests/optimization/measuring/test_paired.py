@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
-from optimization import paired
-from optimization.paired import Pairs
+from optimization.measuring import paired
+from optimization.measuring.paired import Pairs
 
 
 @st.composite

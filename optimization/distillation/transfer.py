@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812  # its name in every torch program
 from torch import Tensor, nn
 
-from optimization import taps
+from optimization.distillation import taps
+from optimization.distillation.taps import Tap
+from optimization.distillation.teaching import Attention, Hidden, Transfer
 from optimization.errors import RecipeError
-from optimization.taps import Tap
-from optimization.teaching import Attention, Hidden, Transfer
 
 _MASKED = -1e4
 """Added to the scores of padding, before the softmax."""

@@ -10,7 +10,7 @@ import onnxslim
 from onnx import numpy_helper
 from torch import nn
 
-from optimization import residuals
+from optimization.graphs import residuals
 
 OPSET = 20
 """ONNX operators: the first set that has GELU as one, and the last that writes attention out in parts.

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from optimization import taps
+from optimization.distillation import taps
 from optimization.networks.resnet import Resnet
 from optimization.pruning import heads, prune
 from tests.optimization.architectures import build

@@ -5,10 +5,11 @@ from typing import Any, Literal
 
 from torch import nn
 
-from optimization import export, models
+from optimization import models
 from optimization.architectures import Student, TeacherLayers
 from optimization.errors import RecipeError
 from optimization.examples import Dataset
+from optimization.graphs import export
 from optimization.networks.encoder import Encoder, keep_tokens
 from optimization.pruning import prune
 from optimization.pruning.prune import Amount

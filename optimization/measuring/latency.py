@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from optimization import graph
 from optimization.examples import Inputs, Split
+from optimization.graphs import graph
 
 BATCH_SIZES = (1, 32)
 """Batch sizes latency is measured at."""

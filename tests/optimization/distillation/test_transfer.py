@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from optimization import transfer
+from optimization.distillation import transfer
+from optimization.distillation.students import from_layers
+from optimization.distillation.teaching import Attention, Features, Hidden, Pooled, Transfer
 from optimization.errors import RecipeError
 from optimization.networks.resnet import Resnet
 from optimization.pruning import prune
 from optimization.pruning.prune import Amount
-from optimization.students import from_layers
-from optimization.teaching import Attention, Features, Hidden, Pooled, Transfer
 from tests.optimization.architectures import Inputs, build
 
 HIDDEN, ATTENTION, POOLED = Hidden(kind="hidden"), Attention(kind="attention"), Pooled(kind="pooled")

@@ -1,4 +1,4 @@
-"""Distillation: a loss that mixes the labels with the teacher's softened outputs (Hinton 2015, arXiv:1503.02531)."""
+"""Soft targets: a loss that mixes the labels with the teacher's softened outputs (Hinton 2015, arXiv:1503.02531)."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,8 +9,8 @@ import torch.nn.functional as F  # noqa: N812  # its name in every torch program
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from optimization.distillation.transfer import Bond
 from optimization.examples import UNLABELLED, Split
-from optimization.transfer import Bond
 
 _AT_ONCE = 256
 """Examples the teacher sees in one call."""

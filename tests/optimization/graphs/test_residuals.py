@@ -7,7 +7,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from optimization import residuals
+from optimization.graphs import residuals
 from tests.optimization import architectures
 
 TRANSFORMERS = ["encoder", "bert", "distilbert"]

@@ -1,0 +1,1 @@
+"""ONNX graphs: made of torch models, simplified, read."""

@@ -1,0 +1,1 @@
+"""Quality and latency, with how sure they are."""
