@@ -17,7 +17,7 @@ from optimization.readers.streaming import Columns
 from optimization.training.loop import Place, num_batches
 
 _AT_ONCE = 1024
-_BUFFERED, _BUFFERED_BYTES = 4096, 2**26
+_BUFFERED, _BUFFERED_BYTES = 4096, 2**25
 """Examples that are shuffled together, at most so many and of so many bytes."""
 
 
