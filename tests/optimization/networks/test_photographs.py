@@ -1,12 +1,17 @@
-"""EfficientNet-lite0 on scikit-learn's two photographs, cut to pieces."""
+"""EfficientNet-lite0 on scikit-learn's two photographs, cut to pieces; a recipe that trains nothing needs no Ray."""
 
+import io
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from rich.console import Console
 from sklearn.datasets import load_sample_images
 
+from optimization import recipe, run
 from optimization.networks import photographs
+from optimization.report.terminal import Phases
+from tests.optimization.conftest import RECIPES
 
 pytest.importorskip("efficientnet_lite_pytorch")
 
@@ -23,3 +28,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_network_knows_what_is_on_a_photograph(folder: Path) -> None:
     found = photographs.Photographs(str(folder), "calibration")
     assert [found.classes[found[number][1]] for number in range(len(found))] == ["palace", "palace", "daisy", "daisy"]
+
+
+@pytest.mark.long
+def test_int8_agrees_with_the_published_network(folder: Path, tmp_path: Path) -> None:
+    raw = recipe.load(RECIPES / "photographs.yaml").model_dump(mode="json")
+    for kwargs in ("kwargs", "held_out_kwargs"):
+        raw["data"][kwargs]["folder"] = str(folder)
+    raw["steps"][0] |= {"publish": "always", "max_changed": 0.25}
+    with Phases(Console(file=io.StringIO())) as phases:
+        manifest = run.run(recipe.parse(raw), tmp_path / "artifacts", phases).manifest
+    teacher, int8 = manifest.measurements
+    assert (teacher.quality.metric, teacher.quality.value) == ("agreement", 1.0)
+    assert int8.quality.value >= 0.75
+    assert manifest.parity is not None
+    assert manifest.parity <= 1e-4
+    assert int8.size_bytes < 0.35 * teacher.size_bytes
+    assert manifest.preprocessing == photographs.Photographs.preprocessing
+    assert manifest.labels is not None
+    assert len(manifest.labels) == 1000
