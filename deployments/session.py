@@ -16,7 +16,7 @@ from optimization.artifact import Artifact, ArtifactError, TensorSpec
 
 QUICK_S = 0.0005
 """Handing a batch to a thread and back costs up to this much while the event loop is busy."""
-GAIN = 1.02
+GAIN = 1.05
 """A batch of twice the size must answer at least so many times the samples per second to be worth its latency."""
 WARM_UP_S = 1.0
 """Longest a batch is tried while warming up: larger ones would take longer."""
