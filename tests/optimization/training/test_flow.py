@@ -82,7 +82,7 @@ def rows(batch: Columns) -> Columns:
 
 
 @pytest.mark.ray
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_worker_takes_less_memory_than_the_examples_it_learns_from(
     ray_cluster: None, points: Split, tmp_path: Path
 ) -> None:
