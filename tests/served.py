@@ -1,10 +1,12 @@
-"""Models that protocol clients are tried with: the ones that Triton's examples expect, as ONNX."""
+"""Models that protocol clients are tried with, the ones that Triton's examples expect, as ONNX; what a server says."""
 
+import time
 from pathlib import Path
 
 import onnx
 from onnx import TensorProto, helper
 
+from benchmarks.servers import Server
 from optimization.artifact import Artifact, publish
 
 ONNX_TYPES = {
@@ -63,6 +65,14 @@ def publish_same(root: Path, datatypes: tuple[str, ...] = ALL_BUT_BF16, name: st
 def publish_all(root: Path) -> list[Artifact]:
     """The models that `tests/clients` asks."""
     return [publish_simple(root), publish_same(root), publish_same(root, ("BF16",), name="same_bf16")]
+
+
+def wait_until_said(server: Server, text: str) -> None:
+    """Return when the server has printed `text`; its banner looks for an answer three times a second."""
+    deadline = time.time() + 10
+    while text not in server.log.read_text():
+        assert time.time() < deadline, server.log.read_text()
+        time.sleep(0.2)
 
 
 def _publish(

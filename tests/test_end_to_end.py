@@ -25,7 +25,7 @@ from benchmarks.swaps import published, wait_for
 from benchmarks.watch import alerts, requests, seconds_until, stutter
 from optimization.artifact import EXAMPLE, find, load
 from tests.conftest import free_port
-from tests.served import publish_all
+from tests.served import publish_all, wait_until_said
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -113,11 +113,7 @@ def test_the_artifacts_own_example_is_answered_and_the_banner_names_it(server, t
     example = training[0].path / EXAMPLE
     answer = httpx.post(f"{server.url}/v2/models/seed/infer", content=example.read_bytes())
     assert answer.status_code == 200, answer.text
-    command = f"curl -s http://localhost:{server.http_port}/v2/models/seed/infer -d @"
-    deadline = time.time() + 10
-    while command not in server.log.read_text():  # the banner looks for an answer three times a second
-        assert time.time() < deadline, server.log.read_text()
-        time.sleep(0.2)
+    wait_until_said(server, f"curl -s http://localhost:{server.http_port}/v2/models/seed/infer -d @")
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from deployments.errors import CallError
 from deployments.oip import inference_pb2 as oip
 from deployments.oip.grpc_service import SERVICE
 from tests.conftest import expected_probabilities, publish_tiny
+from tests.served import wait_until_said
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -91,4 +92,4 @@ def test_the_command_line_trusts_the_certificate_it_is_given_and_no_other(server
 
 
 def test_the_banner_names_the_address_by_https(server):
-    assert f"https://localhost:{server.http_port}/v2/models/tiny" in server.log.read_text()
+    wait_until_said(server, f"https://localhost:{server.http_port}/v2/models/tiny")

@@ -111,7 +111,7 @@ def test_seed_recipe_gives_a_small_model_that_works(
 
 @pytest.mark.ray
 @pytest.mark.slow
-@pytest.mark.parametrize("after", ["load data", "start 2 workers"])
+@pytest.mark.parametrize("after", ["load data", pytest.param("start 2 workers", marks=pytest.mark.long)])
 def test_ctrl_c_stops_soon_and_leaves_no_process(tmp_path: Path, after: str) -> None:
     command = [sys.executable, "-m", "optimization", str(RECIPES / "digits.yaml"), "--artifacts", str(tmp_path / "a")]
     environment = os.environ | {"FORCE_COLOR": "1", "COLUMNS": "120"}  # a terminal's bars, drawn as they move
