@@ -160,7 +160,7 @@ def _replicas(stats: int, model: str) -> list[dict[str, str]]:
     return [
         row
         for row in rows
-        if model in row["pxname"] and row["svname"] not in ("FRONTEND", "BACKEND") and row["bck"] == "0"
+        if row["pxname"] == f"http-{model}" and row["svname"] not in ("FRONTEND", "BACKEND") and row["bck"] == "0"
     ]
 
 
