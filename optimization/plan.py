@@ -70,7 +70,7 @@ def estimate(recipe: Recipe, variants: Sequence[Variant], dataset: Dataset) -> E
     """Time a few steps of each training; nothing of a recipe that trains nothing."""
     if recipe.teacher.model is None:
         return Estimate(once=(), trials=(), num_at_once=1)
-    torch.set_num_threads(1)
+    torch.set_num_threads(recipe.cpus_per_worker)
     once: list[Stretch] = []
     if recipe.teacher.training is not None:
         teacher, training = models.build(recipe.teacher.model, dataset, recipe.seed), recipe.teacher.training

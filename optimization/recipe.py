@@ -84,6 +84,8 @@ class Teacher(Settings):
     onnx: str | None = None
     """Path of an ONNX file, or of what becomes one: a Keras 3 file (.keras; extra `keras`), the folder of a TensorFlow
     SavedModel (extra `tensorflow`); it gives logits or probabilities of the data's classes."""
+    publish: bool = False
+    """Whether it is published too, as the artifact `<name>-teacher`, to be served beside the small model."""
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Self:
@@ -246,6 +248,8 @@ class Named(Settings):
     """Seeds the split, the initial weights and the order of the examples."""
     workers: Count = 2
     """Ray Train workers that share each batch."""
+    cpus_per_worker: Count = 1
+    """CPUs of each worker, that it computes on together; without a GPU, one large worker spares averaging gradients."""
     min_workers: Count | None = None
     """Workers to start or go on with while the cluster has no room for more; none waits for all of them."""
 
@@ -254,6 +258,11 @@ class Named(Settings):
         if self.min_workers is not None and self.min_workers > self.workers:
             raise misfit(f"min_workers must be at most workers ({self.workers})", self.min_workers)
         return self
+
+    @property
+    def num_cpus(self) -> int:
+        """CPUs of all workers together."""
+        return self.workers * self.cpus_per_worker
 
     @property
     def sha256(self) -> str:

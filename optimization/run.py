@@ -40,7 +40,7 @@ def run(recipe: Recipe, root: Path, phases: Phases, journal: Journal | None = No
         with ExitStack() as stack:
             if sources.is_read_by_ray(recipe.data):
                 with phases.phase("start Ray"):
-                    stack.enter_context(cluster(recipe.workers + _num_cpus_reading(recipe)))
+                    stack.enter_context(cluster(recipe.num_cpus + _num_cpus_reading(recipe)))
             with phases.phase("load data"):
                 dataset = data.load(recipe.data, recipe.seed, root.parent / "runs" / "streams")
             with phases.phase("build models"):
@@ -61,6 +61,7 @@ def bench(
     workers = Workers(
         dataset.train,
         num_workers=recipe.workers,
+        cpus_per_worker=recipe.cpus_per_worker,
         min_workers=recipe.min_workers,
         num_cpus_reading=_num_cpus_reading(recipe),
         service=recipe.name,
@@ -105,11 +106,14 @@ def publish(recipe: Recipe, made: Bench, root: Path, search: SearchResult | None
     with Board(_runs(recipe, root)) as board:
         board.measurements(measurements)
     final = candidates[-1]
+    example = final.path.with_name(artifact.EXAMPLE)
+    export.save_example(held_out.batch(np.arange(1)), example)
+    if recipe.teacher.publish:
+        with phases.phase("publish the teacher"):
+            _publish_teacher(recipe, made, root, example, measurements[0])
     classes = {each.step: evaluate.classes(found) for each, found in zip(candidates, predictions, strict=True)}
     served = graph.read(final.path)
     is_quantized = final.step == "quantize"
-    example = final.path.with_name(artifact.EXAMPLE)
-    export.save_example(held_out.batch(np.arange(1)), example)
     with phases.phase("publish"):
         return artifact.publish(
             root,
@@ -137,6 +141,25 @@ def publish(recipe: Recipe, made: Bench, root: Path, search: SearchResult | None
                 search=search,
             ),
         )
+
+
+def _publish_teacher(recipe: Recipe, made: Bench, root: Path, example: Path, measurement: Measurement) -> None:
+    """Publish what the others were made of, to be served beside them."""
+    teacher, dataset = made.candidates[0], made.dataset
+    model = graph.read(teacher.path)
+    artifact.publish(
+        root,
+        {artifact.MODEL: teacher.path, artifact.EXAMPLE: example, **dataset.files},
+        name=f"{recipe.name}-teacher",
+        inputs=graph.inputs(model),
+        outputs=graph.outputs(model),
+        labels=dataset.labels,
+        measurements=(measurement,),
+        parity=teacher.parity,
+        machine=evaluate.machine(),
+        preprocessing=dataset.preprocessing,
+        libraries={name: version(name) for name in _LIBRARIES},
+    )
 
 
 def _num_cpus_reading(recipe: Recipe) -> int:

@@ -35,6 +35,7 @@ def _changes(setting: Setting) -> dict[str, Any]:
         "data.held_out": str(held_out.absolute()),
         "data.tokenizer": setting.minilm,
         "teacher.model.name": setting.minilm,
+        "teacher.publish": True,  # for headline of benchmarks.serving
     }
     if setting.quick:
         changes |= {"data.share": 0.02, "data.phrases.num": 500}

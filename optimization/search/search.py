@@ -101,7 +101,7 @@ def search(recipe: Recipe, root: Path, phases: Phases, journal: Journal) -> Arti
         dataset = data.load(recipe.data, recipe.seed)
     with phases.phase("build models"):
         rehearse(recipe, dataset, [variant.recipe for variant in variants])
-    with TemporaryDirectory(prefix="trimtab-") as name, train.cluster(recipe.workers):
+    with TemporaryDirectory(prefix="trimtab-") as name, train.cluster(recipe.num_cpus):
         folder = Path(name)
         with run.bench(recipe, dataset, folder, phases, root, journal) as bench:
             lesson = steps.teach(bench)

@@ -74,7 +74,7 @@ def run(recipe: SequenceRecipe, root: Path, phases: Phases, journal: Journal | N
         OptimizationError: a step failed its check, or training did not finish.
     """
     teacher = networks.build(recipe.teacher.model, recipe.seed)
-    with cluster(recipe.workers), TemporaryDirectory(prefix="trimtab-") as folder:
+    with cluster(recipe.num_cpus), TemporaryDirectory(prefix="trimtab-") as folder:
         with phases.phase("load data"):
             vocabulary = teacher.body.config.vocab_size
             corpus = pairs.load(recipe.data, networks.special(teacher), vocabulary, recipe.seed)
@@ -95,7 +95,13 @@ def run(recipe: SequenceRecipe, root: Path, phases: Phases, journal: Journal | N
 
 
 def _workers(recipe: SequenceRecipe, split: Split) -> Workers:
-    return Workers(split, num_workers=recipe.workers, min_workers=recipe.min_workers, service=recipe.name)
+    return Workers(
+        split,
+        num_workers=recipe.workers,
+        cpus_per_worker=recipe.cpus_per_worker,
+        min_workers=recipe.min_workers,
+        service=recipe.name,
+    )
 
 
 def _learn_pairs(desk: Desk, teacher: Seq2Seq, distill: SequenceDistill | None) -> None:

@@ -62,11 +62,13 @@ class Workers:
         *,
         num_workers: int,
         service: str,
+        cpus_per_worker: int = 1,
         min_workers: int | None = None,
         num_cpus_reading: int = 0,
     ) -> None:
         self._split = split
         self._num_workers = num_workers
+        self._cpus_per_worker = cpus_per_worker
         self._min_workers = min_workers or num_workers
         self._num_cpus_reading = num_cpus_reading
         self._service = service
@@ -78,7 +80,7 @@ class Workers:
         try:
             if self._owns_cluster:
                 with _held_back(signal.SIGINT):
-                    _connect(self._num_workers + self._num_cpus_reading)
+                    _connect(self._num_workers * self._cpus_per_worker + self._num_cpus_reading)
             self._start()
             while not ray.get(self._mailbox.is_complete.remote()):
                 self._expect_alive("they had started")
@@ -155,10 +157,12 @@ class Workers:
     def _start(self) -> None:
         available: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         num_cpus = int(available.get("CPU", 0))
-        if num_cpus - self._num_cpus_reading < self._min_workers:
+        least = self._min_workers * self._cpus_per_worker
+        if num_cpus - self._num_cpus_reading < least:
             name = "min_workers" if self._min_workers < self._num_workers else "workers"
+            name += " x cpus_per_worker" if self._cpus_per_worker > 1 else ""
             less = f" less {self._num_cpus_reading} that reads the stream" if self._num_cpus_reading else ""
-            raise TrainError(f"{name} must be at most the cluster's {num_cpus} CPUs{less}, got {self._min_workers}")
+            raise TrainError(f"{name} must be at most the cluster's {num_cpus} CPUs{less}, got {least}")
         use_gpu = available.get("GPU", 0) >= self._min_workers
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         beside_driver: dict[str, Any] = {"num_cpus": 0, "scheduling_strategy": here}  # any other node may be lost
@@ -171,7 +175,8 @@ class Workers:
         }
         is_elastic = self._min_workers < self._num_workers
         num_workers: Any = (self._min_workers, self._num_workers) if is_elastic else self._num_workers
-        scaling = ray_train.ScalingConfig(num_workers=num_workers, use_gpu=use_gpu)
+        each = {"CPU": float(self._cpus_per_worker)} | ({"GPU": 1.0} if use_gpu else {})
+        scaling = ray_train.ScalingConfig(num_workers=num_workers, use_gpu=use_gpu, resources_per_worker=each)
         self._run = ray.remote(**beside_driver, max_retries=0)(_run).remote(settings, scaling)
 
     def _expect_alive(self, event: str) -> None:
@@ -215,26 +220,26 @@ def _run(settings: dict[str, Any], scaling: ray_train.ScalingConfig) -> None:
 
 
 @contextmanager
-def cluster(num_workers: int) -> Iterator[None]:
+def cluster(num_cpus: int) -> Iterator[None]:
     """A cluster for several things in a row, which else would each start one of their own."""
     if ray.is_initialized():
         yield
         return
     with _held_back(signal.SIGINT):
-        _connect(num_workers)
+        _connect(num_cpus)
     try:
         yield
     finally:
         ray.shutdown()
 
 
-def _connect(num_workers: int) -> None:
+def _connect(num_cpus: int) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}  # progress bars own the terminal
     if "RAY_ADDRESS" in os.environ:
         ray.init(**quiet)
     else:
-        num_cpus = max(num_workers, os.cpu_count() or 1)
-        ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, **quiet)
+        at_least = max(num_cpus, os.cpu_count() or 1)
+        ray.init(address="local", num_cpus=at_least, include_dashboard=False, **quiet)
 
 
 @contextmanager

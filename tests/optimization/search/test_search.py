@@ -29,6 +29,7 @@ def wanted(seed_recipe: Recipe) -> Recipe:
     raw = seed_recipe.model_dump(mode="json")
     raw["name"] = "searched"
     raw["teacher"]["training"]["epochs"] = 10
+    raw["teacher"]["publish"] = True
     raw["steps"][0]["training"]["epochs"] = 10
     raw["steps"] = raw["steps"][:1]
     raw["search"] = {"budget": {"max_drop": 0.2}, "choices": {"distill.student.hidden": [[4], [256, 256]]}}
@@ -91,6 +92,9 @@ def test_cheapest_proven_trial_is_chosen_and_published(
     assert result.trials[result.chosen].size_bytes == min(sizes)
     bench.candidates.extend(unpacked[result.chosen])
     check(run.publish(wanted, bench, tmp_path / "artifacts", result), wanted, bench.dataset)
+    teacher = artifact.load(tmp_path / "artifacts" / "searched-teacher" / "1")
+    assert teacher.model_path.read_bytes() == bench.candidates[0].path.read_bytes()
+    assert [each.step for each in teacher.manifest.measurements] == ["teacher"]
 
 
 def test_a_search_that_stopped_goes_on_with_the_trials_that_are_left(
