@@ -15,6 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from optimization.artifact import Artifact, publish
 
+_NOT_FAST = ("slow", "ray", "browser")
+
 WEIGHTS = np.array([[1.0, 0.0, -1.0], [0.0, 2.0, 0.5], [1.0, 1.0, 1.0], [-1.0, 0.5, 0.0]], dtype=np.float32)
 
 
@@ -85,9 +87,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"LEFT OUT {count} test{'s' * (count > 1)}: {reason}", yellow=True)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the fast tests first, the ones that start Ray last."""
-    items.sort(key=lambda item: sum(item.get_closest_marker(name) is not None for name in ("slow", "ray", "browser")))
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Run the fast tests first, the ones that start Ray last; of two processes, one takes all that wait or are timed.
+
+    What only computes, which is most of the optimization, fills the other.
+    """
+    items.sort(key=lambda item: sum(item.get_closest_marker(name) is not None for name in _NOT_FAST))
+    computing = config.rootpath / "tests" / "optimization"
+    for item in items:
+        only_computes = item.path.is_relative_to(computing) and item.path.parent.name != "measuring"
+        if not only_computes or any(item.get_closest_marker(name) is not None for name in _NOT_FAST):
+            item.add_marker(pytest.mark.xdist_group("one at a time"))
 
 
 def chromium() -> str | None:
