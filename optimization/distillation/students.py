@@ -35,10 +35,6 @@ def build(config: Student, teacher: nn.Module, dataset: Dataset, seed: int) -> n
         keep_tokens(student, dataset.train.inputs["input_ids"], config.vocabulary)
     if config.activation is not None:
         activate(student, config.activation)
-    if config.dropout is not None:
-        for module in student.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = config.dropout
     if config.feed_forward < 1:
         example = export.example(dataset.train, 2)
         amount = Amount(hidden=1 - config.feed_forward, round_to=_ROUND_TO)

@@ -88,18 +88,6 @@ def test_student_of_fewer_units_and_relu_is_the_layers_with_their_weakest_units_
     torch.testing.assert_close(logits(student, dataset), logits(masked, dataset), atol=1e-5, rtol=1e-5)
 
 
-def test_student_without_dropout_computes_the_same_in_training(teacher: Encoder, dataset: Dataset) -> None:
-    def differs(dropout: float | None) -> bool:
-        config = TeacherLayers(kind="teacher_layers", keep=(0, 2), dropout=dropout)
-        student = students.build(config, teacher, dataset, seed=0)
-        evaluated = logits(student, dataset)
-        trained = student.train()(*(torch.from_numpy(each) for each in dataset.train.inputs.values()))
-        return not torch.allclose(trained, evaluated)
-
-    assert differs(None)
-    assert not differs(0)
-
-
 def test_activation_that_is_not_there_cannot_be_replaced() -> None:
     with pytest.raises(RecipeError, match="activation must be left out: the teacher's layers have none to replace"):
         students.activate(nn.Sequential(nn.Linear(2, 2), nn.Tanh()), "relu")
