@@ -24,7 +24,7 @@ serve: install ## serve what serve_config.yaml names until Ctrl-C
 	@exec $(BIN)/serve run serve_config.yaml
 
 test: install-dev $(CLIENTS)/.installed ## run the tests
-	@$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
+	@$(BIN)/pytest -n 2 $(ARGS)
 
 check: install-dev ## lint, types and dependency arrows
 	@$(BIN)/ruff check .

@@ -12,10 +12,13 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from optimization.artifact import Artifact, publish
 
-_NOT_FAST = ("slow", "ray", "browser")
+_PACKAGES = ("distillation", "foreign", "graphs", "networks", "pruning", "quantization", "report")
+_COMPUTING = tuple(f"tests/optimization/{package}/" for package in _PACKAGES)
 
 WEIGHTS = np.array([[1.0, 0.0, -1.0], [0.0, 2.0, 0.5], [1.0, 1.0, 1.0], [-1.0, 0.5, 0.0]], dtype=np.float32)
 
@@ -87,17 +90,22 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"LEFT OUT {count} test{'s' * (count > 1)}: {reason}", yellow=True)
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Run the fast tests first, the ones that start Ray last; of two processes, one takes all that wait or are timed.
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the fast tests first, the ones that start Ray last."""
+    items.sort(key=lambda item: sum(item.get_closest_marker(name) is not None for name in ("slow", "ray", "browser")))
 
-    What only computes, which is most of the optimization, fills the other.
-    """
-    items.sort(key=lambda item: sum(item.get_closest_marker(name) is not None for name in _NOT_FAST))
-    computing = config.rootpath / "tests" / "optimization"
-    for item in items:
-        only_computes = item.path.is_relative_to(computing) and item.path.parent.name != "measuring"
-        if not only_computes or any(item.get_closest_marker(name) is not None for name in _NOT_FAST):
-            item.add_marker(pytest.mark.xdist_group("one at a time"))
+
+class TwoLanes(LoadScopeScheduling):
+    """One process takes all tests that wait, are timed or start Ray; the other those of packages that only compute."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid if nodeid.startswith(_COMPUTING) else "one after the other"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> TwoLanes:
+    """Of `pytest -n 2`, as `make test` calls it."""
+    return TwoLanes(config, log)
 
 
 def chromium() -> str | None:
