@@ -42,13 +42,25 @@ class Loop:
 
 
 def main() -> None:
-    """Train as `optimization.training.train.fit` does."""
+    """Train, and print as the first worker."""
     distributed.init_process_group("gloo")
+    times = train(Loop(epochs=int(sys.argv[1])))
+    if distributed.get_rank() == 0:
+        print(json.dumps(times))
+    distributed.destroy_process_group()
+
+
+def train(loop: Loop) -> list[float]:
+    """Train as `optimization.training.loop.fit` does; the times at which the epochs ended.
+
+    The model goes before its process group does: the other way round both may wait for each other forever [torch 2.13].
+    """
     rank, world = distributed.get_rank(), distributed.get_world_size()
-    loop = Loop(epochs=int(sys.argv[1]))
     split, training = loop.split(), loop.training()
     model = DistributedDataParallel(loop.model().train())
-    optimizer = torch.optim.AdamW(model.parameters(), training.learning_rate, weight_decay=training.weight_decay)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), training.learning_rate, weight_decay=training.weight_decay, fused=True
+    )
     batches = num_batches(len(split), training.batch_size)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, training.epochs * batches)
     labels = torch.from_numpy(split.labels)
@@ -66,9 +78,7 @@ def main() -> None:
             total += losses.detach().sum()
         distributed.all_reduce(total)
         times.append(time.perf_counter())
-    if rank == 0:
-        print(json.dumps(times))
-    distributed.destroy_process_group()
+    return times
 
 
 if __name__ == "__main__":
