@@ -104,25 +104,36 @@ class Mailbox:
 
     async def report(self, letter: Letter) -> None:
         """Replace what the driver finds."""
-        self._letter = replace(letter, checkpoint=None)
-        self._checkpoint = letter.checkpoint or self._checkpoint
+        async with self._changed:
+            self._letter = replace(letter, checkpoint=None)
+            self._checkpoint = letter.checkpoint or self._checkpoint
+            self._changed.notify_all()
 
     async def deliver(self, rows: NDArray[np.int64], logits: NDArray[np.float32]) -> None:
         """Note a worker's answers to its share of the data."""
-        self._answers |= dict(zip(rows.tolist(), logits, strict=True))
+        async with self._changed:
+            self._answers |= dict(zip(rows.tolist(), logits, strict=True))
+            self._changed.notify_all()
 
-    async def answers(self) -> NDArray[np.float32] | None:
-        """The answers in the order of the data; none until all are there."""
-        if len(self._answers) < len(self._split):
-            return None
+    async def answers(self) -> NDArray[np.float32]:
+        """Wait for the answers to all of the data; they have its order."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: len(self._answers) >= len(self._split))
         return np.stack([self._answers[row] for row in range(len(self._split))])
 
     async def checkpoint(self) -> bytes | None:
         """Where the current job would go on."""
         return self._checkpoint
 
-    async def letter(self) -> Letter:
-        """Progress of the current job, without its weights."""
+    async def letter(self, num_known: int) -> Letter:
+        """Wait for progress of the current job beyond so many epochs, or for its end; without its weights."""
+
+        def is_news() -> bool:
+            letter = self._letter
+            return len(letter.losses) > num_known or letter.weights is not None or letter.problem is not None
+
+        async with self._changed:
+            await self._changed.wait_for(is_news)
         return replace(self._letter, weights={} if self._letter.weights is not None else None, saliency=None)
 
     async def weights(self) -> dict[str, Tensor] | None:

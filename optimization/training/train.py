@@ -110,7 +110,7 @@ class Workers:
         ray.get(self._mailbox.post.remote(job))
         num_heard = num_kept = 0
         while True:
-            letter: Letter = ray.get(self._mailbox.letter.remote())
+            letter: Letter = self._hear(self._mailbox.letter.remote(num_heard), f"{job.step!r} was trained")
             if letter.problem is not None:
                 self._keep(job)
                 raise TrainError(letter.problem)
@@ -123,8 +123,6 @@ class Workers:
             if letter.weights is not None:
                 job.model.load_state_dict(ray.get(self._mailbox.weights.remote()))
                 return job.model.eval()
-            self._expect_alive(f"{job.step!r} was trained")
-            time.sleep(_POLL_S)
 
     def answer(self, model: nn.Module) -> NDArray[np.float32]:
         """The model's logits on the training data, each worker computing its share.
@@ -134,12 +132,8 @@ class Workers:
         """
         question = Job(step="teacher", model=model, training=_NO_TRAINING, seed=0, is_question=True)
         ray.get(self._mailbox.post.remote(question))
-        while True:
-            found: NDArray[np.float32] | None = ray.get(self._mailbox.answers.remote())
-            if found is not None:
-                return found
-            self._expect_alive("the teacher had answered")
-            time.sleep(_POLL_S)
+        found: NDArray[np.float32] = self._hear(self._mailbox.answers.remote(), "the teacher had answered")
+        return found
 
     def saliency(self) -> Saliency | None:
         """What the score of the job trained last gathered, the same on all workers."""
@@ -178,6 +172,13 @@ class Workers:
         each = {"CPU": float(self._cpus_per_worker)} | ({"GPU": 1.0} if use_gpu else {})
         scaling = ray_train.ScalingConfig(num_workers=num_workers, use_gpu=use_gpu, resources_per_worker=each)
         self._run = ray.remote(**beside_driver, max_retries=0)(_run).remote(settings, scaling)
+
+    def _hear(self, asked: ray.ObjectRef[Any], event: str) -> Any:
+        """Wait for the mailbox's answer, or for the workers to fail; asking again and again would cost them CPU."""
+        ray.wait([asked, self._run], num_returns=1)
+        if not ray.wait([asked], timeout=0)[0]:
+            self._expect_alive(event)
+        return ray.get(asked)
 
     def _expect_alive(self, event: str) -> None:
         assert self._run is not None, "started"
