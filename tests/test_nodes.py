@@ -1,0 +1,60 @@
+"""A cluster of two nodes, each with a raylet of its own: where replicas go, and what happens when a node does."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import free_port, publish_tiny
+
+SCRIPT = """
+import json, sys, time, urllib.request
+import ray
+from ray import serve
+from ray._private.state import actors
+from ray.cluster_utils import Cluster
+
+from deployments import app
+
+def nodes():
+    found = [each for each in actors().values() if each["ActorClassName"].startswith("ServeReplica:tiny")]
+    return sorted(each["Address"]["NodeID"] for each in found if each["State"] == "ALIVE")
+
+def answers():
+    request = urllib.request.Request(url, body, {"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as response:
+        return response.status
+
+artifacts, port = sys.argv[1], int(sys.argv[2])
+url = f"http://127.0.0.1:{port}/v2/models/tiny/infer"
+entry = {"name": "features", "datatype": "FP32", "shape": [1, 4], "data": [1, 2, 3, 4]}
+body = json.dumps({"inputs": [entry]}).encode()
+head = {"num_cpus": 2, "include_dashboard": False}
+cluster = Cluster(initialize_head=True, head_node_args=head)
+other = cluster.add_node(num_cpus=2)
+ray.init(address=cluster.address, log_to_driver=False, logging_level=40)
+serve.start(proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": port})
+settings = {"artifact": "tiny", "artifacts": artifacts, "scaling": {"min_replicas": 2, "max_replicas": 2}}
+serve.run(app.model(settings), name="tiny", route_prefix="/v2/models/tiny")
+spread = len(set(nodes()))
+before = {answers() for _ in range(10)}
+cluster.remove_node(other)
+after = {answers() for _ in range(20)}
+print(json.dumps({"spread": spread, "before": sorted(before), "after": sorted(after)}))
+serve.shutdown()
+ray.shutdown()
+cluster.shutdown()
+"""
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.long
+def test_two_replicas_lie_on_two_nodes_and_the_loss_of_one_fails_no_request(tmp_path):
+    publish_tiny(tmp_path)
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path), str(free_port())]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr[-3000:]
+    (found,) = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    assert json.loads(found) == {"spread": 2, "before": [200], "after": [200]}
