@@ -65,7 +65,9 @@ def measure_resume(setting: Setting) -> Figures:
     wanted, dataset, teacher, _ = _digits()
     assert wanted.distill is not None, "the recipe distils"
     soft = SoftTargets(
-        logits=teacher_logits(teacher, dataset.train), temperature=wanted.temperature, alpha=wanted.alpha
+        logits=teacher_logits(teacher, dataset.train),
+        temperature=wanted.distill.temperature,
+        alpha=wanted.distill.alpha,
     )
     epochs = 4 if setting.quick else wanted.distill.training.epochs
     training = wanted.distill.training.model_copy(update={"epochs": epochs})
@@ -115,6 +117,7 @@ def _epoch(
     ask: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
 ) -> float:
     """Seconds of one epoch on one process; `ask` gives the teacher's logits of those rows, whose inputs are given."""
+    assert wanted.distill is not None, "the recipe distils"
     optimizer = torch.optim.AdamW(student.parameters())
     labels = torch.from_numpy(dataset.train.labels)
     began = time.perf_counter()
@@ -123,7 +126,9 @@ def _epoch(
         share = torch.from_numpy(rows)
         with torch.inference_mode():
             soft = ask(share, inputs)
-        losses = distillation_loss(student(inputs), labels[share], soft.clone(), wanted.temperature, wanted.alpha)
+        losses = distillation_loss(
+            student(inputs), labels[share], soft.clone(), wanted.distill.temperature, wanted.distill.alpha
+        )
         optimizer.zero_grad()
         losses.mean().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
