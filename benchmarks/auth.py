@@ -116,7 +116,7 @@ def grpc_answered(port: int, artifact: Artifact, texts: Sequence[str]) -> tuple[
     offered = ["", *(text for text in texts if text.isascii() and text.isprintable())]  # no others are metadata
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         for rpc, request in REQUESTS.items():
-            call = channel.unary_unary(f"/{SERVICE}/{rpc}")
+            call = channel.unary_unary(f"/{SERVICE}/{rpc}", None, None)
             named = {field.name for field in request.DESCRIPTOR.fields}
             for text, application in product(offered, (name, "server", "")):
                 fields = {"name": name, "model_name": name}

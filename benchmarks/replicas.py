@@ -61,8 +61,8 @@ def main() -> None:
             sharing = (private["minilm"] - private["mlp"]) / weights
             print(json.dumps({"weight_sharing": sharing, "cold_start_s": took["minilm"] - empty_s}))
         finally:
-            serve.shutdown()
-            ray.shutdown()  # type: ignore[no-untyped-call]
+            serve.shutdown()  # type: ignore[no-untyped-call]
+            ray.shutdown()
             end_ingress(folder)
 
 

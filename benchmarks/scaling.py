@@ -17,6 +17,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from benchmarks.load import drive
 from benchmarks.models import mlp
@@ -43,7 +44,10 @@ def scaling_figures(*, connections: int = 32) -> dict[str, float]:
         artifact = mlp(Path(folder), inputs=512, hidden=16384)
         name, path, body = artifact.manifest.name, infer_path(artifact), request_body(artifact)
         stats = free_port()
-        settings = {"max_batch_size": 8, "scaling": {"min_replicas": 0, "max_replicas": 2, "calm_s": CALM_S}}
+        settings: dict[str, Any] = {
+            "max_batch_size": 8,
+            "scaling": {"min_replicas": 0, "max_replicas": 2, "calm_s": CALM_S},
+        }
         with trimtab(artifact, environment={"RAY_SERVE_HAPROXY_STATS_PORT": str(stats)}, **settings) as server:
             ask(server.url + path, body)
             alone = drive(port=server.http_port, path=path, body=body, connections=1, duration_s=2)
@@ -76,9 +80,12 @@ def burst_figures(*, connections: int = 32, bursts: int = 8) -> dict[str, float]
         artifact = mlp(Path(folder), inputs=512, hidden=16384)
         name, path, body = artifact.manifest.name, infer_path(artifact), request_body(artifact)
         stats = free_port()
-        settings = {"max_batch_size": 8, "scaling": {"min_replicas": 1, "max_replicas": 2, "calm_s": CALM_S}}
+        settings: dict[str, Any] = {
+            "max_batch_size": 8,
+            "scaling": {"min_replicas": 1, "max_replicas": 2, "calm_s": CALM_S},
+        }
         with trimtab(artifact, environment={"RAY_SERVE_HAPROXY_STATS_PORT": str(stats)}, **settings) as server:
-            load = {"port": server.http_port, "path": path, "body": body, "connections": connections}
+            load: dict[str, Any] = {"port": server.http_port, "path": path, "body": body, "connections": connections}
             most = flaps = failed = 0
             with steady(server.http_port, path, body) as statuses:
                 for _ in range(bursts):

@@ -239,8 +239,8 @@ def _connect(num_cpus: int) -> None:
     if "RAY_ADDRESS" in os.environ:
         ray.init(**quiet)
     else:
-        at_least = max(num_cpus, os.cpu_count() or 1)
-        ray.init(address="local", num_cpus=at_least, include_dashboard=False, **quiet)
+        num_cpus = max(num_cpus, os.cpu_count() or 1)
+        ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, **quiet)
 
 
 @contextmanager
