@@ -10,6 +10,8 @@ const SIGNALS = {
   memory: ["memory"],
 };
 const HEIGHT = 190;
+// Seconds between labels of time: with seconds of their own they would touch.
+const MINUTES = [1, 2, 5, 10, 15, 30, 60].map((minutes) => 60 * minutes);
 
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const concerns = (key, alert) => (SIGNALS[key] ?? []).includes(alert.signal);
@@ -73,7 +75,7 @@ export class Plots {
         cursor: { sync: { key: "telemetry" }, points: { size: 7 }, drag: { x: false, y: false } },
         scales: { x: { time: true, auto: false }, y: { auto: false, distr: logarithmic(content) ? 3 : 1 } },
         axes: [
-          { ...axis, space: 46, size: 30, values: (_, splits) => splits.map(timeOfDay(splits)) },
+          { ...axis, space: 46, size: 30, incrs: MINUTES, values: (_, splits) => splits.map(timeOfDay) },
           {
             ...axis,
             grid: { ...axis.grid, filter: (_, splits) => marked(splits, content) },
@@ -125,13 +127,8 @@ export class Plots {
   }
 }
 
-const timeOfDay = (splits) => (seconds) =>
-  new Date(seconds * 1000).toLocaleTimeString([], {
-    hour12: false,
-    hour: "2-digit",
-    minute: "2-digit",
-    second: splits.length > 1 && splits[1] - splits[0] < 60 ? "2-digit" : undefined,
-  });
+const timeOfDay = (seconds) =>
+  new Date(seconds * 1000).toLocaleTimeString([], { hour12: false, hour: "2-digit", minute: "2-digit" });
 
 // The last value there is, as what the legend says while nothing is pointed at.
 const latest = (values) => {
