@@ -70,12 +70,13 @@ def estimate(recipe: Recipe, variants: Sequence[Variant], dataset: Dataset) -> E
     """Time a few steps of each training; nothing of a recipe that trains nothing."""
     if recipe.teacher.model is None:
         return Estimate(once=(), trials=(), num_at_once=1)
+    torch.set_num_threads(1)
+    trials = tuple(tuple(_students(each.recipe, dataset, num_workers=1)) for each in variants)
     torch.set_num_threads(recipe.cpus_per_worker)
     once: list[Stretch] = []
     if recipe.teacher.training is not None:
         teacher, training = models.build(recipe.teacher.model, dataset, recipe.seed), recipe.teacher.training
         once.append(_stretch("teacher", teacher, training, training.epochs, dataset, recipe.workers))
-    trials = tuple(tuple(_students(each.recipe, dataset, num_workers=1)) for each in variants)
     alone = tuple(_students(recipe, dataset, num_workers=recipe.workers))
     once += [Stretch(step="control", num_epochs=each.num_epochs, seconds=each.seconds) for each in alone[:1]]
     num_at_once = min(len(trials), max(recipe.workers, os.cpu_count() or 1)) if trials else 1
