@@ -36,7 +36,8 @@ from optimization.search.outcome import Made
 from optimization.search.space import Variant
 from optimization.search.tuning import Ended, Report
 from optimization.steps import Bench, Lesson, Trainer
-from optimization.training import train
+from optimization.training import metering, train
+from optimization.training.alone import Alone
 from optimization.training.journal import Journal
 from optimization.training.mailbox import Job
 
@@ -71,13 +72,13 @@ class Attempt:
         with (
             TemporaryDirectory(prefix="trimtab-") as folder,
             Phases(Console(quiet=True)) as phases,
-            train.reporting(recipe.name, f"trial{number}-{uuid4().hex[:8]}", number, self.endpoint) as meter,
+            metering.reporting(recipe.name, f"trial{number}-{uuid4().hex[:8]}", number, self.endpoint) as meter,
         ):
             bench = Bench(
                 recipe=recipe,
                 dataset=self.dataset,
                 folder=Path(folder),
-                trainer=train.Alone(self.dataset.train, meter, heard),
+                trainer=Alone(self.dataset.train, meter, heard),
                 phases=phases,
                 with_control=False,
             )

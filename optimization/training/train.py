@@ -40,7 +40,7 @@ from optimization.training import checkpoint
 from optimization.training.flow import Flow, flow
 from optimization.training.loop import Place, fit
 from optimization.training.mailbox import Job, Letter, Mailbox
-from telemetry import conventions, emit, resources
+from optimization.training.metering import Meter, reporting
 
 _NO_TRAINING = Training(epochs=1)
 _POLL_S = 0.1
@@ -259,26 +259,6 @@ def _held_back(number: signal.Signals) -> Iterator[None]:
         signal.raise_signal(number)
 
 
-class Meter:
-    """Telemetry of one worker."""
-
-    def __init__(self, emitter: emit.Emitter, rank: int) -> None:
-        self._rank = rank
-        self._duration = emitter.histogram(conventions.TRAIN_STEP_DURATION)
-        self._work = emitter.histogram(conventions.TRAIN_WORK_DURATION)
-        self._samples = emitter.counter(conventions.TRAIN_SAMPLES)
-        self._loss = emitter.gauge(conventions.TRAIN_LOSS)
-
-    def step(self, step: str, duration_s: float, work_s: float | None, num_samples: int, loss: float) -> None:
-        """Count one optimizer step; `work_s` is the worker's own part, where it has others to wait for."""
-        attributes: emit.Attributes = ((conventions.STEP, step), (conventions.RANK, self._rank))
-        self._duration.record(duration_s, attributes)
-        if work_s is not None:
-            self._work.record(work_s, attributes)
-        self._samples.add(num_samples, attributes)
-        self._loss.set(loss, attributes)
-
-
 def work(config: dict[str, Any]) -> None:
     """What every worker does: take jobs until there are no more."""
     mailbox = config["mailbox"]
@@ -308,55 +288,6 @@ def _fit(job: Job, examples: Split | Flow, meter: Meter, place: Place, mailbox: 
             raise
         ray.get(mailbox.report.remote(Letter(problem=out_of_memory(job, error))))
         raise  # the others wait for this one: all start anew
-
-
-@contextmanager
-def reporting(service: str, instance: str, rank: int, endpoint: str | None) -> Iterator[Meter]:
-    """Report as a train worker while the block runs."""
-    emitter = emit.Emitter(
-        service=service, version="training", role="train_worker", instance=instance, endpoint=endpoint
-    )
-    resources.observe(emitter)
-    meter = Meter(emitter, rank)
-    emitter.start()
-    try:
-        yield meter
-    finally:
-        emitter.shutdown()
-
-
-class Alone:
-    """Trains in this process, as the only worker; `heard` is shown the model after each epoch."""
-
-    def __init__(self, split: Split, meter: Meter, heard: Callable[[nn.Module], None]) -> None:
-        self._split = split
-        self._meter = meter
-        self._heard = heard
-        self._saliency: Saliency | None = None
-
-    def train(self, job: Job, advance: Callable[[int, float], None]) -> nn.Module:
-        """Train `job.model` and return it.
-
-        Raises:
-            TrainError: the loss is no number any more.
-        """
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        for letter in fit(job, self._split, self._meter, Place(device=device)):
-            if letter.problem is not None:
-                raise TrainError(letter.problem)
-            if letter.weights is None:
-                advance(len(letter.losses), letter.losses[-1])
-                self._heard(job.model)
-            self._saliency = letter.saliency
-        return job.model.cpu().eval()
-
-    def answer(self, model: nn.Module) -> NDArray[np.float32]:
-        """The model's logits on the training data."""
-        return teacher_logits(model, self._split)
-
-    def saliency(self) -> Saliency | None:
-        """What the score of the job trained last gathered."""
-        return self._saliency
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -14,7 +14,7 @@ from optimization.readers import phrases, text
 from optimization.report.terminal import Phases
 from optimization.sources import Phrases
 from optimization.steps import Bench
-from optimization.training import train
+from optimization.training.alone import Alone
 from tests.optimization.conftest import RECIPES
 
 transformers = pytest.importorskip("transformers")
@@ -71,7 +71,7 @@ def test_the_shipped_recipe_makes_a_tiny_bert_smaller_and_keeps_what_it_knows(tm
             recipe=recipe.parse(raw),
             dataset=dataset,
             folder=tmp_path,
-            trainer=train.Alone(dataset.train, Silent(), lambda _model: None),
+            trainer=Alone(dataset.train, Silent(), lambda _model: None),
             phases=shown,
         )
         steps.shrink(bench, steps.teach(bench))

@@ -19,8 +19,9 @@ from optimization.search.outcome import Made
 from optimization.search.search import Attempt
 from optimization.search.tuning import Ended
 from optimization.steps import Bench, Candidate, Lesson
-from optimization.training import train
+from optimization.training.alone import Alone
 from optimization.training.journal import Journal
+from optimization.training.metering import Meter
 from telemetry.emit import Emitter
 
 
@@ -43,8 +44,8 @@ def phases() -> Iterator[Phases]:
 
 
 def alone(wanted: Recipe, dataset: Dataset, folder: Path, phases: Phases) -> Bench:
-    meter = train.Meter(Emitter(service="test", version="1", role="train_worker", instance="a"), rank=0)
-    trainer = train.Alone(dataset.train, meter, lambda _model: None)
+    meter = Meter(Emitter(service="test", version="1", role="train_worker", instance="a"), rank=0)
+    trainer = Alone(dataset.train, meter, lambda _model: None)
     return Bench(recipe=wanted, dataset=dataset, folder=folder, trainer=trainer, phases=phases)
 
 
