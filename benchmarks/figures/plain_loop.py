@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from optimization.distillation.targets import hard_loss
 from optimization.examples import Split
 from optimization.recipe import Training
-from optimization.training.loop import num_batches, shards
+from optimization.training.loop import flush_denormals, num_batches, shards
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,7 @@ class Loop:
 
 def main() -> None:
     """Train, and print as the first worker."""
+    flush_denormals()
     distributed.init_process_group("gloo")
     times = train(Loop(epochs=int(sys.argv[1])))
     if distributed.get_rank() == 0:

@@ -57,6 +57,15 @@ class Meter(Protocol):
         """Count one; `work_s` is the worker's own part, where it has others to wait for."""
 
 
+def flush_denormals() -> None:
+    """Round numbers next to zero to zero; to be called before torch's first operation, whose threads take it over.
+
+    Adam's means of a dead unit, or of a token not seen any more, shrink until they are such numbers, which processors
+    are slow at: a step of three layers of 512 took 1.4 times as long from about the 800th on.
+    """
+    torch.set_flush_denormal(True)
+
+
 def fit(job: Job, data: Split | Streamed, meter: Meter, place: Place) -> Iterator[Letter]:
     """Train this worker's share and yield the progress after each epoch, at last with the weights.
 

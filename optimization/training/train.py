@@ -38,7 +38,7 @@ from optimization.pruning.scores import Saliency
 from optimization.recipe import Training
 from optimization.training import checkpoint
 from optimization.training.flow import Flow, flow
-from optimization.training.loop import Place, fit
+from optimization.training.loop import Place, fit, flush_denormals
 from optimization.training.mailbox import Job, Letter, Mailbox
 from optimization.training.metering import Meter, reporting
 
@@ -261,6 +261,7 @@ def _held_back(number: signal.Signals) -> Iterator[None]:
 
 def work(config: dict[str, Any]) -> None:
     """What every worker does: take jobs until there are no more."""
+    flush_denormals()
     mailbox = config["mailbox"]
     context = ray_train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
