@@ -119,9 +119,9 @@ class Prune(Settings):
     heads: Ratio | None = None
     """Fraction of the attention heads to cut; at least one of a layer stays."""
     layers: Ratio | None = None
-    """Fraction of the layers to leave out of each stack of equal ones, those that change their input least."""
+    """Fraction of the layers to leave out of each stack of equal ones, those the outputs miss least (or by `score`)."""
     scope: Literal["layer", "global"] = "layer"
-    """Whether each layer loses its fraction, or the weakest of all layers together go."""
+    """Whether each layer, or stack of layers, loses its fraction, or the weakest of all together go."""
     score: Literal["magnitude", "taylor", "movement", "random"] = "magnitude"
     """What tells the weakest: size, how the loss rises without them, shrinking in training, or chance, as a control."""
     round_to: Count = 1

@@ -1,13 +1,12 @@
 """Structured pruning: cut neurons, channels, attention heads and whole layers, and what depends on them elsewhere.
 
-    model ─▶ prepare ─▶ score (scores.py) ─▶ choose ─▶ cut (units.py, stacks.py) ─▶ check ─▶ smaller model
+    model ─▶ prepare ─▶ score (scores.py) ─▶ choose (layers: depth.py) ─▶ cut (units.py, stacks.py) ─▶ check ─▶ smaller
 
 Nothing is trusted: every cut model must compute what the original computes with the same units masked.
 """
 
 import copy
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from optimization.errors import PruneError
-from optimization.pruning import heads, schedule, scores, shortcuts, stacks, units
+from optimization.pruning import depth, heads, schedule, scores, shortcuts, stacks, units
 from optimization.pruning.scores import Criterion, Saliency
 from optimization.pruning.units import Cuts, Group
 from optimization.recipe import Prune
@@ -40,7 +39,7 @@ class Amount:
     threshold: float | None = None
     """In place of `hidden`: units that score below this share of their layer's mean go."""
     scope: Literal["layer", "global"] = "layer"
-    """Whether every layer loses the fraction, or all layers together."""
+    """Whether every layer, or stack of layers, loses the fraction, or all together."""
     round_to: int = 1
     """The number of hidden units that stay is a multiple of this where the layer is wide enough."""
     keep: tuple[str, ...] = ()
@@ -97,7 +96,7 @@ def prune(
     """
     model = copy.deepcopy(model).eval()
     saliency = scores.saliency(model, criterion, seed, trained)
-    gone = _weakest_layers(model, amount.layers, example, saliency, criterion)
+    gone = depth.weakest(model, amount.layers, amount.scope, example, saliency, criterion)
     dropped = tuple(stacks.layer_name(stack, index) for stack, indices in gone.items() for index in indices)
     found = units.groups(model, example, keep=(*amount.keep, *dropped))
     if not found and not gone:
@@ -171,32 +170,6 @@ def _num_kept(strengths: Sequence[Tensor], amount: Amount, ratio: float, round_t
     else:
         shares = [ratio] * len(strengths)
     return [num_units_kept(len(strength), share, round_to) for strength, share in zip(strengths, shares, strict=True)]
-
-
-def _weakest_layers(
-    model: nn.Module, ratio: float, example: tuple[Tensor, ...], saliency: Saliency, criterion: Criterion
-) -> dict[str, tuple[int, ...]]:
-    """Layers to leave out of each stack: those that turn their input least, or whose weights score lowest."""
-    if ratio == 0:
-        return {}
-    removable = stacks.find(model, example)
-    if not removable:
-        raise PruneError("prune.layers needs a stack of equal layers that keep their input's shape, got none")
-    strengths = stacks.influence(model, example) if criterion == "magnitude" else {}
-    gone = {}
-    for stack, indices in removable.items():
-        names = {index: stacks.layer_name(stack, index) for index in indices}
-        ranks = {index: strengths[name] if strengths else _total(saliency, f"{name}.") for index, name in names.items()}
-        total = len(list(model.get_submodule(stack).children()))
-        num_gone = min(math.floor(len(indices) * ratio + 0.5), total - 1)
-        weakest = sorted(indices, key=ranks.__getitem__)[:num_gone]
-        if weakest:
-            gone[stack] = tuple(sorted(weakest))
-    return gone
-
-
-def _total(saliency: Mapping[str, Tensor], prefix: str) -> float:
-    return sum(float(each.sum()) for name, each in saliency.items() if name.startswith(prefix))
 
 
 def _check_naming(

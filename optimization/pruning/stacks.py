@@ -1,4 +1,4 @@
-"""Whole layers: stacks of equal layers in a model, how much each does, and the model without some of them."""
+"""Whole layers: stacks of equal layers in a model, and the model without some of them."""
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
@@ -39,19 +39,6 @@ def find(model: nn.Module, example: tuple[Tensor, ...]) -> dict[str, tuple[int, 
 def layer_name(stack: str, index: int) -> str:
     """Name of one layer of a stack; the stack may be the model itself, whose name is empty."""
     return f"{stack}.{index}" if stack else str(index)
-
-
-def influence(model: nn.Module, example: tuple[Tensor, ...]) -> dict[str, float]:
-    """How far each module turns its input on `example`: one less the cosine of the two (Men 2024, arXiv:2403.03853)."""
-    turned: dict[str, float] = {}
-
-    def measure(name: str, inputs: Tensor, output: Tensor) -> None:
-        if inputs.shape == output.shape and inputs.is_floating_point():
-            turned[name] = 1 - float(torch.cosine_similarity(inputs.flatten(1), output.flatten(1)).mean())
-
-    with _watching(model, measure):
-        model(*example)
-    return turned
 
 
 def keep(model: nn.Module, name: str, indices: tuple[int, ...]) -> None:

@@ -249,6 +249,33 @@ def test_layer_that_does_least_goes_first() -> None:
     assert structure.of(smaller).layers == {"encoder.layers": (0, 2)}
 
 
+def test_layer_the_outputs_miss_least_goes_first() -> None:
+    """Tried by hand: every block in turn hands on what it is given."""
+    model, smaller, example = cut("resnet", layers=0.2)
+    with torch.inference_mode():
+        whole, missed = model(*example), {}
+        for name, indices in {"stage1": (0, 1, 2), "stage2": (1, 2)}.items():
+            for index in indices:
+                without = copy.deepcopy(model)
+                without.get_submodule(name)[index] = nn.Identity()
+                missed[name, index] = float((without(*example) - whole).square().mean())
+    least = min(((name, index) for name, index in missed if name == "stage1"), key=missed.__getitem__)
+    kept = structure.of(smaller).layers["stage1"]
+    assert kept == tuple(index for index in range(3) if index != least[1])
+
+
+def test_global_scope_takes_layers_from_the_stack_that_does_least() -> None:
+    model, example = architectures.build("resnet")
+    with torch.no_grad():
+        for block in model.stage1:
+            block.bn2.weight *= 1e-4
+            block.bn2.bias *= 1e-4
+    prepared = prune.prepare(model, example)
+    each, together = (prune.prune(prepared, Amount(layers=0.4, scope=scope), example) for scope in ("layer", "global"))
+    assert {len(kept) for kept in structure.of(each).layers.values()} == {2}
+    assert [len(kept) for kept in structure.of(together).layers.values()] == [1]
+
+
 @given(num=st.integers(1, 300), ratio=st.floats(0.001, 0.999), round_to=st.integers(1, 16))
 def test_units_kept_are_a_multiple_and_never_none(num: int, ratio: float, round_to: int) -> None:
     kept = prune.num_units_kept(num, ratio, round_to)

@@ -1,0 +1,84 @@
+"""Which whole layers go: one after the other, the one the model's outputs miss least (Song 2024, arXiv:2402.09025)."""
+
+import math
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from optimization.errors import PruneError
+from optimization.pruning import stacks
+from optimization.pruning.scores import Criterion, Saliency
+
+_ENOUGH = 128
+"""Examples that tell which layer is missed least."""
+
+Layers = dict[str, tuple[int, ...]]
+"""Layers by stack."""
+
+
+def weakest(
+    model: nn.Module,
+    ratio: float,
+    scope: Literal["layer", "global"],
+    example: tuple[Tensor, ...],
+    saliency: Saliency,
+    criterion: Criterion,
+) -> Layers:
+    """Layers to leave out: that fraction of each stack, or of all together; every stack keeps one.
+
+    With the criterion "magnitude" outputs on `example` decide, else the scores of the layers' weights do.
+
+    Raises:
+        PruneError: the model has no stack of equal layers.
+    """
+    if ratio == 0:
+        return {}
+    removable = stacks.find(model, example)
+    if not removable:
+        raise PruneError("prune.layers needs a stack of equal layers that keep their input's shape, got none")
+    room = {name: len(list(model.get_submodule(name).children())) - 1 for name in removable}
+    if scope == "layer":
+        room = {name: min(room[name], _share(len(indices), ratio)) for name, indices in removable.items()}
+        num = sum(room.values())
+    else:
+        num = min(sum(room.values()), _share(sum(map(len, removable.values())), ratio))
+    first = tuple(values[:_ENOUGH] for values in example)
+    whole = _outputs(model, first, {})
+    gone: Layers = dict.fromkeys(removable, ())
+
+    def price(choice: tuple[str, int]) -> float:
+        name, index = choice
+        if criterion == "magnitude":
+            without = _outputs(model, first, _with(gone, name, index))
+            return float((without - whole).square().mean())
+        return _total(saliency, f"{stacks.layer_name(name, index)}.")
+
+    for _ in range(num):
+        choices = [
+            (name, index)
+            for name, indices in removable.items()
+            for index in indices
+            if index not in gone[name] and len(gone[name]) < room[name]
+        ]
+        gone = _with(gone, *min(choices, key=price))
+    return {name: indices for name, indices in gone.items() if indices}
+
+
+def _share(num: int, ratio: float) -> int:
+    return math.floor(num * ratio + 0.5)
+
+
+def _with(gone: Layers, name: str, index: int) -> Layers:
+    return gone | {name: tuple(sorted((*gone[name], index)))}
+
+
+def _outputs(model: nn.Module, example: tuple[Tensor, ...], gone: Layers) -> Tensor:
+    with torch.inference_mode(), stacks.bypassed(model, gone):
+        outputs: Tensor = model(*example)
+    return outputs
+
+
+def _total(saliency: Mapping[str, Tensor], prefix: str) -> float:
+    return sum(float(each.sum()) for name, each in saliency.items() if name.startswith(prefix))
