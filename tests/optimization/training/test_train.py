@@ -111,6 +111,21 @@ def zeros_stay_and_movement_is_gathered(workers: Workers) -> None:
             assert torch.any(saliency[name] != 0)
 
 
+def train_with_four(_process: int, points: Split) -> None:
+    """On a cluster of its own, since that of the other tests has two CPUs."""
+    with Workers(points, num_workers=4, service="four") as workers:
+        got = workers.train(job()).state_dict()
+    expected = trained_plainly(job(), points).state_dict()
+    for name in expected:
+        torch.testing.assert_close(got[name], expected[name], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.ray
+@pytest.mark.long
+def test_four_workers_train_the_model_that_one_process_trains(points: Split) -> None:
+    torch.multiprocessing.spawn(train_with_four, (points,), nprocs=1)
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 def test_lost_worker_costs_time_and_not_the_model(ray_cluster: None, points: Split) -> None:
