@@ -1,4 +1,4 @@
-"""SST-2: MiniLM-L6 fine-tuned (Wang 2020, arXiv:2002.10957; Socher 2013), and a student of two of its six layers."""
+"""SST-2: MiniLM-L6 fine-tuned (Wang 2020, arXiv:2002.10957; Socher 2013), and a student of three of its six layers."""
 
 from typing import Any
 

@@ -39,6 +39,10 @@ def build(config: Student, teacher: nn.Module, dataset: Dataset, seed: int) -> n
         example = export.example(dataset.train, 2)
         amount = Amount(hidden=1 - config.feed_forward, round_to=_ROUND_TO)
         student = prune.prune(prune.prepare(student, example), amount, example)
+    if config.dropout is not None:
+        for module in student.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = config.dropout
     return student
 
 

@@ -97,3 +97,15 @@ def test_vocabulary_of_what_is_no_text_encoder_is_refused(dataset: Dataset) -> N
     teacher = nn.Sequential(nn.ModuleList([nn.Linear(2, 2)]))
     with pytest.raises(RecipeError, match="vocabulary must be left out: the teacher is no text encoder"):
         students.build(TeacherLayers(kind="teacher_layers", keep=(0,), vocabulary=5), teacher, dataset, seed=0)
+
+
+def test_student_without_dropout_computes_the_same_in_training(teacher: Encoder, dataset: Dataset) -> None:
+    def differs(dropout: float | None) -> bool:
+        config = TeacherLayers(kind="teacher_layers", keep=(0, 2), dropout=dropout)
+        student = students.build(config, teacher, dataset, seed=0)
+        evaluated = logits(student, dataset)
+        trained = student.train()(*(torch.from_numpy(each) for each in dataset.train.inputs.values()))
+        return not torch.allclose(trained, evaluated)
+
+    assert differs(None)
+    assert not differs(0)
