@@ -41,7 +41,7 @@ def reviews(num: int, random: np.random.Generator) -> tuple[list[str], np.ndarra
 
 @pytest.mark.slow
 def test_the_shipped_recipe_makes_a_tiny_bert_smaller_and_keeps_what_it_knows(tmp_path: Path) -> None:
-    """Embeddings go from 2,013 to 40, layers from six to two; phrases without a label are learned from as well."""
+    """Embeddings go from 2,013 to 40, layers from six to three; phrases without a label are learned from as well."""
     random = np.random.default_rng(0)
     names = ["[PAD]", "[UNK]", *GOOD, *BAD, *OTHER, *(f"word{number}" for number in range(2000))]
     tokenizer = tokenizers.Tokenizer(
