@@ -18,7 +18,8 @@ from torch import nn
 from optimization import models
 from optimization.distillation import students
 from optimization.examples import Dataset
-from optimization.recipe import Recipe, Training
+from optimization.methods import Training
+from optimization.recipe import Recipe
 from optimization.report import terminal
 from optimization.search import space
 from optimization.search.space import Variant

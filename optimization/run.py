@@ -18,7 +18,8 @@ from optimization.findings import Findings, SearchResult
 from optimization.graphs import export, graph
 from optimization.measuring import evaluate, latency
 from optimization.measuring.latency import Latency
-from optimization.recipe import Quantize, Recipe, Step
+from optimization.methods import Quantize, Step
+from optimization.recipe import Recipe
 from optimization.rehearsal import rehearse
 from optimization.report import examine, page
 from optimization.report.board import Board

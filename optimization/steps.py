@@ -20,11 +20,12 @@ from optimization.distillation.teaching import Teaching
 from optimization.examples import Dataset, Split, Stream
 from optimization.foreign import convert
 from optimization.graphs import export, graph
+from optimization.methods import Distill, Prune, Quantize, Sparsify, Training
 from optimization.pruning import prune, scores, sparsify
 from optimization.pruning.scores import Saliency
 from optimization.quantization import qat, quantize, sensitivity
 from optimization.readers import streaming
-from optimization.recipe import Distill, Prune, Quantize, Recipe, Sparsify, Training
+from optimization.recipe import Recipe
 from optimization.report.board import Board
 from optimization.report.terminal import Advance, Phases
 from optimization.training import answers

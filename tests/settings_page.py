@@ -8,7 +8,7 @@ from pydantic_core import PydanticUndefined
 
 from deployments.access.keys import Key, KeysFile
 from deployments.settings import AccessSettings, ModelSettings, Scaling, ServerSettings
-from optimization import architectures, recipe, sources
+from optimization import architectures, methods, recipe, sources
 from optimization.distillation import teaching
 from optimization.sequences import recipe as sequences
 from telemetry.collector import CollectorConfig
@@ -41,16 +41,16 @@ SECTIONS: list[tuple[str, list[type[BaseModel]]]] = [
             architectures.TorchModel,
             architectures.HuggingFaceModel,
             architectures.TeacherLayers,
-            recipe.Training,
-            recipe.Distill,
+            methods.Training,
+            methods.Distill,
             teaching.Hidden,
             teaching.Attention,
             teaching.Pooled,
             teaching.Features,
-            recipe.Prune,
-            recipe.Recovery,
-            recipe.Sparsify,
-            recipe.Quantize,
+            methods.Prune,
+            methods.Recovery,
+            methods.Sparsify,
+            methods.Quantize,
             recipe.Search,
             recipe.Budget,
         ],

@@ -16,7 +16,7 @@ from torch import nn
 from benchmarks.figures.setting import Figures, Setting, follow, load, measured, points
 from optimization import data, models
 from optimization.architectures import Cnn
-from optimization.recipe import Training
+from optimization.methods import Training
 from optimization.sources import Pictures
 from optimization.training.mailbox import Job
 from optimization.training.train import Workers

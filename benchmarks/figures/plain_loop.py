@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from optimization.distillation.targets import hard_loss
 from optimization.examples import Split
-from optimization.recipe import Training
+from optimization.methods import Training
 from optimization.training.loop import flush_denormals, num_batches, shards
 
 

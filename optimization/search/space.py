@@ -13,7 +13,8 @@ from typing import Any
 
 from optimization import problems
 from optimization.errors import RecipeError
-from optimization.recipe import Distill, Prune, Quantize, Recipe, Search, Sparsify, Training, parse
+from optimization.methods import Distill, Prune, Quantize, Sparsify, Training
+from optimization.recipe import Recipe, Search, parse
 
 _SPARE = 10
 """Combinations drawn for each trial: some may come to the same recipe, as those do that leave a step out."""

@@ -11,7 +11,8 @@ from pydantic_core import PydanticCustomError
 
 from optimization import problems
 from optimization.errors import RecipeError
-from optimization.recipe import Named, Training
+from optimization.methods import Training
+from optimization.recipe import Named
 from optimization.settings import Count, Index, NonNegative, Positive, Ratio, Settings, Share, misfit, rule
 
 

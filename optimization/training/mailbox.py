@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from optimization.distillation.targets import SoftTargets
 from optimization.examples import Augmentation, Split, Stream
+from optimization.methods import Training
 from optimization.pruning.scores import Saliency
-from optimization.recipe import Training
 
 
 @dataclass(frozen=True, kw_only=True)

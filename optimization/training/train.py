@@ -34,8 +34,8 @@ from torch import nn
 from optimization.distillation.targets import teacher_logits
 from optimization.errors import TrainError
 from optimization.examples import Split
+from optimization.methods import Training
 from optimization.pruning.scores import Saliency
-from optimization.recipe import Training
 from optimization.training import checkpoint
 from optimization.training.flow import Flow, flow
 from optimization.training.loop import Place, fit, flush_denormals

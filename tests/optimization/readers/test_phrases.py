@@ -6,8 +6,8 @@ import torch
 
 from optimization.distillation import targets
 from optimization.examples import UNLABELLED, Dataset, Split
+from optimization.methods import Training
 from optimization.readers import phrases, text
-from optimization.recipe import Training
 from optimization.sources import Phrases
 from optimization.training.loop import Place, fit
 from optimization.training.mailbox import Job

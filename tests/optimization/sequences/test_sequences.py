@@ -11,7 +11,7 @@ from optimization.distillation.targets import distillation_loss, hard_loss
 from optimization.errors import RecipeError
 from optimization.examples import UNLABELLED, Split
 from optimization.graphs.export import tensors
-from optimization.recipe import Training
+from optimization.methods import Training
 from optimization.sequences import export, greedy, models, pairs, recipe, writing
 from optimization.training import loop
 from optimization.training.loop import Place

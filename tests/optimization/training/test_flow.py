@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from optimization.examples import Split, Stream
+from optimization.methods import Training
 from optimization.readers import files
 from optimization.readers.streaming import Columns
-from optimization.recipe import Training
 from optimization.training.flow import Flow
 from optimization.training.loop import Place, num_batches
 from optimization.training.mailbox import Job

@@ -14,7 +14,7 @@ from optimization.distillation import targets, transfer
 from optimization.distillation.targets import SoftTargets
 from optimization.distillation.teaching import Pooled
 from optimization.examples import Augmentation, Split
-from optimization.recipe import Training
+from optimization.methods import Training
 from optimization.training import loop
 from optimization.training.augment import augment
 from optimization.training.loop import Place

@@ -18,8 +18,8 @@ from optimization.distillation import targets
 from optimization.distillation.targets import SoftTargets
 from optimization.errors import TrainError
 from optimization.examples import Split
+from optimization.methods import Training
 from optimization.pruning import sparsify
-from optimization.recipe import Training
 from optimization.training import loop, train
 from optimization.training.mailbox import Job
 from optimization.training.train import Workers
