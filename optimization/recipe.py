@@ -182,6 +182,11 @@ class Recipe(Named):
         """Whether anything learns from the teacher; else it is taken as it is."""
         return any(where != "teacher.training" for where, _ in self._trainings())
 
+    @property
+    def learns_in_bf16(self) -> bool:
+        """Whether everything that learns from the teacher does so in bf16."""
+        return all(each.precision == "bf16" for where, each in self._trainings() if where != "teacher.training")
+
     def _models(self) -> list[tuple[str, Model | Student]]:
         models: list[tuple[str, Model | Student]] = []
         if self.teacher.model is not None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from optimization import models, onnx_teacher
 from optimization.distillation import students, taps, transfer
-from optimization.distillation.targets import SoftTargets
+from optimization.distillation.targets import Bf16, SoftTargets
 from optimization.distillation.teaching import Teaching
 from optimization.examples import Dataset, Split, Stream
 from optimization.foreign import convert
@@ -160,14 +160,16 @@ def teach(bench: Bench) -> Lesson:
     with bench.phases.phase("teacher: answer"):
         if dataset.augmentation is not None:
             return Lesson(teacher=teacher)  # it must see each picture as the student does
-        if dataset.stream is not None:
-            stream = streaming.answered(dataset.stream, dataset.train, teacher, bench.recipe.workers)
-            return Lesson(teacher=teacher, stream=stream)
         asked = teacher
-        if any(each.kind == "pooled" for one in bench.recipe.teachings.values() for each in one.transfer):
-            asked = transfer.Informant(
-                teacher, taps.find("pooled", teacher, export.example(dataset.train, _CHECK_SAMPLES))
-            )
+        is_pooled = any(each.kind == "pooled" for one in bench.recipe.teachings.values() for each in one.transfer)
+        if is_pooled and dataset.stream is None:
+            pooled_at = taps.find("pooled", teacher, export.example(dataset.train, _CHECK_SAMPLES))
+            asked = transfer.Informant(teacher, pooled_at)
+        if bench.recipe.learns_in_bf16:
+            asked = Bf16(asked)
+        if dataset.stream is not None:
+            stream = streaming.answered(dataset.stream, dataset.train, asked, bench.recipe.workers)
+            return Lesson(teacher=teacher, stream=stream)
         if bench.journal is None:
             answer = bench.trainer.answer(asked)
         else:

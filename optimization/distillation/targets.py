@@ -33,14 +33,29 @@ class SoftTargets:
     """The teacher's pooled states, of shape [samples, width], where those are the only ones learned."""
 
 
+class Bf16(nn.Module):
+    """A teacher whose products are in bf16: answers three times as fast on CPUs with AMX [MiniLM-L6]."""
+
+    def __init__(self, teacher: nn.Module) -> None:
+        super().__init__()
+        self.teacher = teacher
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """The teacher's outputs."""
+        with torch.autocast(inputs[0].device.type, torch.bfloat16):
+            outputs: Tensor = self.teacher(*inputs)
+        return outputs.float()
+
+
 def teacher_logits(teacher: nn.Module, split: Split) -> NDArray[np.float32]:
-    """The teacher's logits, of shape [samples, outputs]."""
+    """The teacher's logits, of shape [samples, outputs], computed where its weights are."""
     teacher.eval()
+    device = next((weights.device for weights in teacher.parameters()), torch.device("cpu"))
     found: dict[int, NDArray[np.float32]] = {}
     with torch.inference_mode():
         for rows, batch in split.batches(_AT_ONCE):
-            logits = teacher(*(torch.from_numpy(values) for values in batch.values()))
-            found |= dict(zip(rows.tolist(), logits.numpy(), strict=True))
+            logits = teacher(*(torch.from_numpy(values).to(device) for values in batch.values()))
+            found |= dict(zip(rows.tolist(), logits.cpu().numpy(), strict=True))
     return np.stack([found[row] for row in range(len(split))]).astype(np.float32)
 
 

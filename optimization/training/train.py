@@ -272,7 +272,8 @@ def work(config: dict[str, Any]) -> None:
         while (job := ray.get(mailbox.take.remote(number))) is not None:
             if job.is_question:
                 rows = np.arange(rank, len(split), world)
-                ray.get(mailbox.deliver.remote(rows, teacher_logits(job.model, split.take(rows))))
+                asked = job.model.to(place.device)
+                ray.get(mailbox.deliver.remote(rows, teacher_logits(asked, split.take(rows))))
             else:
                 examples = split if job.stream is None else flow(job.stream, job.seed, place)
                 _fit(replace(job, saved=saved or job.saved), examples, meter, place, mailbox)

@@ -69,3 +69,14 @@ def test_teacher_logits_keep_the_order_of_the_data() -> None:
     inputs = np.arange(3000, dtype=np.float32).reshape(-1, 1)
     split = Split(inputs={"x": inputs}, labels=np.zeros(3000, np.int64), lengths=np.arange(3000)[::-1] % 7)
     np.testing.assert_array_equal(targets.teacher_logits(nn.Identity(), split), inputs)
+
+
+def test_answers_in_bf16_come_of_rounded_inputs_and_weights() -> None:
+    torch.manual_seed(0)
+    model, inputs = nn.Linear(64, 3, bias=False), torch.randn(8, 64)
+    with torch.inference_mode():
+        got = targets.Bf16(model)(inputs)
+        expected = inputs.bfloat16().float() @ model.weight.bfloat16().float().T
+        assert got.dtype == torch.float32
+        torch.testing.assert_close(got, expected, atol=1e-2, rtol=1e-2)
+        assert not torch.allclose(got, model(inputs), atol=1e-4), "nothing was rounded"
