@@ -15,6 +15,11 @@ from optimization.extras import require
 _AT_ONCE = 2048
 """Tokens whose likeness to all kept ones is computed at once."""
 
+_SEE_ALL = ("albert", "bert", "camembert", "distilbert", "electra", "mpnet", "roberta", "xlm-roberta")
+"""Families whose every layer sees the whole text, and takes a mask of any shape that fits."""
+_HIDDEN = -1e9
+"""Added to the scores of padding, before the softmax."""
+
 
 class Encoder(nn.Module):
     """Token ids and their mask, of shape [batch, sequence], in; logits out."""
@@ -33,7 +38,8 @@ class Encoder(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Logits of shape [batch, outputs]."""
         input_ids = input_ids if self.rows is None else self.rows[input_ids]
-        states = self.body(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        mask = attention_mask if self.body.config.model_type not in _SEE_ALL else _added(attention_mask)
+        states = self.body(input_ids=input_ids, attention_mask=mask).last_hidden_state
         if self.pooling == "mean":
             counted = attention_mask.unsqueeze(2).to(states.dtype)
             pooled = (states * counted).sum(dim=1) / counted.sum(dim=1)
@@ -41,6 +47,14 @@ class Encoder(nn.Module):
             pooled = states[:, 0]
         logits: Tensor = self.head(self.dropout(pooled))
         return logits
+
+
+def _added(mask: Tensor) -> Tensor:
+    """What is added to scores of shape [batch, heads, positions, positions], of shape [batch, 1, 1, positions].
+
+    transformers' own is exported as twenty operators in place of four, which a small student feels.
+    """
+    return (1 - mask[:, None, None, :].to(torch.float32)) * _HIDDEN
 
 
 def keep_tokens(model: Encoder, data: NDArray[np.int64], size: int) -> None:
