@@ -7,13 +7,11 @@ benchmark goes on where it was.
 
 import argparse
 import json
-import logging
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import ray
 from ray.exceptions import RayError
 
 from benchmarks.figures import fashion, pictures, quantization, sentences, setting, signals, training
@@ -65,7 +63,6 @@ def main() -> int:
         results=options.results or Path("artifacts") / ("figures-quick" if options.quick else "figures"),
         quick=options.quick,
     )
-    ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     figures: Figures = {}
     failed: dict[str, str] = {}
     for keys, measure in FAMILIES.items():

@@ -11,7 +11,7 @@ from optimization.errors import PruneError
 from optimization.pruning import stacks
 from optimization.pruning.scores import Criterion, Saliency
 
-_ENOUGH = 128
+_ENOUGH = 64
 """Examples that tell which layer is missed least."""
 
 Layers = dict[str, tuple[int, ...]]
