@@ -34,7 +34,7 @@ class SoftTargets:
 
 
 class Bf16(nn.Module):
-    """A teacher whose products are in bf16: answers three times as fast on CPUs with AMX [MiniLM-L6]."""
+    """A teacher whose products are in bf16: it answers 2.6 times as fast on CPUs with AMX [MiniLM-L6, SST-2]."""
 
     def __init__(self, teacher: nn.Module) -> None:
         super().__init__()
