@@ -39,7 +39,6 @@ from optimization.steps import Bench, Lesson, Trainer
 from optimization.training import metering, train
 from optimization.training.alone import Alone
 from optimization.training.journal import Journal
-from optimization.training.loop import flush_denormals
 from optimization.training.mailbox import Job
 
 _NUM_WATCHED = 1000
@@ -61,7 +60,6 @@ class Attempt:
 
     def __call__(self, number: int, report: Report) -> Made:
         """Make it, and tell after each epoch how far it is and what it lacks."""
-        flush_denormals()
         torch.set_num_threads(1)  # each trial has one CPU
         recipe = self.variants[number].recipe
         num_epochs, num_done = space.num_epochs(recipe), 0

@@ -19,6 +19,7 @@ from ray import tune
 from ray.tune.schedulers import AsyncHyperBandScheduler
 
 from optimization.errors import SearchError
+from optimization.training.loop import flush_denormals
 
 Outcome = TypeVar("Outcome")
 Report = Callable[[float, float], None]
@@ -113,6 +114,7 @@ def _tune(attempt: Attempt[Any], numbers: Sequence[int], tally: Any, use_gpu: bo
     shared = ray.put(attempt)
 
     def trial(config: dict[str, Any]) -> None:
+        flush_denormals()
         number = config["number"]
 
         def report(share: float, shortfall: float) -> None:
