@@ -7,11 +7,9 @@ benchmark goes on where it was.
 
 import argparse
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ray.exceptions import RayError
@@ -34,9 +32,6 @@ AT_LEAST = {
     "cache_speedup": 1.5,
 }
 AT_MOST = {"han12x_loss": 0.6, "int8_drop": 1, "int8_size": 0.35, "resume_gap": 0.3}
-
-_AT_ONCE = 3
-"""Families that a quick run measures side by side: much of it is waiting for workers to start."""
 
 FAMILIES: dict[tuple[str, ...], Callable[[Setting], Figures]] = {
     signals.KEYS: signals.measure,
@@ -69,11 +64,7 @@ def main() -> int:
         quick=options.quick,
     )
     families = [keys for keys in FAMILIES if not options.only or set(keys) & set(options.only)]
-    if options.quick and len(families) > 1:  # it shows no values that others could disturb
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            outcomes = list(pool.map(_measure_apart, reversed(families)))  # the longest come last
-    else:
-        outcomes = [_measure(keys, chosen) for keys in families]
+    outcomes = [_measure(keys, chosen) for keys in families]
     figures = {key: value for found in outcomes if found is not None for key, value in found.items()}
     print(json.dumps({"quick": options.quick, **{key: round(value, 4) for key, value in figures.items()}}))
     return 1 if None in outcomes else 0
@@ -91,20 +82,6 @@ def _measure(keys: tuple[str, ...], chosen: Setting) -> Figures | None:
     for key, value in found.items():
         print(f"  {key:32} {value:10.4g}  {verdict(key, value)}", flush=True)
     print(f"  in {time.perf_counter() - began:.0f} s", flush=True)
-    return found
-
-
-def _measure_apart(keys: tuple[str, ...]) -> Figures | None:
-    """Measure a family in a process of its own, whose figures are printed together once it is done."""
-    again = [sys.executable, "-m", "benchmarks.optimization", *sys.argv[1:], "--only", keys[0]]
-    done = subprocess.run(again, capture_output=True, text=True, check=False)
-    *told, last = done.stdout.splitlines() or [""]
-    print("\n".join([", ".join(keys), *told]), flush=True)
-    if done.returncode:
-        print(done.stderr if not told else "", file=sys.stderr, end="")
-        return None
-    found: Figures = json.loads(last)
-    del found["quick"]
     return found
 
 
