@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from optimization.settings import Count, Dropout, ImportPath, Index, Part, Settings, Widths, rule
+from optimization.settings import Count, Fraction, ImportPath, Index, Part, Settings, Widths, rule
 
 
 class _Architecture(Settings):
@@ -67,7 +67,7 @@ class HuggingFaceModel(_Architecture):
     """Whether to begin with its weights; else at random."""
     pooling: Literal["mean", "first"] = "mean"
     """What the classifier sees: the mean over the text's tokens, or the first token."""
-    dropout: Dropout = 0.1
+    dropout: Fraction = 0.1
     """Share of values dropped in training."""
     overrides: dict[str, Any] = Field(default={})
     """Changes to its configuration, such as `num_hidden_layers: 3`."""
@@ -87,7 +87,7 @@ class TeacherLayers(Settings):
     """In place of theirs: ReLU is fast on CPUs, and more so in INT8; none keeps theirs."""
     feed_forward: Part = 1.0
     """Share of their feed-forward units to keep, in (0, 1], those of the largest weights."""
-    dropout: Dropout | None = None
+    dropout: Fraction | None = None
     """Share of values dropped in training; a small student that learns from many examples needs none. None keeps the
     teacher's."""
 

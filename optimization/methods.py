@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from optimization.architectures import Student
 from optimization.distillation.teaching import Teaching, Transfers
-from optimization.settings import Count, NonNegative, Positive, Ratio, Settings, Share, misfit, rule
+from optimization.settings import Count, Fraction, NonNegative, Positive, Ratio, Settings, Share, misfit
 
 
 class Training(Settings):
@@ -20,7 +20,7 @@ class Training(Settings):
     """Step size at the start."""
     weight_decay: NonNegative = 0.01
     """AdamW's decoupled weight decay."""
-    warmup: Annotated[float, Field(ge=0, lt=1), rule("lie in [0, 1)")] = 0.0
+    warmup: Fraction = 0.0
     """Fraction of the steps in which the learning rate rises, in [0, 1)."""
     accumulate: Count = 1
     """Parts that a worker computes its share of a batch in, where the whole does not fit into memory."""

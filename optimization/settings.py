@@ -38,7 +38,7 @@ def misfit(text: str, got: object) -> PydanticCustomError:
 Ratio = Annotated[float, Field(gt=0, lt=1), rule("lie in (0, 1)")]
 Share = Annotated[float, Field(ge=0, le=1), rule("lie in [0, 1]")]
 Part = Annotated[float, Field(gt=0, le=1), rule("lie in (0, 1]")]
-Dropout = Annotated[float, Field(ge=0, lt=1), rule("lie in [0, 1)")]
+Fraction = Annotated[float, Field(ge=0, lt=1), rule("lie in [0, 1)")]
 Positive = Annotated[float, Field(gt=0), rule("be greater than 0")]
 NonNegative = Annotated[float, Field(ge=0), rule("be 0 or greater")]
 Confidence = Annotated[float, Field(ge=0.5, lt=1), rule("lie in [0.5, 1)")]

@@ -38,12 +38,11 @@ def weakest(
     removable = stacks.find(model, example)
     if not removable:
         raise PruneError("prune.layers needs a stack of equal layers that keep their input's shape, got none")
-    room = {name: len(list(model.get_submodule(name).children())) - 1 for name in removable}
-    if scope == "layer":
-        room = {name: min(room[name], _share(len(indices), ratio)) for name, indices in removable.items()}
-        num = sum(room.values())
-    else:
-        num = min(sum(room.values()), _share(sum(map(len, removable.values())), ratio))
+    wanted = {name: _share(len(indices), ratio if scope == "layer" else 1) for name, indices in removable.items()}
+    room = {name: min(num, len(list(model.get_submodule(name).children())) - 1) for name, num in wanted.items()}
+    num_gone = sum(room.values())
+    if scope == "global":
+        num_gone = min(num_gone, _share(sum(map(len, removable.values())), ratio))
     first = tuple(values[:_ENOUGH] for values in example)
     whole = _outputs(model, first, {})
     gone: Layers = dict.fromkeys(removable, ())
@@ -55,7 +54,7 @@ def weakest(
             return float((without - whole).square().mean())
         return _total(saliency, f"{stacks.layer_name(name, index)}.")
 
-    for _ in range(num):
+    for _ in range(num_gone):
         choices = [
             (name, index)
             for name, indices in removable.items()

@@ -276,6 +276,20 @@ def test_global_scope_takes_layers_from_the_stack_that_does_least() -> None:
     assert [len(kept) for kept in structure.of(together).layers.values()] == [1]
 
 
+def test_global_scope_leaves_what_cannot_go_and_a_layer_of_each_stack() -> None:
+    """The second stack has one block of three that keeps its input's shape."""
+    torch.manual_seed(0)
+    block = architectures.BasicBlock
+    stacks = (
+        nn.Sequential(*(block(8, 8) for _ in range(3))),
+        nn.Sequential(block(8, 16), block(16, 16), block(16, 32)),
+    )
+    model = nn.Sequential(*stacks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 3)).eval()
+    example = (torch.randn(2, 8, 8, 8),)
+    smaller = prune.prune(prune.prepare(model, example), Amount(layers=0.99, scope="global"), example)
+    assert [len(smaller[0]), len(smaller[1])] == [1, 2]
+
+
 @given(num=st.integers(1, 300), ratio=st.floats(0.001, 0.999), round_to=st.integers(1, 16))
 def test_units_kept_are_a_multiple_and_never_none(num: int, ratio: float, round_to: int) -> None:
     kept = prune.num_units_kept(num, ratio, round_to)
