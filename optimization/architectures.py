@@ -87,6 +87,8 @@ class TeacherLayers(Settings):
     """In place of theirs: ReLU is fast on CPUs, and more so in INT8; none keeps theirs."""
     feed_forward: Part = 1.0
     """Share of their feed-forward units to keep, in (0, 1], those of the largest weights."""
+    heads: Part = 1.0
+    """Share of their attention heads to keep, in (0, 1], those of the largest weights."""
     dropout: Fraction | None = None
     """Share of values dropped in training; a small student that learns from many examples needs none. None keeps the
     teacher's."""

@@ -79,7 +79,9 @@ def estimate(recipe: Recipe, variants: Sequence[Variant], dataset: Dataset) -> E
         teacher, training = models.build(recipe.teacher.model, dataset, recipe.seed), recipe.teacher.training
         once.append(_stretch("teacher", teacher, training, training.epochs, dataset, recipe.workers))
     alone = tuple(_students(recipe, dataset, num_workers=recipe.workers))
-    once += [Stretch(step="control", num_epochs=each.num_epochs, seconds=each.seconds) for each in alone[:1]]
+    for student, (training, _) in zip(alone[:1], space.trainings(recipe).values(), strict=False):
+        share = training.epochs / student.num_epochs  # of several stages, the last
+        once.append(Stretch(step="control", num_epochs=training.epochs, seconds=share * student.seconds))
     num_at_once = min(len(trials), max(recipe.workers, os.cpu_count() or 1)) if trials else 1
     return Estimate(once=tuple(once), trials=trials or (alone,), num_at_once=num_at_once)
 

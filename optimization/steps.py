@@ -21,7 +21,7 @@ from optimization.examples import Dataset, Split, Stream
 from optimization.foreign import convert
 from optimization.graphs import export, graph
 from optimization.methods import Distill, Prune, Quantize, Sparsify, Training
-from optimization.pruning import prune, scores, sparsify
+from optimization.pruning import costs, prune, scores, sparsify, stacks
 from optimization.pruning.scores import Saliency
 from optimization.quantization import qat, quantize, sensitivity
 from optimization.readers import streaming
@@ -120,7 +120,10 @@ class Bench:
             return self.trainer.train(job, heard)
 
     def learn(self, job: Job) -> nn.Module:
-        """Train a student on the teacher's outputs, the first one after its control."""
+        """Train a student on the teacher's outputs, the first one after its control: the same job without a teacher.
+
+        Of a step of several stages that is the last one, so that the control is as small.
+        """
         if not self.controls:
             self.controls.append(replace(job, step="control", model=copy.deepcopy(job.model), soft=None, score=None))
             if self.with_control:
@@ -215,18 +218,21 @@ def shrink(bench: Bench, lesson: Lesson) -> None:
                     once = step.recovery.model_copy(update={"epochs": 1})
                     student = bench.train(job("score", "prune.recovery", student, once, score))
                     saliency = bench.trainer.saliency()
-                for amount in prune.amounts(step):
-                    student = prune.prune(student, amount, example, step.score, recipe.seed, saliency)
-                    student = bench.learn(job(step.kind, "prune.recovery", student, step.recovery, score))
+                taken = _layer_costs(bench, step, student, example)
+                for stage, amount in enumerate(prune.amounts(step), start=1):
+                    student = prune.prune(student, amount, example, step.score, recipe.seed, saliency, taken)
+                    recover = bench.learn if stage == step.stages else bench.train
+                    student = recover(job(step.kind, "prune.recovery", student, step.recovery, score))
                     saliency = bench.trainer.saliency()
             case Sparsify():
                 is_sparse = True
-                for ratio in sparsify.ratios(step):
+                for stage, ratio in enumerate(sparsify.ratios(step), start=1):
                     student = sparsify.sparsify(
                         student, threshold=step.threshold, ratio=ratio, pattern=step.pattern, scope=step.scope
                     )
                     if step.recovery is not None:
-                        student = bench.learn(job(step.kind, "sparsify.recovery", student, step.recovery))
+                        recover = bench.learn if stage == step.stages else bench.train
+                        student = recover(job(step.kind, "sparsify.recovery", student, step.recovery))
             case Quantize():
                 if step.training is not None:
                     student = qat.prepare(student)
@@ -235,6 +241,32 @@ def shrink(bench: Bench, lesson: Lesson) -> None:
                 _quantize(bench, step)
                 continue
         bench.keep(step.kind, student)
+
+
+def _rounding(step: Quantize) -> quantize.Method | None:
+    """How ONNX Runtime rounds to 8 bits; training that rounds ends in static ranges too, FP16 needs none."""
+    if step.method == "fp16":
+        return None
+    return "dynamic" if step.method == "dynamic" else "static"
+
+
+def _layer_costs(bench: Bench, step: Prune, model: nn.Module, example: tuple[Tensor, ...]) -> dict[str, float]:
+    """What a layer of each stack costs, where the stacks compete."""
+    if not step.layers or step.scope != "global":
+        return {}
+    removable = stacks.find(model, example)
+    if len(removable) < 2:
+        return {}
+    data, last = bench.dataset, bench.recipe.steps[-1]
+
+    def measure() -> dict[str, float]:
+        method = _rounding(last) if isinstance(last, Quantize) else None
+        return costs.of_layers(
+            model, removable, data.train, num_outputs=data.num_outputs, method=method, folder=bench.folder
+        )
+
+    with bench.phases.phase("prune: time layers"):
+        return measure() if bench.journal is None else bench.journal.once("costs", measure)
 
 
 def accuracy(model: nn.Module, split: Split) -> float:
@@ -277,10 +309,10 @@ def _quantize(bench: Bench, step: Quantize) -> None:
     batches = [batch for _, batch in split.take(rows).batches(64)]
     costs: dict[str, float] = {}
     with bench.phases.phase("quantize: calibrate"):
-        if step.method == "fp16":
+        method = _rounding(step)
+        if method is None:
             quantize.halve(before.path, path)
         else:
-            method: quantize.Method = "dynamic" if step.method == "dynamic" else "static"
             prepared = quantize.prepare(before.path, bench.folder, batches, method=method, ranges=step.ranges)
             outcome = sensitivity.within(prepared, path, batches, step.max_changed)
             costs = {cost.weight: cost.changed for cost in outcome.costs.values()}

@@ -24,7 +24,7 @@ def build(config: Student, teacher: nn.Module, dataset: Dataset, seed: int) -> n
     Raises:
         RecipeError: the teacher lacks a layer that is to be kept, or an activation that is to be replaced.
         DataError: the student does not fit the data.
-        PruneError: its feed-forward units cannot be cut.
+        PruneError: its feed-forward units or heads cannot be cut.
     """
     if not isinstance(config, TeacherLayers):
         return models.build(config, dataset, seed)
@@ -35,9 +35,9 @@ def build(config: Student, teacher: nn.Module, dataset: Dataset, seed: int) -> n
         keep_tokens(student, dataset.train.inputs["input_ids"], config.vocabulary)
     if config.activation is not None:
         activate(student, config.activation)
-    if config.feed_forward < 1:
+    if config.feed_forward < 1 or config.heads < 1:
         example = export.example(dataset.train, 2)
-        amount = Amount(hidden=1 - config.feed_forward, round_to=_ROUND_TO)
+        amount = Amount(hidden=1 - config.feed_forward, heads=1 - config.heads, round_to=_ROUND_TO)
         student = prune.prune(prune.prepare(student, example), amount, example)
     if config.dropout is not None:
         for module in student.modules():

@@ -6,8 +6,9 @@ Nothing is trusted: every cut model must compute what the original computes with
 """
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 import torch
@@ -85,18 +86,19 @@ def prune(
     criterion: Criterion = "magnitude",
     seed: int = 0,
     trained: Saliency | None = None,
+    costs: Mapping[str, float] = MappingProxyType({}),
 ) -> nn.Module:
     """Return a copy of `model`, as `prepare` made it, without what `criterion` scores lowest.
 
     Every layer keeps at least one unit and every stack one layer. `example` are inputs to trace and check with; scores
-    of gradients are those `trained` gathered, `seed` is chance's.
+    of gradients are those `trained` gathered, `seed` is chance's, `costs` those of a layer of each stack.
 
     Raises:
         PruneError: the model cannot be cut, or the copy does not compute what the masked original computes.
     """
     model = copy.deepcopy(model).eval()
     saliency = scores.saliency(model, criterion, seed, trained)
-    gone = depth.weakest(model, amount.layers, amount.scope, example, saliency, criterion)
+    gone = depth.weakest(model, amount.layers, amount.scope, example, saliency, criterion, costs)
     dropped = tuple(stacks.layer_name(stack, index) for stack, indices in gone.items() for index in indices)
     found = units.groups(model, example, keep=(*amount.keep, *dropped))
     if not found and not gone:

@@ -174,10 +174,12 @@ class _UntilControl:
     """A trainer that is not asked for more than the control and what comes before it."""
 
     trainer: Trainer
+    controls: list[Job]
+    """The control, once it has been asked for."""
 
     def train(self, job: Job, advance: Advance) -> nn.Module:
-        """Train the job's model, unless it is a student."""
-        if job.step not in ("score", "control"):
+        """Train the job's model, unless the control is trained."""
+        if self.controls and job.step != "control":
             raise _Enough
         return self.trainer.train(job, advance)
 
@@ -193,8 +195,9 @@ class _UntilControl:
 def _train_control(bench: Bench, lesson: Lesson) -> None:
     """Follow the recipe's steps up to its first student, whose control is trained before it."""
     if space.num_epochs(bench.recipe):
+        until = _UntilControl(trainer=bench.trainer, controls=bench.controls)
         with contextlib.suppress(_Enough):
-            steps.shrink(replace(bench, trainer=_UntilControl(trainer=bench.trainer)), lesson)
+            steps.shrink(replace(bench, trainer=until), lesson)
 
 
 def _no_survivor(ended: Iterable[Ended[Made]]) -> str:

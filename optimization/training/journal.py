@@ -3,11 +3,14 @@
 runs/<name>/<sha of the recipe>/01-teacher.checkpoint, ..., trials/<...>     runs/answers/<sha of teacher and data>.npy
 """
 
+import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from optimization.recipe import Named
+from optimization.training import checkpoint
 from optimization.training.mailbox import Job
 
 
@@ -29,8 +32,17 @@ class Journal:
         path = self._folder / f"{self._num_trainings:02}-{job.step}.checkpoint"
         return replace(job, kept=path, saved=path.read_bytes() if path.is_file() else None)
 
+    def once(self, name: str, find: Callable[[], dict[str, float]]) -> dict[str, float]:
+        """What `find` gives, or gave at this point before the run stopped: time measured anew would differ."""
+        path = self._folder / f"{self._num_trainings:02}-{name}.json"
+        if not path.is_file():
+            checkpoint.write(path, json.dumps(find()).encode())
+        found: dict[str, float] = json.loads(path.read_text())
+        return found
+
     def clear(self) -> None:
         """Forget all trainings: the run starts anew, or is done."""
-        for path in self._folder.glob("*.checkpoint"):
-            path.unlink()
+        for pattern in ("*.checkpoint", "*.json"):
+            for path in self._folder.glob(pattern):
+                path.unlink()
         shutil.rmtree(self.trials, ignore_errors=True)

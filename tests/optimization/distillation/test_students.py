@@ -88,6 +88,18 @@ def test_student_of_fewer_units_and_relu_is_the_layers_with_their_weakest_units_
     torch.testing.assert_close(logits(student, dataset), logits(masked, dataset), atol=1e-5, rtol=1e-5)
 
 
+def test_student_of_fewer_heads_has_the_teachers(teacher: Encoder, dataset: Dataset) -> None:
+    config = TeacherLayers(kind="teacher_layers", keep=(0, 2), heads=0.5)
+    student = students.build(config, teacher, dataset, seed=0)
+    for index, layer in zip((0, 2), student.body.encoder.layer, strict=True):
+        own, whole = layer.attention.self, teacher.body.encoder.layer[index].attention.self
+        size = whole.attention_head_size
+        assert own.num_attention_heads == whole.num_attention_heads // 2
+        heads = whole.query.weight.view(-1, size, 16)
+        assert all((heads == each).all(dim=(1, 2)).any() for each in own.query.weight.view(-1, size, 16))
+    assert logits(student, dataset).shape == logits(teacher, dataset).shape
+
+
 def test_activation_that_is_not_there_cannot_be_replaced() -> None:
     with pytest.raises(RecipeError, match="activation must be left out: the teacher's layers have none to replace"):
         students.activate(nn.Sequential(nn.Linear(2, 2), nn.Tanh()), "relu")

@@ -1,8 +1,11 @@
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
 
-from optimization.networks.encoder import Encoder
+from optimization.architectures import HuggingFaceModel
+from optimization.networks import encoder
 
 transformers = pytest.importorskip("transformers")
 
@@ -28,16 +31,18 @@ NEVER = ("mpnet", "sdpa")
 @pytest.mark.parametrize(
     ("family", "attention"), [(name, each) for name in CONFIGS for each in ("eager", "sdpa") if (name, each) != NEVER]
 )
-def test_padding_counts_as_in_transformers(family: str, attention: str) -> None:
-    """The reference gets the mask of shape [batch, positions], and makes of it what it needs."""
+def test_padding_and_types_count_as_in_transformers(family: str, attention: str, tmp_path: Path) -> None:
+    """The reference gets the mask of shape [batch, positions], makes of it what it needs, and looks up token types."""
     torch.manual_seed(0)
     body = transformers.AutoModel.from_config(CONFIGS[family], attn_implementation=attention).eval()
     assert body.config.model_type == family
-    encoder = Encoder(body, "mean", 0.0, 3).eval()
+    body.save_pretrained(tmp_path)
     lengths = torch.tensor([9, 4, 1])
     mask = (torch.arange(9) < lengths[:, None]).long()
     ids = torch.randint(4, 40, (3, 9))
+    model = encoder.build(HuggingFaceModel(kind="huggingface", name=str(tmp_path)), 3).eval()
+    model.body.set_attn_implementation(attention)
     with torch.inference_mode():
         states: Tensor = body(input_ids=ids, attention_mask=mask).last_hidden_state
         means = torch.stack([row[:length].mean(dim=0) for row, length in zip(states, lengths, strict=True)])
-        torch.testing.assert_close(encoder(ids, mask), encoder.head(means), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(model(ids, mask), model.head(means), atol=1e-5, rtol=1e-5)

@@ -1,0 +1,58 @@
+"""What a layer of each stack costs: the time a call takes with some more layers of that stack and with few of any."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from optimization.examples import Split
+from optimization.graphs import export
+from optimization.measuring import latency
+from optimization.pruning import stacks
+from optimization.quantization import quantize
+
+_MORE = 4
+"""Layers of one stack whose time is measured together."""
+_BATCH_SIZE = 1
+_FEW = 8
+"""Samples to calibrate with: time does not depend on the ranges."""
+_LEAST = 0.1
+"""No layer costs less than this share of the dearest: noise may take all of a short time away."""
+
+
+def of_layers(
+    model: nn.Module,
+    removable: Mapping[str, tuple[int, ...]],
+    split: Split,
+    *,
+    num_outputs: int,
+    method: quantize.Method | None,
+    folder: Path,
+) -> dict[str, float]:
+    """Seconds that a layer of each stack takes in ONNX Runtime, on one thread and one sample of `split`.
+
+    That is in INT8 of this `method`, or in fp32 where there is none. Layers of one stack are taken to cost the same.
+    Files are left in `folder`.
+    """
+
+    def short(longer: str | None) -> nn.Module:
+        """The model with one of the `removable` layers of each stack, and with some more of one stack."""
+        kept = {name: 1 + (_MORE if name == longer else 0) for name in removable}
+        return stacks.without(model, {name: indices[kept[name] :] for name, indices in removable.items()})
+
+    paths: dict[str, Path] = {}
+    for number, longer in enumerate((None, *removable)):
+        path = folder / f"short-{number}.onnx"
+        export.export(short(longer), path, split, num_outputs=num_outputs)
+        paths[longer or ""] = path if method is None else path.with_suffix(".int8.onnx")
+        if method is not None:
+            quantize.quantize(path, paths[longer or ""], [split.batch(np.arange(_FEW) % len(split))], method=method)
+    taken = {name: timed[_BATCH_SIZE].median_s for name, timed in latency.measure(paths, split).items()}
+    costs = {
+        name: (taken[name] - taken[""]) / min(_MORE, len(indices) - 1)
+        for name, indices in removable.items()
+        if len(indices) > 1
+    }
+    dearest = max(costs.values(), default=0.0)
+    return {name: max(cost, _LEAST * dearest) for name, cost in costs.items()}
