@@ -21,7 +21,7 @@ from optimization.examples import Dataset, Split, Stream
 from optimization.foreign import convert
 from optimization.graphs import export, graph
 from optimization.methods import Distill, Prune, Quantize, Sparsify, Training
-from optimization.pruning import costs, prune, scores, sparsify, stacks
+from optimization.pruning import costs, depth, prune, scores, sparsify
 from optimization.pruning.scores import Saliency
 from optimization.quantization import qat, quantize, sensitivity
 from optimization.readers import streaming
@@ -254,7 +254,7 @@ def _layer_costs(bench: Bench, step: Prune, model: nn.Module, example: tuple[Ten
     """What a layer of each stack costs, where the stacks compete."""
     if not step.layers or step.scope != "global":
         return {}
-    removable = stacks.find(model, example)
+    removable = depth.removable(model, example)
     if len(removable) < 2:
         return {}
     data, last = bench.dataset, bench.recipe.steps[-1]

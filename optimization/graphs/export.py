@@ -25,26 +25,40 @@ BATCH_SIZES = (1, 3, 32)
 
 
 def export(model: nn.Module, path: Path, split: Split, *, num_outputs: int) -> None:
-    """Write `model`, which gives logits, with its softmax or sigmoid to `path`; inputs are named as in `split`."""
+    """Write `model`, which gives logits, with its softmax or sigmoid to `path`; inputs are named as in `split`.
+
+    Raises:
+        ExportError: something the model computes cannot be written in ONNX.
+    """
     served = Probabilities(model, num_outputs).eval()
     axes = dynamic_axes(split)
     dims = {name: torch.export.Dim(name) for named in axes.values() for name in named.values()}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it tells of its own opset conversions
     with warnings.catch_warnings(), simplify.plain_attention(served):
         warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            served,
-            tensors(split.batch(np.arange(2))),
-            input_names=list(axes),
-            output_names=[output_name(num_outputs)],
-            dynamic_shapes=(tuple({axis: dims[name] for axis, name in named.items()} for named in axes.values()),),
-            dynamo=True,
-            opset_version=simplify.OPSET,
-            verbose=False,
-        )
+        try:
+            program = torch.onnx.export(
+                served,
+                tensors(split.batch(np.arange(2))),
+                input_names=list(axes),
+                output_names=[output_name(num_outputs)],
+                dynamic_shapes=(tuple({axis: dims[name] for axis, name in named.items()} for named in axes.values()),),
+                dynamo=True,
+                opset_version=simplify.OPSET,
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            raise ExportError(f"the model must be exportable to ONNX, got {_reason(error)}") from error
     assert program is not None
     program.save(str(path), external_data=False)
     simplify.simplify(path)
+
+
+def _reason(error: BaseException) -> str:
+    """What went wrong at first, in a line; the exporter wraps it in how to report it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
 
 
 def tensors(batch: Inputs) -> tuple[Tensor, ...]:

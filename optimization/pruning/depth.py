@@ -42,17 +42,15 @@ def weakest(
     """
     if ratio == 0:
         return {}
-    removable = stacks.find(model, example)
-    if not removable:
-        raise PruneError("prune.layers needs a stack of equal layers that keep their input's shape, got none")
-    wanted = {name: _share(len(indices), ratio if scope == "layer" else 1) for name, indices in removable.items()}
+    found = removable(model, example)
+    wanted = {name: _share(len(indices), ratio if scope == "layer" else 1) for name, indices in found.items()}
     room = {name: min(num, len(list(model.get_submodule(name).children())) - 1) for name, num in wanted.items()}
     num_gone = sum(room.values())
     if scope == "global":
-        num_gone = min(num_gone, _share(sum(map(len, removable.values())), ratio))
+        num_gone = min(num_gone, _share(sum(map(len, found.values())), ratio))
     first = tuple(values[:_ENOUGH] for values in example)
     whole = _outputs(model, first, {})
-    gone: Layers = dict.fromkeys(removable, ())
+    gone: Layers = dict.fromkeys(found, ())
 
     def price(choice: tuple[str, int]) -> float:
         name, index = choice
@@ -63,7 +61,7 @@ def weakest(
             missed = _total(saliency, f"{stacks.layer_name(name, index)}.")
         return missed / costs.get(name, 1.0)
 
-    prices = [(price(each), each) for each in ((name, index) for name, own in removable.items() for index in own)]
+    prices = [(price(each), each) for each in ((name, index) for name, own in found.items() for index in own)]
     heapq.heapify(prices)
     for _ in range(num_gone):
         # The more is gone, the more a layer is missed (Minoux 1978): what was found before is the least it can be now.
@@ -77,6 +75,18 @@ def weakest(
             heapq.heappush(prices, (now, (name, index)))
         gone = _with(gone, name, index)
     return {name: indices for name, indices in gone.items() if indices}
+
+
+def removable(model: nn.Module, example: tuple[Tensor, ...]) -> Layers:
+    """Layers that may be left out.
+
+    Raises:
+        PruneError: there is none.
+    """
+    found = stacks.find(model, example)
+    if not found:
+        raise PruneError("prune.layers needs a stack of equal layers that keep their input's shape, got none")
+    return found
 
 
 def _share(num: int, ratio: float) -> int:

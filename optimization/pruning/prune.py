@@ -99,10 +99,7 @@ def prune(
     model = copy.deepcopy(model).eval()
     saliency = scores.saliency(model, criterion, seed, trained)
     gone = depth.weakest(model, amount.layers, amount.scope, example, saliency, criterion, costs)
-    dropped = tuple(stacks.layer_name(stack, index) for stack, indices in gone.items() for index in indices)
-    found = units.groups(model, example, keep=(*amount.keep, *dropped))
-    if not found and not gone:
-        raise PruneError("prune found nothing to cut: no hidden layer feeds another without mixing its units first")
+    found = _groups(model, amount, example, gone)
     cuts = choose(found, saliency, amount, criterion)
     smaller = stacks.without(units.cut(model, cuts), gone)
     smaller.zero_grad()
@@ -110,6 +107,24 @@ def prune(
     with stacks.bypassed(masked, gone):
         _check_naming(model, masked, smaller, example, cuts)
     return smaller
+
+
+def refuse(model: nn.Module, amount: Amount, example: tuple[Tensor, ...]) -> None:
+    """Raise what `prune` would raise where `model` has nothing of what is to be cut."""
+    if amount.layers:
+        depth.removable(model, example)
+    _groups(model, amount, example, {})
+
+
+def _groups(model: nn.Module, amount: Amount, example: tuple[Tensor, ...], gone: depth.Layers) -> list[Group]:
+    """The units that can be cut of what stays when the layers `gone` are left out."""
+    dropped = tuple(stacks.layer_name(stack, index) for stack, indices in gone.items() for index in indices)
+    found = units.groups(model, example, keep=(*amount.keep, *dropped))
+    if amount.heads and not any(group.is_attention for group in found):
+        raise PruneError("prune.heads needs attention with a projection each for queries, keys and values, got none")
+    if not amount.layers and not found:
+        raise PruneError("prune found nothing to cut: no hidden layer feeds another without mixing its units first")
+    return found
 
 
 def choose(groups: Sequence[Group], saliency: Saliency, amount: Amount, criterion: Criterion) -> Cuts:

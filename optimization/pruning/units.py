@@ -75,8 +75,8 @@ Cuts = Sequence[tuple[Group, Tensor]]
 def groups(model: nn.Module, example: tuple[Tensor, ...], keep: Collection[str] = ()) -> list[Group]:
     """All groups of units that can be cut exactly, heads last; layers whose names begin with one in `keep` stay whole.
 
-    Left out are units that reach the outputs, and those that a layer mixes with others before anything reads them, as
-    LayerNorm does with the width of a transformer.
+    Left out are units that reach the outputs, those that a layer mixes with others before anything reads them, as
+    LayerNorm does with the width of a transformer, and those that tracing cannot follow.
 
     Raises:
         PruneError: the model has a recurrent layer, or cannot be traced.
@@ -141,9 +141,18 @@ def _traced_groups(model: nn.Module, example: tuple[Tensor, ...], skip: Collecti
         pruner = graph.get_pruner_of_module(root)
         group = graph.get_pruning_group(root, pruner.prune_out_channels, list(range(pruner.get_out_channels(root))))
         seen |= {dep.target.module for dep, _ in group if _cuts_outputs(dep)}
-        slices = _slices(group, names)
-        if slices is not None and any(each.reads for each in slices):
-            yield Group(name=name, num_units=pruner.get_out_channels(root), slices=tuple(slices))
+        slices, num_units = _slices(group, names), pruner.get_out_channels(root)
+        if slices is not None and _is_whole(slices, num_units, model):
+            yield Group(name=name, num_units=num_units, slices=tuple(slices))
+
+
+def _is_whole(slices: Sequence[Slice], num_units: int, model: nn.Module) -> bool:
+    """Whether every unit is read and lies where it is said to; tracing loses halves that are multiplied, as in GLU."""
+    read = {unit for each in slices if each.reads for unit in each.units.tolist()}
+    lengths = [getattr(model.get_submodule(each.module), each.tensor).shape[each.dim] for each in slices]
+    return len(read) == num_units and all(
+        int(each.positions.max()) < length for each, length in zip(slices, lengths, strict=True)
+    )
 
 
 def _slices(group: Traced, names: Mapping[nn.Module, str]) -> list[Slice] | None:

@@ -6,15 +6,30 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from rich.console import Console
+from torch import Tensor, nn
 
 from optimization import recipe
-from optimization.errors import DataError, OptimizationError, RecipeError
+from optimization.errors import DataError, ExportError, OptimizationError, PruneError, RecipeError
 from optimization.examples import Dataset
 from optimization.recipe import Recipe
 from optimization.rehearsal import rehearse
 from optimization.report.terminal import Phases
 from optimization.run import run
+
+
+class Lottery(nn.Module):
+    """Computes what ONNX has no operator for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(64, 10)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        logits: Tensor = self.layer(torch.special.i0e(pixels))
+        return logits
+
 
 CNN = {"kind": "cnn", "channels": [8, 8], "hidden": [16]}
 ONCE = {"epochs": 1}
@@ -55,6 +70,21 @@ REFUSED = [
         wanted({"kind": "torch", "name": "torch.nn:Linear", "kwargs": {"in_features": 64, "out_features": 9}}),
         DataError,
         "the model's logits for two samples must have shape [2, 10] for the data's 10 classes, got [2, 9]",
+    ),
+    (
+        wanted({"kind": "torch", "name": "tests.optimization.test_rehearsal:Lottery"}),
+        ExportError,
+        "the model must be exportable to ONNX, got DispatchError: No ONNX function found for ",
+    ),
+    (
+        wanted(CNN, {"kind": "prune", "heads": 0.5, "recovery": ONCE}),
+        PruneError,
+        "prune.heads needs attention with a projection each for queries, keys and values, got none",
+    ),
+    (
+        wanted(CNN, {"kind": "prune", "layers": 0.5, "recovery": ONCE}),
+        PruneError,
+        "prune.layers needs a stack of equal layers that keep their input's shape, got none",
     ),
 ]
 
