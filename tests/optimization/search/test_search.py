@@ -137,6 +137,25 @@ def test_control_of_the_chosen_trial_is_trained_without_its_student(made: tuple[
     assert "distill" not in bench.losses or not bench.losses["distill"]
 
 
+def test_control_of_several_stages_is_as_small_as_what_is_served(
+    wanted: Recipe, tumours: Dataset, tmp_path: Path, phases: Phases
+) -> None:
+    raw = wanted.model_dump(mode="json") | {"search": None}
+    recovery = {"epochs": 2, "batch_size": 32}
+    raw["steps"] = [{"kind": "prune", "ratio": 0.5, "stages": 2, "recovery": recovery}]
+    bench = alone(recipe.parse(raw), tumours, tmp_path, phases)
+    lesson = steps.teach(bench)
+    steps.shrink(bench, lesson)
+    assert [each.step for each in bench.candidates] == ["teacher", "control", "prune"]
+    assert {step: len(losses) for step, losses in bench.losses.items()} == {"teacher": 10, "control": 2, "prune": 4}
+    whole, control, pruned = (each.num_parameters for each in bench.candidates)
+    assert whole > control == pruned
+
+    chosen = alone(recipe.parse(raw), tumours, tmp_path, phases)
+    search._train_control(chosen, lesson)
+    assert [(each.step, each.num_parameters) for each in chosen.candidates] == [("control", pruned)]
+
+
 def check(published: Artifact, wanted: Recipe, dataset: Dataset) -> None:
     loaded = artifact.load(published.path)
     found = loaded.manifest.findings.search
