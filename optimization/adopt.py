@@ -15,7 +15,7 @@ from optimization.graphs import graph
 def adopt(path: Path, root: Path, name: str, stream: Path | None = None) -> artifact.Artifact:
     """Publish the ONNX file, Keras file or SavedModel `path` as the next version of `name`.
 
-    `stream` is a YAML file that says how a model that answers step by step is driven (`artifact.Stream`).
+    `stream` is a YAML file that says how a model that answers step by step is driven (`manifest.Stream`).
 
     Raises:
         GraphError: the file is damaged, keeps weights in other files, or cannot be converted or served.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from optimization.artifact import Preprocessing
+from optimization.manifest import Preprocessing
 
 Inputs = dict[str, NDArray[Any]]
 """One batch, by tensor name in the order the model takes them; the first dimension counts the samples."""

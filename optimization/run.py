@@ -12,10 +12,11 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from optimization import artifact, data, sources, steps
-from optimization.artifact import Artifact, Measurement
+from optimization.artifact import Artifact
 from optimization.examples import Dataset
 from optimization.findings import Findings, SearchResult
 from optimization.graphs import export, graph
+from optimization.manifest import Measurement
 from optimization.measuring import evaluate, latency
 from optimization.measuring.latency import Latency
 from optimization.methods import Quantize, Step

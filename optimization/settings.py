@@ -14,7 +14,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from optimization import problems
-from optimization.artifact import NAME_PATTERN
+from optimization.manifest import NAME_PATTERN
 
 
 def rule(text: str) -> WrapValidator:

@@ -10,7 +10,8 @@ import yaml
 from rich.console import Console
 
 from optimization import artifact, recipe, run
-from optimization.artifact import Artifact, Measurement
+from optimization.artifact import Artifact
+from optimization.manifest import Measurement
 from optimization.report.terminal import Phases
 
 RECIPES = Path("optimization/recipes")

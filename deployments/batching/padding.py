@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deployments.oip.tensors import Array
-from optimization.artifact import TensorSpec
+from optimization.manifest import TensorSpec
 
 MASK = "attention_mask"
 WASTE = 1.25

@@ -8,7 +8,8 @@ from rich.table import Table
 
 from deployments.client import Client
 from deployments.errors import CallError
-from optimization.artifact import ArtifactError, Manifest, load, versions
+from optimization.artifact import ArtifactError, load, versions
+from optimization.manifest import Manifest
 
 
 def listed(root: Path, client: Client) -> tuple[list[dict[str, Any]], str]:

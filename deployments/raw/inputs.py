@@ -6,7 +6,8 @@ from deployments.oip.tensors import Array
 from deployments.raw.pictures import pixels
 from deployments.raw.prepare import Prepare
 from deployments.raw.text import tokens
-from optimization.artifact import Artifact, PicturePreprocessing, Preprocessing, TensorSpec, TextPreprocessing
+from optimization.artifact import Artifact
+from optimization.manifest import PicturePreprocessing, Preprocessing, TensorSpec, TextPreprocessing
 
 
 def raw_input(artifact: Artifact) -> TensorSpec | None:

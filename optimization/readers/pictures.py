@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from optimization.artifact import PicturePreprocessing
 from optimization.errors import DataError
 from optimization.examples import Augmentation, Dataset, Split
+from optimization.manifest import PicturePreprocessing
 from optimization.readers import files, streaming
 from optimization.readers.holding import hold_out, some
 from optimization.readers.streaming import Columns, Prepared, Share

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from optimization.artifact import TextPreprocessing
 from optimization.errors import DataError
 from optimization.examples import Dataset, Split
+from optimization.manifest import TextPreprocessing
 from optimization.readers import files, streaming, text
 from optimization.readers.holding import hold_out, some
 from optimization.readers.streaming import Columns, Share

@@ -7,7 +7,7 @@ from typing import Self
 
 from tensorboardX import SummaryWriter
 
-from optimization.artifact import Measurement
+from optimization.manifest import Measurement
 
 
 class Board:

@@ -8,10 +8,11 @@ from rich.console import Console
 from rich.table import Table
 
 from optimization import data, recipe
-from optimization.artifact import Artifact, Quality
+from optimization.artifact import Artifact
 from optimization.errors import CompareError
 from optimization.examples import Split
 from optimization.findings import Difference
+from optimization.manifest import Quality
 from optimization.measuring import evaluate, latency
 from optimization.measuring.latency import Latency
 from optimization.report import examine, terminal

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from optimization.artifact import Quality
 from optimization.examples import Split
 from optimization.findings import SearchResult, Trial
+from optimization.manifest import Quality
 from optimization.measuring import evaluate, latency, paired
 from optimization.measuring.latency import Latency
 from optimization.measuring.paired import Pairs

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from optimization.artifact import Quality
 from optimization.examples import Inputs
 from optimization.extras import require
 from optimization.graphs import graph
+from optimization.manifest import Quality
 from optimization.measuring import evaluate
 from optimization.measuring.latency import BATCH_SIZES, Latency
 from optimization.sequences.pairs import Corpus

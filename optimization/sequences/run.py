@@ -13,12 +13,13 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from optimization import artifact, models
-from optimization.artifact import Artifact, Measurement, Stream
+from optimization.artifact import Artifact
 from optimization.distillation.targets import SoftTargets
 from optimization.examples import UNLABELLED, Split
 from optimization.findings import Findings
 from optimization.graphs import graph
 from optimization.graphs.export import save_example
+from optimization.manifest import Measurement, Stream
 from optimization.measuring import evaluate, latency
 from optimization.quantization import quantize, sensitivity
 from optimization.readers import text

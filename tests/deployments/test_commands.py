@@ -16,7 +16,7 @@ from deployments.commands import bench, infer
 from deployments.errors import InputError
 from deployments.oip.requests import decode
 from deployments.oip.responses import describe
-from optimization.artifact import TensorSpec
+from optimization.manifest import TensorSpec
 from tests.conftest import free_port
 
 SPEC = TensorSpec(name="features", datatype="FP32", shape=("batch", 4))

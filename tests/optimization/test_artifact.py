@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optimization import artifact
-from optimization.artifact import Artifact, ArtifactError, Histogram, Manifest, TensorSpec
+from optimization.artifact import Artifact, ArtifactError
+from optimization.manifest import SCHEMA_VERSION, Histogram, Manifest, TensorSpec
 
 FIELDS: dict[str, Any] = {
     "name": "toy",
@@ -67,7 +68,7 @@ def test_missing_file_is_refused(tmp_path: Path) -> None:
 
 def test_newer_schema_asks_for_an_update(tmp_path: Path) -> None:
     published = publish(tmp_path)
-    edit(published, lambda raw: raw.update(schema_version=artifact.SCHEMA_VERSION + 1, future_field=1))
+    edit(published, lambda raw: raw.update(schema_version=SCHEMA_VERSION + 1, future_field=1))
     with pytest.raises(ArtifactError, match="has schema version 2, this Trimtab reads up to 1: update Trimtab"):
         artifact.load(published.path)
 

@@ -10,6 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from optimization import __main__ as cli
 from optimization import artifact, recipe
+from optimization.manifest import TensorSpec
 
 SEED = Path(recipe.__file__).parent / "recipes" / "seed.yaml"
 
@@ -141,7 +142,7 @@ def test_inspect_refuses_a_damaged_artifact(tmp_path: Path) -> None:
 
 
 def publish(root: Path, wanted: recipe.Recipe) -> artifact.Artifact:
-    spec = (artifact.TensorSpec(name="x", datatype="FP32", shape=("batch", 4)),)
+    spec = (TensorSpec(name="x", datatype="FP32", shape=("batch", 4)),)
     return artifact.publish(
         root, {artifact.MODEL: matmul(root / "m.onnx")},
         name=wanted.name, recipe_sha256=wanted.sha256, inputs=spec, outputs=spec,

@@ -11,7 +11,7 @@ from deployments.oip.protocol_grpc import REQUESTS, RpcError, parse, to_call, to
 from deployments.oip.requests import HEADER_LENGTH, InferRequest, decode
 from deployments.oip.responses import encode
 from deployments.oip.tensors import from_binary, to_binary, to_json
-from optimization.artifact import TensorSpec
+from optimization.manifest import TensorSpec
 from tests.deployments.oip.test_tensors import tensors
 
 CONTENTS = {"BOOL": "bool", "FP32": "fp32", "FP64": "fp64", "INT64": "int64", "UINT64": "uint64"} | {

@@ -5,7 +5,7 @@ import pytest
 from deployments.batching.batcher import BatchDone, Prediction
 from deployments.oip.model_config import model_config
 from deployments.oip.statistics import Statistics, together
-from optimization.artifact import TensorSpec
+from optimization.manifest import TensorSpec
 
 
 class Manifest:

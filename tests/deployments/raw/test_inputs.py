@@ -19,7 +19,8 @@ from deployments.raw.inputs import accepting_raw, raw_input
 from deployments.raw.pictures import pixels
 from deployments.raw.text import tokens
 from deployments.session import Session
-from optimization.artifact import ArtifactError, PicturePreprocessing, TextPreprocessing, publish
+from optimization.artifact import ArtifactError, publish
+from optimization.manifest import PicturePreprocessing, TextPreprocessing
 from telemetry.emit import Emitter
 
 TOKENS = ["input_ids", "attention_mask"]

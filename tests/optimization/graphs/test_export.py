@@ -8,10 +8,10 @@ from torch import nn
 
 from optimization import models
 from optimization.architectures import Cnn, Mlp
-from optimization.artifact import TensorSpec
 from optimization.errors import ExportError
 from optimization.examples import Dataset
 from optimization.graphs import export, graph
+from optimization.manifest import TensorSpec
 
 
 def exported(path: Path, dataset: Dataset, config: Mlp | Cnn) -> nn.Module:
