@@ -43,5 +43,5 @@ def _changes(setting: Setting) -> dict[str, Any]:
         "teacher.publish": True,  # for headline of benchmarks.serving
     }
     if setting.quick:
-        changes |= {"data.share": 0.01, "data.phrases.num": 500}
+        changes |= {"data.share": 0.005, "data.phrases.num": 250}
     return changes

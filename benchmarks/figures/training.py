@@ -36,7 +36,7 @@ def measure_overhead(setting: Setting) -> Figures:
     They take turns; the first epoch, in which caches fill, does not count.
     """
     rounds = 1 if setting.quick else 3
-    loop = plain_loop.Loop(epochs=4 if setting.quick else 9)
+    loop = plain_loop.Loop(epochs=3 if setting.quick else 9)
     rates: dict[str, list[float]] = {"ray": [], "torchrun": []}
     for _ in range(rounds):
         rates["torchrun"].append(_with_torchrun(loop))

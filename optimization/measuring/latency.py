@@ -22,7 +22,8 @@ from optimization.graphs import graph
 BATCH_SIZES = (1, 32)
 """Batch sizes latency is measured at."""
 
-_NUM_TEXT_BATCHES = 30
+_NUM_TEXT_BATCHES = {1: 30, 32: 10}
+"""Batches of texts by their size: one of many is as long as its longest, which varies less."""
 _NUM_TURNS = 60
 _ENOUGH_S = 10.0
 """No more turns begin after this time, except that each model runs every batch once."""
@@ -113,7 +114,7 @@ def _batches(split: Split, batch_size: int) -> list[Inputs]:
     if split.lengths is None:
         return [split.batch(np.arange(batch_size) % len(split))]
     random = np.random.default_rng(0)
-    return [split.batch(random.integers(0, len(split), batch_size)) for _ in range(_NUM_TEXT_BATCHES)]
+    return [split.batch(random.integers(0, len(split), batch_size)) for _ in range(_NUM_TEXT_BATCHES[batch_size])]
 
 
 def _turn(call: Callable[[], object]) -> float:

@@ -46,6 +46,8 @@ _NO_TRAINING = Training(epochs=1)
 _POLL_S = 0.1
 _MAX_LOSSES, _MAX_LOSSES_ELASTIC = 2, 8
 """How often a run may lose workers; each loss costs the epoch it falls in."""
+_WATCH_S = "0.5"
+"""How often Ray Train looks whether workers are done or lost; its own two seconds are waited for at each end."""
 _PATIENCE_S = 20.0
 """How long workers may take to end once they were told to."""
 
@@ -206,6 +208,7 @@ def _run(settings: dict[str, Any], scaling: ray_train.ScalingConfig) -> None:
     the whole process with it.
     """
     is_elastic = isinstance(scaling.num_workers, tuple)
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", _WATCH_S)
     with tempfile.TemporaryDirectory(prefix="trimtab-", ignore_cleanup_errors=True) as storage:
         TorchTrainer(
             work,
