@@ -36,23 +36,24 @@ def of_layers(
     Files are left in `folder`.
     """
 
+    sizes = {name: len(list(model.get_submodule(name).children())) for name in removable}
+    few = {name: int(len(indices) == sizes[name]) for name, indices in removable.items()}  # a stack keeps a layer
+    more = {name: min(_MORE, len(indices) - few[name]) for name, indices in removable.items()}
+
     def short(longer: str | None) -> nn.Module:
-        """The model with one of the `removable` layers of each stack, and with some more of one stack."""
-        kept = {name: 1 + (_MORE if name == longer else 0) for name in removable}
+        """The model with as few of the `removable` layers as can be, but with more of one stack."""
+        kept = {name: few[name] + (more[name] if name == longer else 0) for name in removable}
         return stacks.without(model, {name: indices[kept[name] :] for name, indices in removable.items()})
 
-    paths: dict[str, Path] = {}
+    paths: dict[str | None, Path] = {}
     for number, longer in enumerate((None, *removable)):
         path = folder / f"short-{number}.onnx"
         export.export(short(longer), path, split, num_outputs=num_outputs)
-        paths[longer or ""] = path if method is None else path.with_suffix(".int8.onnx")
+        paths[longer] = path if method is None else path.with_suffix(".int8.onnx")
         if method is not None:
-            quantize.quantize(path, paths[longer or ""], [split.batch(np.arange(_FEW) % len(split))], method=method)
-    taken = {name: timed[_BATCH_SIZE].median_s for name, timed in latency.measure(paths, split).items()}
-    costs = {
-        name: (taken[name] - taken[""]) / min(_MORE, len(indices) - 1)
-        for name, indices in removable.items()
-        if len(indices) > 1
-    }
-    dearest = max(costs.values(), default=0.0)
+            quantize.quantize(path, paths[longer], [split.batch(np.arange(_FEW) % len(split))], method=method)
+    timed = latency.measure({str(path): path for path in paths.values()}, split)
+    taken = {longer: timed[str(path)][_BATCH_SIZE].median_s for longer, path in paths.items()}
+    costs = {name: (taken[name] - taken[None]) / more[name] for name in removable}
+    dearest = max(costs.values())
     return {name: max(cost, _LEAST * dearest) for name, cost in costs.items()}

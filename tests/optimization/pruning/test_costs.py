@@ -34,6 +34,18 @@ def test_layer_that_computes_more_costs_more(
     assert found["0"] > 2 * found["2"] > 0
 
 
+def test_stack_of_which_one_layer_can_go_has_a_cost_too(random: np.random.Generator, tmp_path: Path) -> None:
+    block = architectures.BasicBlock
+    first, second = nn.Sequential(block(4, 8), block(8, 8)), nn.Sequential(*(block(8, 8) for _ in range(3)))
+    model = nn.Sequential(first, second, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)).eval()
+    pictures = random.normal(size=(8, 4, 32, 32)).astype(np.float32)
+    split = Split(inputs={"pictures": pictures}, labels=np.zeros(8, np.int64))
+    removable = stacks.find(model, (torch.from_numpy(pictures),))
+    assert removable == {"0": (1,), "1": (0, 1, 2)}
+    found = costs.of_layers(model, removable, split, num_outputs=3, method=None, folder=tmp_path)
+    assert 0.2 < found["0"] / found["1"] < 5, "they are alike"
+
+
 def test_costly_layers_go_where_the_others_are_missed_less() -> None:
     torch.manual_seed(0)
     first, second = (nn.Sequential(*(architectures.BasicBlock(4, 4) for _ in range(3))) for _ in range(2))
