@@ -26,7 +26,7 @@ def test_every_settings_class_is_on_the_page():
     def subclasses(base):
         return {sub for direct in base.__subclasses__() for sub in {direct} | subclasses(direct)}
 
-    written = ("optimization.artifact", "optimization.findings", "optimization.pruning.structure")  # not set by anyone
+    written = ("optimization.manifest", "optimization.findings", "optimization.pruning.structure")  # not set by anyone
     ours = {
         each
         for each in subclasses(BaseModel)
