@@ -10,7 +10,6 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 
 from ray.exceptions import RayError
@@ -18,7 +17,6 @@ from ray.exceptions import RayError
 from benchmarks.figures import fashion, pictures, quantization, sentences, setting, signals, training
 from benchmarks.figures.setting import Figures, Setting
 from optimization.errors import OptimizationError
-from optimization.training import train
 
 AT_LEAST = {
     "sst2_teacher": 0.895,
@@ -34,8 +32,6 @@ AT_LEAST = {
     "cache_speedup": 1.5,
 }
 AT_MOST = {"han12x_loss": 0.6, "int8_drop": 1, "int8_size": 0.35, "resume_gap": 0.3}
-
-_NUM_CPUS = 2
 
 FAMILIES: dict[tuple[str, ...], Callable[[Setting], Figures]] = {
     signals.KEYS: signals.measure,
@@ -68,8 +64,7 @@ def main() -> int:
         quick=options.quick,
     )
     families = [keys for keys in FAMILIES if not options.only or set(keys) & set(options.only)]
-    with train.cluster(_NUM_CPUS) if options.quick else nullcontext():  # beside a cluster, latencies would be longer
-        outcomes = [_measure(keys, chosen) for keys in families]
+    outcomes = [_measure(keys, chosen) for keys in families]
     figures = {key: value for found in outcomes if found is not None for key, value in found.items()}
     print(json.dumps({"quick": options.quick, **{key: round(value, 4) for key, value in figures.items()}}))
     return 1 if None in outcomes else 0

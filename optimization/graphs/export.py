@@ -58,7 +58,8 @@ def _reason(error: BaseException) -> str:
     """What went wrong at first, in a line; the exporter wraps it in how to report it."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+    first, _, _ = str(error).strip().partition("\n")
+    return f"{type(error).__name__}: {first}"
 
 
 def tensors(batch: Inputs) -> tuple[Tensor, ...]:
