@@ -193,12 +193,12 @@ def shrink(bench: Bench, lesson: Lesson) -> None:
     example = export.example(bench.dataset.train, _CHECK_SAMPLES)
     is_sparse = False  # from then on zeros stay zero
 
-    def job(step: str, where: str, model: nn.Module, training: Training, score: Score = None) -> Job:
+    def job(step: str, where: str, model: nn.Module, training: Training, score: Score = None, *, stage: int = 1) -> Job:
         return Job(
             step=step,
             model=model,
             training=training,
-            seed=recipe.seed,
+            seed=recipe.seed + (stage - 1) * training.epochs,  # order and augmentation go on where the last one ended
             soft=_soft_targets(lesson, where, recipe.teachings[where], model, example),
             score=score,
             holds_zeros=is_sparse,
@@ -222,7 +222,7 @@ def shrink(bench: Bench, lesson: Lesson) -> None:
                 for stage, amount in enumerate(prune.amounts(step), start=1):
                     student = prune.prune(student, amount, example, step.score, recipe.seed, saliency, taken)
                     recover = bench.learn if stage == step.stages else bench.train
-                    student = recover(job(step.kind, "prune.recovery", student, step.recovery, score))
+                    student = recover(job(step.kind, "prune.recovery", student, step.recovery, score, stage=stage))
                     saliency = bench.trainer.saliency()
             case Sparsify():
                 is_sparse = True
@@ -232,7 +232,7 @@ def shrink(bench: Bench, lesson: Lesson) -> None:
                     )
                     if step.recovery is not None:
                         recover = bench.learn if stage == step.stages else bench.train
-                        student = recover(job(step.kind, "sparsify.recovery", student, step.recovery))
+                        student = recover(job(step.kind, "sparsify.recovery", student, step.recovery, stage=stage))
             case Quantize():
                 if step.training is not None:
                     student = qat.prepare(student)

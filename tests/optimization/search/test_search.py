@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.console import Console
+from torch import nn
 
 from optimization import artifact, recipe, run, steps
 from optimization.artifact import Artifact
@@ -21,6 +22,7 @@ from optimization.search.tuning import Ended
 from optimization.steps import Bench, Candidate, Lesson
 from optimization.training.alone import Alone
 from optimization.training.journal import Journal
+from optimization.training.mailbox import Job
 from optimization.training.metering import Meter
 from telemetry.emit import Emitter
 
@@ -154,6 +156,24 @@ def test_control_of_several_stages_is_as_small_as_what_is_served(
     chosen = alone(recipe.parse(raw), tumours, tmp_path, phases)
     search._train_control(chosen, lesson)
     assert [(each.step, each.num_parameters) for each in chosen.candidates] == [("control", pruned)]
+
+
+def test_a_stage_goes_on_with_chance_where_the_one_before_ended(
+    wanted: Recipe, tumours: Dataset, tmp_path: Path, phases: Phases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = wanted.model_dump(mode="json") | {"search": None, "seed": 5}
+    raw["steps"] = [{"kind": "prune", "ratio": 0.5, "stages": 3, "recovery": {"epochs": 2, "batch_size": 32}}]
+    bench = alone(recipe.parse(raw), tumours, tmp_path, phases)
+    lesson = steps.teach(bench)
+    train, seeds = bench.trainer.train, []
+
+    def noted(job: Job, advance: Callable[[int, float], None]) -> nn.Module:
+        seeds.append((job.step, job.seed))
+        return train(job, advance)
+
+    monkeypatch.setattr(bench.trainer, "train", noted)
+    steps.shrink(bench, lesson)
+    assert seeds == [("prune", 5), ("prune", 7), ("control", 9), ("prune", 9)]
 
 
 def check(published: Artifact, wanted: Recipe, dataset: Dataset) -> None:
