@@ -30,7 +30,7 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.calibrate import create_calibrator, save_tensors_data
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from optimization.graphs import simplify
+from optimization.graphs import pools, simplify
 
 Batch = Mapping[str, NDArray[Any]]
 """Inputs by the tensor's name."""
@@ -41,7 +41,8 @@ _WEIGHTED = ("Conv", "Gemm", "MatMul", "Gather")
 """Where the weights are: products, and the look-up of embeddings."""
 _DYNAMIC = ("Gemm", "MatMul", "Gather")
 """Without ranges; ONNX Runtime's convolutions would be slower than in fp32."""
-_BETWEEN = ("MaxPool", "AveragePool", "Relu", "Clip", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze")
+_POOLS = ("MaxPool", "AveragePool", "GlobalAveragePool")
+_BETWEEN = (*_POOLS, "Relu", "Clip", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze")
 """In convolutional networks, what hands 8-bit values on from one product to the next; all else stays in fp32."""
 _FLOAT_OUTPUTS = {"OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"]}
 """Rounding what an fp32 operator takes next, as GELU or softmax, costs quality and time: 20 % measured."""
@@ -96,6 +97,9 @@ def prepare(
         quant_pre_process(source, path, skip_symbolic_shape=True)
         if method == "dynamic":
             return Prepared(path=path, ranges=None, method=calibration)
+        model = onnx.load(path)
+        pools.pool(model)
+        onnx.save(model, path)
         calibrator = create_calibrator(
             path,
             _static_operators(path),
