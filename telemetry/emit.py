@@ -42,6 +42,8 @@ Attributes = tuple[tuple[str, str | int | float | bool], ...]
 """Attributes of a data point as pairs, so that they can key a dict without a copy."""
 
 EXPORT_TIMEOUT_S = 3.0
+_ONE_TRY_S = 0.7
+"""A timeout that the SDK tries an export once in: it waits for 0.8 s or more before it tries again."""
 _CUMULATIVE = points.AggregationTemporality.CUMULATIVE
 
 
@@ -203,6 +205,9 @@ class Emitter:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._delivered = True
+        self._has_collector: bool | None = None
+        """Whether one has answered so far; none before the first export has ended."""
+        self._endpoint = endpoint
         self._exporter = OTLPMetricExporter(endpoint=endpoint, timeout=EXPORT_TIMEOUT_S)
         # The SDK logs each failed export; `_export` says it once.
         logging.getLogger("opentelemetry.exporter.otlp.proto.grpc.exporter").setLevel(logging.CRITICAL)
@@ -263,10 +268,17 @@ class Emitter:
         self._thread.start()
 
     def shutdown(self) -> None:
-        """Export once more and stop; what the collector does not take within the timeout is lost."""
+        """Export once more and stop; what the collector does not take within the timeout is lost.
+
+        Where no collector has ever answered, it is tried once and not waited for.
+        """
         self._stopping.set()
+        if self._has_collector is False:
+            self._exporter.shutdown()  # ends an export that is being tried again
         if self._thread:
             self._thread.join(EXPORT_TIMEOUT_S)
+        if self._has_collector is False:
+            self._exporter = OTLPMetricExporter(endpoint=self._endpoint, timeout=_ONE_TRY_S)
         self._export()
         self._exporter.shutdown()
         self._spans.shutdown()  # type: ignore[no-untyped-call]
@@ -293,6 +305,7 @@ class Emitter:
         scope = points.ScopeMetrics(InstrumentationScope("trimtab"), metrics, "")
         result = self._exporter.export(points.MetricsData([points.ResourceMetrics(self.resource, [scope], "")]))
         delivered = result is points.MetricExportResult.SUCCESS
+        self._has_collector = self._has_collector or delivered
         if delivered is not self._delivered:
             self._delivered = delivered
             if delivered:

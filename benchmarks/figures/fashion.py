@@ -18,8 +18,8 @@ from optimization import data, models
 from optimization.architectures import Cnn
 from optimization.methods import Training
 from optimization.sources import Pictures
+from optimization.training.alone import Alone
 from optimization.training.mailbox import Job
-from optimization.training.train import Workers
 
 KEYS = ("han12x_loss", "hinton3pct_gain")
 _FOLDER = Path(__file__).parent
@@ -57,6 +57,13 @@ def measure_soft_targets(setting: Setting) -> Figures:
     }
 
 
+class _Unmetered:
+    """Counts no step."""
+
+    def step(self, step: str, duration_s: float, work_s: float | None, num_samples: int, loss: float) -> None:
+        """Does nothing."""
+
+
 def _teacher(setting: Setting) -> Path:
     """Weights of the network that has seen all of the data, trained once."""
     path = (setting.results / "fashion-teacher.safetensors").absolute()
@@ -66,8 +73,10 @@ def _teacher(setting: Setting) -> Path:
     dataset = data.load(Pictures.model_validate(raw["data"]), raw["seed"])
     model = models.build(Cnn.model_validate(raw["teacher"]["model"]), dataset, raw["seed"])
     training = Training(epochs=1 if setting.quick else 2, batch_size=128, learning_rate=0.002)
-    with Workers(dataset.train, num_workers=raw["workers"], service="soft-teacher") as workers:
-        trained = workers.train(Job(step="teacher", model=model, training=training, seed=raw["seed"]))
+    trainer = Alone(dataset.train, _Unmetered(), lambda _model: None)
+    trained = trainer.train(
+        Job(step="teacher", model=model, training=training, seed=raw["seed"]), lambda _epochs, _loss: None
+    )
     assert isinstance(trained, nn.Sequential), "standardization, then the layers"
     save_file(nn.Sequential(*list(trained)[1:]).state_dict(), path)
     return path

@@ -3,6 +3,7 @@
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import grpc
 import numpy as np
@@ -37,17 +38,22 @@ class Sink(metrics_service_pb2_grpc.MetricsServiceServicer, trace_service_pb2_gr
         return [metric for metric in self.metrics if metric.name == name][-1]
 
 
-@pytest.fixture
-def sink():
+@contextmanager
+def listening(port=0):
     server = grpc.server(ThreadPoolExecutor(4))
     kept = Sink()
     metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(kept, server)
     trace_service_pb2_grpc.add_TraceServiceServicer_to_server(kept, server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    kept.endpoint = f"http://127.0.0.1:{server.add_insecure_port(f'127.0.0.1:{port}')}"
     server.start()
-    kept.endpoint = f"http://127.0.0.1:{port}"
     yield kept
     server.stop(None)
+
+
+@pytest.fixture
+def sink():
+    with listening() as kept:
+        yield kept
 
 
 def emitter_to(endpoint, **options):
@@ -90,8 +96,9 @@ def test_the_resource_says_who_reports(sink):
     assert resource["trimtab.role"] == "replica"
 
 
-def test_totals_survive_a_collector_that_was_away(sink, caplog):
-    dead = f"http://127.0.0.1:{free_port()}"
+def test_totals_survive_a_collector_that_was_away(caplog):
+    port = free_port()
+    dead = f"http://127.0.0.1:{port}"
     emitter = emitter_to(dead)
     counter = emitter.counter(conventions.INFERENCE_SAMPLES)
     counter.add(2)
@@ -103,11 +110,21 @@ def test_totals_survive_a_collector_that_was_away(sink, caplog):
         f"no OTLP collector answers at {dead.removeprefix('http://')}; counting goes on"
     ]
     counter.add(3)
-    again = emitter_to(sink.endpoint)
-    emitter._exporter = again._exporter
-    emitter.shutdown()
-    (point,) = sink.last("trimtab.inference.samples").sum.data_points
+    with listening(port) as sink:
+        emitter.shutdown()
+        (point,) = sink.last("trimtab.inference.samples").sum.data_points
     assert point.as_double == 5 or point.as_int == 5
+
+
+def test_a_collector_that_has_never_answered_is_tried_once_at_the_end(caplog):
+    emitter = emitter_to(f"http://127.0.0.1:{free_port()}")
+    with caplog.at_level(logging.WARNING, "opentelemetry.exporter.otlp.proto.grpc.exporter"):
+        emitter._export()
+        assert "retrying" in caplog.text, "the claim is about something"
+        caplog.clear()
+        emitter.shutdown()
+    assert "Failed to export" in caplog.text
+    assert "retrying" not in caplog.text
 
 
 def test_a_span_continues_the_clients_trace(sink):
