@@ -78,7 +78,8 @@ def _teacher(setting: Setting) -> Path:
         Job(step="teacher", model=model, training=training, seed=raw["seed"]), lambda _epochs, _loss: None
     )
     assert isinstance(trained, nn.Sequential), "standardization, then the layers"
-    save_file(nn.Sequential(*list(trained)[1:]).state_dict(), path)
+    weights = nn.Sequential(*list(trained)[1:]).state_dict()
+    save_file({name: each.contiguous() for name, each in weights.items()}, path)
     return path
 
 
