@@ -35,5 +35,5 @@ def _changes(setting: Setting) -> dict[str, Any]:
     held_out = setting.results / "cifar10-dev.npz"
     every = np.load(setting.data / "cifar10/dev2k.npz")
     np.savez(held_out, **{name: every[name][:_FEW] for name in every.files})
-    fewer = {"steps.0.stages": 1, "steps.1.max_changed": 1.0}
+    fewer = {"steps.0.layers": 0.1, "steps.0.stages": 1, "steps.1.max_changed": 1.0}
     return {"data.share": 0.02, "data.held_out": str(held_out.absolute()), **fewer}
