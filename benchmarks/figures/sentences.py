@@ -43,5 +43,5 @@ def _changes(setting: Setting) -> dict[str, Any]:
         "teacher.publish": True,  # for headline of benchmarks.serving
     }
     if setting.quick:
-        changes |= {"data.share": 0.002, "data.phrases.num": 100}
+        changes |= {"data.share": 0.002, "data.phrases.num": 100, "steps.1.max_changed": 1.0}
     return changes
