@@ -273,11 +273,12 @@ class Emitter:
         Where no collector has ever answered, it is tried once and not waited for.
         """
         self._stopping.set()
-        if self._has_collector is False:
+        is_alone = self._has_collector is False
+        if is_alone:
             self._exporter.shutdown()  # ends an export that is being tried again
         if self._thread:
             self._thread.join(EXPORT_TIMEOUT_S)
-        if self._has_collector is False:
+        if is_alone:
             self._exporter = OTLPMetricExporter(endpoint=self._endpoint, timeout=_ONE_TRY_S)
         self._export()
         self._exporter.shutdown()
