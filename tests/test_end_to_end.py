@@ -164,8 +164,10 @@ def test_a_clients_trace_goes_on_in_the_replica(server):
     assert httpx.post(f"{server.url}/v2/models/seed/infer", content=body, headers=headers).status_code == 200
     deadline = time.time() + 15
     while time.time() < deadline:
-        traces = httpx.get(f"{server.url}/telemetry/api/series", params={"service": "seed"}).json()["traces"]
-        if trace_id in json.dumps(traces):
+        found = httpx.get(f"{server.url}/telemetry/api/series", params={"service": "seed"})
+        if found.status_code == 404:  # the replica has not reported yet
+            assert "must be one that has reported" in found.json()["error"]
+        elif trace_id in json.dumps(found.json()["traces"]):
             return
         time.sleep(0.5)
     pytest.fail(f"trace {trace_id} did not reach the collector")
