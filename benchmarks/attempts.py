@@ -71,7 +71,9 @@ def spelled(path: str, dice: random.Random) -> str:
             f"{path}%2fhealth%2flive",
             f"http://localhost{path}",
             f"http://localhost:8265/v2/health/live{path}",
-            "".join(f"%{ord(letter):02x}" if letter != "/" and dice.random() < 0.3 else letter for letter in path),
+            "".join(
+                f"%{ord(progress):02x}" if progress != "/" and dice.random() < 0.3 else progress for progress in path
+            ),
             path.replace("/", "%2f", dice.randrange(1, 4)),
             path.replace("/", "\\"),
             path.replace("i", "\u0131").encode().decode("latin-1"),

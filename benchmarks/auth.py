@@ -29,7 +29,7 @@ from deployments.access import guard, keys
 from deployments.access.keys import Key
 from deployments.oip.grpc_service import SERVICE
 from deployments.oip.protocol_grpc import REQUESTS
-from optimization.artifact import Artifact
+from optimization.artifact.store import Artifact
 
 OPEN_CALLS = ("ServerLive", "ServerReady")
 TIMEOUT_S = 1.0

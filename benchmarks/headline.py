@@ -5,8 +5,8 @@ from contextlib import ExitStack
 
 from benchmarks.servers import infer_path, plain_ray_serve, trimtab
 from benchmarks.throughput import CONNECTIONS, Figures, Rounds, driver_of, in_turn, rates_of
-from optimization.artifact import Artifact
-from optimization.manifest import TextPreprocessing
+from optimization.artifact.manifest import TextPreprocessing
+from optimization.artifact.store import Artifact
 
 SENTENCES = (
     "a gorgeous, witty, seductive movie",

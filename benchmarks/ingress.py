@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.load import Load, drive
 from benchmarks.servers import infer_path, plain_ray_serve, request_body, trimtab
-from optimization.artifact import find, load
+from optimization.artifact.store import find, load
 
 TRIMTAB, PLAIN = "trimtab", "plain_ray_serve"
 

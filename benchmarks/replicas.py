@@ -20,7 +20,7 @@ import psutil
 from benchmarks.models import minilm, mlp
 from benchmarks.servers import free_port
 from benchmarks.throughput import Figures
-from optimization.artifact import MODEL
+from optimization.artifact.store import MODEL
 
 REPLICAS = 4
 
@@ -35,7 +35,7 @@ def figures() -> Figures:
 
 def main() -> None:
     """Print both figures as JSON."""
-    from deployments.serve import end_ingress, set_environment
+    from deployments.launch.serve import end_ingress, set_environment
 
     with tempfile.TemporaryDirectory(prefix="trimtab-") as folder:
         set_environment(os.environ, Path(folder))

@@ -22,7 +22,7 @@ import psutil
 import yaml
 
 from deployments.ingress.haproxy import TLS_CERT
-from optimization.artifact import Artifact
+from optimization.artifact.store import Artifact
 
 BIN = Path(sys.executable).parent
 

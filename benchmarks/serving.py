@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks import auth, overload, replicas, scaling, swaps, throughput
 from benchmarks.headline import headline_figures
 from benchmarks.throughput import Figures, Rounds
-from optimization.artifact import load
+from optimization.artifact.store import load
 
 
 @dataclass(frozen=True, kw_only=True)

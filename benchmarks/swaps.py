@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.load import Load, drive
 from benchmarks.models import mlp
 from benchmarks.servers import Server, infer_path, request_body, trimtab
-from optimization.artifact import Artifact, publish
+from optimization.artifact.store import Artifact, publish
 
 SWAP_LIMIT_S = 20.0
 

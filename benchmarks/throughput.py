@@ -17,7 +17,7 @@ from benchmarks.load import Load
 from benchmarks.models import NUM_TOKENS, minilm, minilm_request, mlp, passing
 from benchmarks.servers import infer_path, plain_ray_serve, trimtab
 from benchmarks.wrk import drive
-from optimization.artifact import Artifact
+from optimization.artifact.store import Artifact
 
 CONNECTIONS = 32
 

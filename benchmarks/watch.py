@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 from benchmarks.servers import Server, infer_path, replica, request_body, trimtab
-from optimization.artifact import find, load
+from optimization.artifact.store import find, load
 
 LIMIT_S = 15.0
 

@@ -14,8 +14,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from deployments.access import keys
 from deployments.access.guard import ACCESS, OPEN
-from deployments.client import Client
 from deployments.commands import artifacts, bench, infer, key, status
+from deployments.commands.client import Client
 from deployments.errors import CallError, InputError, SettingsError
 
 KEY, URL = "TRIMTAB_KEY", "TRIMTAB_URL"

@@ -21,31 +21,31 @@ from starlette.types import ASGIApp, Scope
 from deployments.access.audit import AuditLog
 from deployments.access.gate import Gate, KeyRing, Need
 from deployments.access.guard import audit_path, guarded, is_loopback, keys_file, of_model, of_page, of_server
-from deployments.asgi import JSON, Answer, Call, call, error_body
 from deployments.batching.batcher import Limits
-from deployments.cache import AnswerCache
 from deployments.errors import UnavailableError
-from deployments.ingress import lane
+from deployments.execution.answer_cache import AnswerCache
+from deployments.execution.byte_budget import ByteBudget
+from deployments.execution.prepack import cache_folder
+from deployments.execution.session import Session
+from deployments.http.asgi import JSON, Answer, Call, call, error_body
+from deployments.http.model import ModelApp
+from deployments.http.server import Cluster, model_of, server_app
+from deployments.http.versioned import VersionedModel
+from deployments.ingress import fast_path
 from deployments.ingress.log import LOG_TARGET, SERVICE, IngressLog
-from deployments.model import ModelApp
 from deployments.oip import grpc_service
-from deployments.oip.statistics import Told
-from deployments.prepack import cache_folder
+from deployments.oip.statistics import ModelStatistics
 from deployments.raw.inputs import accepting_raw, raw_input
 from deployments.replicas import repository
 from deployments.replicas.demand import Demand
 from deployments.replicas.placement import actor_options
 from deployments.replicas.scaling import replicas
 from deployments.replicas.versions import Versions, VersionStatus
-from deployments.room import Room
-from deployments.server import Cluster, model_of, server_app
-from deployments.session import Session
 from deployments.settings import AccessSettings, ModelSettings, ServerSettings, parse, split_access
-from deployments.versioned import VersionedModel
-from optimization.artifact import find, load
-from telemetry import resources
+from optimization.artifact.store import find, load
 from telemetry.collector import Collector, CollectorConfig
-from telemetry.emit import Emitter
+from telemetry.emitting import resources
+from telemetry.emitting.emitter import Emitter
 
 HEAD_NODE = {"node:__internal_head__": 0.001}
 """Ray's resource that only the head node has: the collector lives where every replica can find it."""
@@ -58,7 +58,7 @@ class Model:
     def __init__(self, settings: ModelSettings) -> None:
         self._settings = settings
         self._emitter = _emitter(settings, settings.artifact, "", "replica")
-        self._room = Room(settings.max_queue_bytes)
+        self._budget = ByteBudget(settings.max_queue_bytes)
         self._versions = Versions(
             settings.artifacts / settings.artifact,
             self._load,
@@ -70,7 +70,9 @@ class Model:
         self._demand = Demand(self._emitter, lambda: self._versions.ongoing, num_cpus=settings.num_threads)
         app = VersionedModel(self._versions, self._emitter)
         checked = _checked(app, settings, settings.artifact, of_model(settings.artifact))
-        self._app = lane.open_lane(f"/v2/models/{settings.artifact}", checked, asks_who=checked is not app)
+        self._app = fast_path.open_fast_path(
+            f"/v2/models/{settings.artifact}", checked, needs_client_address=checked is not app
+        )
         grpc_service.open_service(self._app, _for_network(self.ask, settings))
 
     def _load(self, version: str) -> ModelApp:
@@ -96,7 +98,7 @@ class Model:
             raw=raw_input(artifact),
             cache=AnswerCache(settings.cache_bytes) if settings.cache_bytes else None,
             max_body_bytes=settings.max_body_bytes,
-            room=self._room,
+            budget=self._budget,
             emitter=self._emitter,
             versions=lambda: self._versions.ready(),
             everywhere=partial(repository.statistics, settings.artifact),
@@ -110,9 +112,9 @@ class Model:
         """Load since the last call; Ray calls this where the application scales."""
         return self._demand.read()
 
-    async def statistics(self) -> list[Told]:
+    async def statistics(self) -> list[ModelStatistics]:
         """What each version has answered in this replica; `deployments.replicas.repository` adds the replicas up."""
-        return [each.statistics.tell() for each in self._versions.held() if isinstance(each, ModelApp)]
+        return [each.statistics.snapshot() for each in self._versions.held() if isinstance(each, ModelApp)]
 
     async def reload_versions(self) -> list[VersionStatus]:
         """Follow the last order now; `deployments.replicas.repository` calls this on every replica."""
@@ -142,7 +144,7 @@ class Server:
         )
         emitter = _emitter(settings, "server", "", "server")
         app = server_app(cluster, emitter, ingress, trace_ratio=settings.trace_ratio)
-        self._app = lane.Lane("/v2", _checked(app, settings, "server", of_server))
+        self._app = fast_path.FastPath("/v2", _checked(app, settings, "server", of_server))
         grpc_service.open_service(self._app, _for_network(self.ask, settings))
 
     async def ask(self, request: Call) -> Answer:

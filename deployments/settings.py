@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from deployments.errors import SettingsError
-from optimization.manifest import NAME_PATTERN
+from optimization.artifact.manifest import NAME_PATTERN
 
 
 class _Settings(BaseModel):

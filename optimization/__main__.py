@@ -9,10 +9,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from optimization import artifact, recipe, sources
-from optimization.artifact import Artifact, ArtifactError
+from optimization.artifact import store
+from optimization.artifact.store import Artifact, ArtifactError
 from optimization.errors import OptimizationError, RecipeError
-from optimization.recipe import Named, Recipe
+from optimization.recipe import recipe, sources
+from optimization.recipe.recipe import Named, Recipe
 from optimization.report import terminal
 from optimization.search import space
 from optimization.search.space import Variant
@@ -40,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
             case "run":
                 return _run(options)
             case "inspect":
-                terminal.show(Console(), artifact.load(options.artifact))
+                terminal.show(Console(), store.load(options.artifact))
             case "compare":
                 _compare(options)
             case "publish":
@@ -103,14 +104,14 @@ def _run(options: argparse.Namespace) -> int:
     published = _up_to_date(console, options, wanted)
     if published is not None:
         return _code(published)
-    from optimization.run import run
+    from optimization.running.run import run
     from optimization.search.search import search
-    from optimization.training.journal import Journal
+    from optimization.training.checkpoint_store import CheckpointStore
 
     with terminal.Phases(console) as phases:
-        journal = Journal(options.runs, wanted, resume=options.resume)
+        checkpoints = CheckpointStore(options.runs, wanted, resume=options.resume)
         make = run if wanted.search is None else search
-        made = make(wanted, options.artifacts, phases, journal)
+        made = make(wanted, options.artifacts, phases, checkpoints)
     terminal.show(console, made)
     return _code(made)
 
@@ -125,10 +126,10 @@ def _run_pairs(options: argparse.Namespace, wanted: SequenceRecipe) -> int:
     if _up_to_date(console, options, wanted) is not None:
         return 0
     from optimization.sequences.run import run
-    from optimization.training.journal import Journal
+    from optimization.training.checkpoint_store import CheckpointStore
 
     with terminal.Phases(console) as phases:
-        made = run(wanted, options.artifacts, phases, Journal(options.runs, wanted, resume=options.resume))
+        made = run(wanted, options.artifacts, phases, CheckpointStore(options.runs, wanted, resume=options.resume))
     terminal.show(console, made)
     return 0
 
@@ -149,10 +150,10 @@ def _up_to_date(console: Console, options: argparse.Namespace, wanted: Named) ->
 
 def _published(wanted: Named, root: Path) -> Artifact | None:
     """The newest version, if it is whole and this very recipe made it."""
-    if not artifact.versions(root, wanted.name):
+    if not store.versions(root, wanted.name):
         return None
     try:
-        newest = artifact.load(artifact.find(root, wanted.name))
+        newest = store.load(store.find(root, wanted.name))
     except ArtifactError as error:
         print(f"making a new version: {error}", file=sys.stderr)
         return None
@@ -161,8 +162,9 @@ def _published(wanted: Named, root: Path) -> Artifact | None:
 
 def _plan(console: Console, wanted: Recipe, variants: Sequence[Variant]) -> None:
     """Do all that a run does before it trains, so that what is wrong is told, and print what would follow."""
-    from optimization import data, plan
-    from optimization.rehearsal import rehearse
+    from optimization.readers import data
+    from optimization.running import plan
+    from optimization.running.rehearsal import rehearse
 
     dataset = data.load(wanted.data, wanted.seed)
     for each in [wanted, *(variant.recipe for variant in variants)]:
@@ -173,12 +175,12 @@ def _plan(console: Console, wanted: Recipe, variants: Sequence[Variant]) -> None
 def _compare(options: argparse.Namespace) -> None:
     from optimization.report import compare
 
-    first, second = (artifact.load(path) for path in (options.first, options.second))
+    first, second = (store.load(path) for path in (options.first, options.second))
     compare.show(Console(), compare.compare(first, second))
 
 
 def _publish(options: argparse.Namespace) -> None:
-    from optimization.adopt import adopt
+    from optimization.running.adopt import adopt
 
     terminal.show(Console(), adopt(options.model, options.artifacts, options.name, options.stream))
 

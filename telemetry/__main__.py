@@ -7,7 +7,7 @@ import logging
 import uvicorn
 
 from telemetry.collector import Collector, CollectorConfig
-from telemetry.receiver import PortTakenError, listen
+from telemetry.receivers.receiver import PortTakenError, listen
 
 
 def main() -> None:

@@ -17,18 +17,18 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.applications import Starlette
 
-from telemetry.alerts import AlertBook
-from telemetry.levels import LEVELS, LevelWatch
 from telemetry.page import routes, views
-from telemetry.receiver import Refusal
-from telemetry.receiver_grpc import GrpcReceiver
-from telemetry.receiver_http import HttpReceiver
-from telemetry.series import Increment, SeriesStore
-from telemetry.signals import Service
-from telemetry.stragglers import StragglerWatch
-from telemetry.traces import SpanStore
-from telemetry.watcher import Watcher
-from telemetry.watches import DetectionConfig, Watch, watches
+from telemetry.receivers.grpc import GrpcReceiver
+from telemetry.receivers.http import HttpReceiver
+from telemetry.receivers.receiver import Refusal
+from telemetry.series.signals import Service
+from telemetry.series.store import Increment, SeriesStore
+from telemetry.series.traces import SpanStore
+from telemetry.watching.alerts import AlertBook
+from telemetry.watching.levels import LEVELS, LevelWatch
+from telemetry.watching.stragglers import StragglerWatch
+from telemetry.watching.watcher import Watcher
+from telemetry.watching.watches import DetectionConfig, Watch, watches
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-from optimization.artifact import Artifact, publish
+from optimization.artifact.store import Artifact, publish
 
 _PACKAGES = ("distillation", "foreign", "graphs", "networks", "pruning", "quantization", "report")
 _COMPUTING = tuple(f"tests/optimization/{package}/" for package in _PACKAGES)

@@ -7,7 +7,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from benchmarks.servers import Server
-from optimization.artifact import Artifact, publish
+from optimization.artifact.store import Artifact, publish
 
 ONNX_TYPES = {
     "BOOL": TensorProto.BOOL,

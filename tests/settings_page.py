@@ -8,11 +8,10 @@ from pydantic_core import PydanticUndefined
 
 from deployments.access.keys import Key, KeysFile
 from deployments.settings import AccessSettings, ModelSettings, Scaling, ServerSettings
-from optimization import architectures, methods, recipe, sources
-from optimization.distillation import teaching
+from optimization.recipe import architectures, methods, recipe, sources, teaching
 from optimization.sequences import recipe as sequences
 from telemetry.collector import CollectorConfig
-from telemetry.watches import DetectionConfig
+from telemetry.watching.watches import DetectionConfig
 
 PAGE = Path("docs/settings.md")
 
@@ -78,7 +77,7 @@ ENVIRONMENT = """\
 | `TRIMTAB_ACCESS`, `TRIMTAB_AUDIT` | `access` and `audit` of the applications whose `args` name none |
 | `TRIMTAB_TLS_CERT` | PEM file with a certificate, its chain and its private key: the ingress then speaks TLS alone |
 | `TRIMTAB_HOST` | address the collector listens on where `args` name none; `cluster.yaml` sets it |
-| `RAY_SERVE_*` | Ray Serve's own; the `serve` command sets some of them unless they are set (`deployments/serve.py`) |
+| `RAY_SERVE_*` | Ray Serve's own; `deployments/launch/serve.py` sets some of them unless they are set |
 | `RAY_ADDRESS` | the Ray cluster to use; without it one is started on this machine |
 """
 

@@ -23,7 +23,7 @@ from benchmarks.load import drive
 from benchmarks.servers import replica, trimtab, wait_until_ready
 from benchmarks.swaps import published, wait_for
 from benchmarks.watch import alerts, requests, seconds_until, stutter
-from optimization.artifact import EXAMPLE, find, load
+from optimization.artifact.store import EXAMPLE, find, load
 from tests.conftest import free_port
 from tests.served import publish_all, wait_until_said
 

@@ -8,7 +8,7 @@ import yaml
 from benchmarks import optimization as benchmark
 from benchmarks.figures import fashion
 from benchmarks.figures.setting import RECIPES, Setting, load
-from optimization import recipe
+from optimization.recipe import recipe
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from optimization.distillation.teaching import Teaching
-from optimization.recipe import Named
-from optimization.settings import Settings
+from optimization.recipe.recipe import Named
+from optimization.recipe.settings import Settings
+from optimization.recipe.teaching import Teaching
 from tests.settings_page import PAGE, SECTIONS, page
 
 README = Path("README.md").read_text() if Path("README.md").exists() else ""
@@ -26,7 +26,11 @@ def test_every_settings_class_is_on_the_page():
     def subclasses(base):
         return {sub for direct in base.__subclasses__() for sub in {direct} | subclasses(direct)}
 
-    written = ("optimization.manifest", "optimization.findings", "optimization.pruning.structure")  # not set by anyone
+    written = (
+        "optimization.artifact.manifest",
+        "optimization.artifact.findings",
+        "optimization.pruning.structure",
+    )  # not set by anyone
     ours = {
         each
         for each in subclasses(BaseModel)

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from benchmarks.servers import trimtab
-from deployments.client import Client
+from deployments.commands.client import Client
 from deployments.errors import CallError
 from deployments.oip import inference_pb2 as oip
 from deployments.oip.grpc_service import SERVICE

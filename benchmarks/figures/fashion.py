@@ -14,12 +14,13 @@ from safetensors.torch import save_file
 from torch import nn
 
 from benchmarks.figures.setting import Figures, Setting, follow, load, measured, points
-from optimization import data, models
-from optimization.architectures import Cnn
-from optimization.methods import Training
-from optimization.sources import Pictures
+from optimization.networks import models
+from optimization.readers import data
+from optimization.recipe.architectures import Cnn
+from optimization.recipe.methods import Training
+from optimization.recipe.sources import Pictures
 from optimization.training.alone import Alone
-from optimization.training.mailbox import Job
+from optimization.training.coordinator import Job
 
 KEYS = ("han12x_loss", "hinton3pct_gain")
 _FOLDER = Path(__file__).parent

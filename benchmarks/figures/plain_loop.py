@@ -11,8 +11,8 @@ from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from optimization.distillation.targets import hard_loss
-from optimization.examples import Split
-from optimization.methods import Training
+from optimization.readers.examples import Split
+from optimization.recipe.methods import Training
 from optimization.training.loop import flush_denormals, num_batches, shards
 
 

@@ -9,10 +9,12 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from optimization import artifact, recipe, run
-from optimization.artifact import Artifact
-from optimization.manifest import Measurement
+from optimization.artifact import store
+from optimization.artifact.manifest import Measurement
+from optimization.artifact.store import Artifact
+from optimization.recipe import recipe
 from optimization.report.terminal import Phases
+from optimization.running import run
 
 RECIPES = Path("optimization/recipes")
 
@@ -69,8 +71,8 @@ def load(path: Path, changes: Mapping[str, Any], setting: Setting) -> dict[str, 
 def follow(raw: dict[str, Any], setting: Setting) -> Artifact:
     """Run the recipe, or find what it made before."""
     wanted = recipe.parse(raw)
-    for version in artifact.versions(setting.results, wanted.name):
-        made = artifact.load(setting.results / wanted.name / str(version))
+    for version in store.versions(setting.results, wanted.name):
+        made = store.load(setting.results / wanted.name / str(version))
         if made.manifest.recipe_sha256 == wanted.sha256:
             return made
     with Phases(Console(stderr=True)) as phases:

@@ -17,13 +17,15 @@ from torch import nn
 
 from benchmarks.figures import plain_loop
 from benchmarks.figures.setting import RECIPES, Figures, Setting
-from optimization import data, models, recipe
 from optimization.distillation import students
 from optimization.distillation.targets import SoftTargets, distillation_loss, teacher_logits
-from optimization.examples import Dataset
-from optimization.recipe import Recipe
+from optimization.networks import models
+from optimization.readers import data
+from optimization.readers.examples import Dataset
+from optimization.recipe import recipe
+from optimization.recipe.recipe import Recipe
+from optimization.training.coordinator import Job
 from optimization.training.loop import shards
-from optimization.training.mailbox import Job
 from optimization.training.train import Workers
 
 KEYS = ("train_overhead", "cache_speedup", "resume_gap")

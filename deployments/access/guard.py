@@ -10,8 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.access.gate import Gate, Need
 from deployments.access.keys import Key
-from deployments.asgi import JSON, error_body, header, path_below, respond
 from deployments.errors import RateLimitedError, RequestError, SettingsError, UnauthorizedError
+from deployments.http.asgi import JSON, error_body, header, path_below, respond
 
 ACCESS, AUDIT = "TRIMTAB_ACCESS", "TRIMTAB_AUDIT"
 """The environment's `access` and `audit`, for applications whose `args` name none."""

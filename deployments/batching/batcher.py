@@ -20,31 +20,10 @@ import numpy as np
 from deployments.batching.pace import Pace
 from deployments.batching.padding import Padding, alike
 from deployments.errors import DeadlineError, OverloadedError, RequestError, UnavailableError
+from deployments.execution.prediction import BatchDone, Prediction
 from deployments.oip.tensors import Array
 
 Run = Callable[[Mapping[str, Array]], dict[str, Array]]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Prediction:
-    """A request's outputs and where its time went, in nanoseconds since the epoch."""
-
-    outputs: dict[str, Array]
-    submitted_ns: int
-    started_ns: int
-    ended_ns: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BatchDone:
-    """What one call of the model was, for telemetry."""
-
-    num_samples: int
-    duration_s: float
-    input_s: float
-    """Of it, to make one batch of the requests' inputs."""
-    output_s: float
-    """Afterwards, to give each request its own rows."""
 
 
 @dataclass(kw_only=True, eq=False, slots=True)

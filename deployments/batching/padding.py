@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deployments.oip.tensors import Array
-from optimization.manifest import TensorSpec
+from optimization.artifact.manifest import TensorSpec
 
 MASK = "attention_mask"
 WASTE = 1.25

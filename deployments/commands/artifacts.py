@@ -6,10 +6,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from deployments.client import Client
+from deployments.commands.client import Client
 from deployments.errors import CallError
-from optimization.artifact import ArtifactError, load, versions
-from optimization.manifest import Manifest
+from optimization.artifact.manifest import Manifest
+from optimization.artifact.store import ArtifactError, load, versions
 
 
 def listed(root: Path, client: Client) -> tuple[list[dict[str, Any]], str]:

@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from deployments.client import Client
+from deployments.commands.client import Client
 from deployments.commands.infer import request_of
 from deployments.errors import CallError, InputError
 from deployments.oip.tensors import DTYPES

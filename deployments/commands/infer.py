@@ -14,7 +14,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from deployments.client import Client
+from deployments.commands.client import Client
 from deployments.errors import InputError
 from deployments.oip.tensors import DTYPES, Array, to_binary
 

@@ -5,8 +5,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from deployments.client import Client
 from deployments.commands.artifacts import served
+from deployments.commands.client import Client
 from deployments.errors import CallError
 
 

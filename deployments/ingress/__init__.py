@@ -1,1 +1,1 @@
-"""What stands before the replicas: HAProxy as Trimtab wants it, its log, and the short way behind it."""
+"""What stands before the replicas: HAProxy as Trimtab wants it, its log, and the fast path behind it."""

@@ -16,9 +16,9 @@ import re
 import time
 from dataclasses import dataclass
 
+from deployments.http.meters import RequestMeter
 from deployments.ingress.haproxy import ONE_IN
-from deployments.meters import RequestMeter
-from telemetry.emit import Emitter
+from telemetry.emitting.emitter import Emitter
 
 LOG_TARGET = "RAY_SERVE_HAPROXY_LOG_TARGET"
 SERVICE = "ingress"

@@ -1,11 +1,11 @@
 """uvicorn's HTTP protocol, with less to do for what a model is asked most: a small inference request.
 
-    bytes -> httptools -> LaneProtocol -+- POST <prefix>/infer, a small body -> QuickCycle -> the model's application
-                                        +- anything else                     -> uvicorn's own way
+    bytes -> httptools -> FastPathProtocol -+- POST <prefix>/infer, a small body -> QuickCycle -> the model
+                                            +- anything else                     -> uvicorn's own way
 
 uvicorn starts its application at a request's head, wraps it in middlewares, and writes head and body of a response
 apart, which the ingress then reads and writes apart as well. Here the application starts when the body is there, and
-its response is written at once. docs/decisions/0006-short-way.md says what that buys.
+its response is written at once. docs/decisions/0006-fast-path.md says what that buys.
 
 It builds on insides of uvicorn, so it serves with the release it was tested with and with no other.
 """
@@ -32,7 +32,7 @@ def install(prefix: str, app: ASGIApp | None) -> None:
     They ask `app`, or where there is none their own application with all its middlewares.
     """
     if uvicorn.__version__.startswith(TESTED):
-        HTTP_PROTOCOLS["auto"] = partial(LaneProtocol, prefix, app)  # type: ignore[assignment]  # it takes what makes one, too
+        HTTP_PROTOCOLS["auto"] = partial(FastPathProtocol, prefix, app)  # type: ignore[assignment]  # it takes what makes one, too
     else:
         logger.warning(
             "small requests take uvicorn's own way: the quick one is tested with %sx, this is %s",
@@ -41,7 +41,7 @@ def install(prefix: str, app: ASGIApp | None) -> None:
         )
 
 
-class LaneProtocol(HttpToolsProtocol):
+class FastPathProtocol(HttpToolsProtocol):
     """One connection."""
 
     def __init__(self, prefix: str, app: ASGIApp | None, **given: Any) -> None:
@@ -136,6 +136,6 @@ class QuickCycle(RequestResponseCycle):
 
 
 def _has_length(head: Message, message: Message) -> bool:
-    """Whether the response is as `deployments.asgi.respond` gives it: the length of all its body is its last header."""
+    """Whether the response is as `http.asgi.respond` gives it: the length of all its body is its last header."""
     *_, (name, value) = head["headers"]
     return bool(name == b"content-length" and int(value) == len(message["body"]))

@@ -19,7 +19,7 @@ import orjson
 from deployments.errors import DeadlineError, RequestError
 from deployments.oip.requests import id_of, json_object, parameters_of
 from deployments.oip.tensors import DTYPES, Array, check_finite, from_json, to_json
-from optimization.manifest import Manifest, Stream, TensorSpec
+from optimization.artifact.manifest import Manifest, Stream, TensorSpec
 
 Step = Callable[[Mapping[str, Array], float | None], Awaitable[Mapping[str, Array]]]
 """Asks the model for one step; the seconds are those left for it."""

@@ -3,7 +3,7 @@
     HAProxy -> gRPC server in the replica -> handlers -> protocol_grpc.to_call -> ask -> protocol_grpc.to_message
 
 `serve_config.yaml` names `add_to_server`, which Ray calls for each gRPC server it starts. In a replica with an open
-service the RPCs go past Ray's wrapper, as HTTP requests do (docs/decisions/0006-short-way.md); elsewhere, such as in
+service the RPCs go past Ray's wrapper, as HTTP requests do (docs/decisions/0006-fast-path.md); elsewhere, such as in
 Ray's own proxy, Ray replaces the handlers by its own and calls the methods that `with_rpcs` gives the replica's class.
 """
 
@@ -17,8 +17,8 @@ from urllib.parse import unquote
 import grpc
 from google.protobuf.message import Message
 
-from deployments.asgi import JSON, Answer, Call, error_body
-from deployments.ingress.lane import Lane
+from deployments.http.asgi import JSON, Answer, Call, error_body
+from deployments.ingress.fast_path import FastPath
 from deployments.oip import inference_pb2 as oip
 from deployments.oip.protocol_grpc import REQUESTS, Headers, RpcError, parse, to_call, to_message
 from deployments.oip.urgency import TIMEOUT
@@ -35,13 +35,13 @@ _Class = TypeVar("_Class", bound=type)
 _NOT_PASSED = frozenset((b"content-type", b"content-length", b"content-encoding", b"accept-encoding", b"te"))
 """What describes the gRPC message and not the REST call it stands for."""
 
-_opened: list[tuple[Lane, Ask]] = []
+_opened: list[tuple[FastPath, Ask]] = []
 """This process's service; empty wherever no application lives."""
 
 
-def open_service(lane: Lane, ask: Ask) -> None:
-    """Offer `ask` to the gRPC servers that this process starts from now on; it runs in the event loop of `lane`."""
-    _opened[:] = [(lane, ask)]
+def open_service(fast_path: FastPath, ask: Ask) -> None:
+    """Offer `ask` to the gRPC servers that this process starts from now on; it runs in the loop of `fast_path`."""
+    _opened[:] = [(fast_path, ask)]
 
 
 def from_loopback(ask: Ask) -> Ask:
@@ -59,7 +59,7 @@ def from_loopback(ask: Ask) -> Ask:
 def add_to_server(_: Any, server: Any) -> None:
     """Add the service to one of Ray's gRPC servers."""
     loop = asyncio.get_running_loop()
-    ask = next((ask for lane, ask in _opened if lane.loop is loop), None)
+    ask = next((ask for fast_path, ask in _opened if fast_path.loop is loop), None)
     if ask is not None:
         server.add_passthrough_service(SERVICE)
     server.add_generic_rpc_handlers((handlers(ask or _replaced),))

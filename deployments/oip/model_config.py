@@ -5,7 +5,7 @@ https://github.com/triton-inference-server/server/blob/main/docs/protocol/extens
 
 from typing import Any
 
-from optimization.manifest import Manifest, TensorSpec
+from optimization.artifact.manifest import Manifest, TensorSpec
 
 PLATFORM = "onnxruntime_onnx"
 

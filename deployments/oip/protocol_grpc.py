@@ -16,8 +16,8 @@ import orjson
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message import DecodeError, Message
 
-from deployments.asgi import Answer, Call
 from deployments.errors import RequestError
+from deployments.http.asgi import Answer, Call
 from deployments.oip import inference_pb2 as oip
 from deployments.oip.requests import HEADER_LENGTH
 from deployments.oip.tensors import DTYPES, to_binary

@@ -16,7 +16,7 @@ import orjson
 
 from deployments.errors import RequestError
 from deployments.oip.tensors import DTYPES, Array, check_finite, from_binary, from_json
-from optimization.manifest import TensorSpec
+from optimization.artifact.manifest import TensorSpec
 
 HEADER_LENGTH = b"inference-header-content-length"
 

@@ -13,7 +13,7 @@ import orjson
 from deployments.oip.classification import highest
 from deployments.oip.requests import HEADER_LENGTH, InferRequest
 from deployments.oip.tensors import Array, to_binary, to_json
-from optimization.manifest import TensorSpec
+from optimization.artifact.manifest import TensorSpec
 
 
 @dataclass(frozen=True, kw_only=True)

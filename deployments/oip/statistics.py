@@ -7,9 +7,9 @@ https://github.com/triton-inference-server/server/blob/main/docs/protocol/extens
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from deployments.batching.batcher import BatchDone, Prediction
+from deployments.execution.prediction import BatchDone, Prediction
 
-Told = dict[str, Any]
+ModelStatistics = dict[str, Any]
 """One version's statistics, in the extension's JSON."""
 
 _SUMS = ("inference_count", "execution_count")
@@ -27,7 +27,7 @@ class _Duration:
         self.count += 1
         self.ns += max(0, ns)  # the clock may have been set back meanwhile
 
-    def tell(self) -> dict[str, int]:
+    def snapshot(self) -> dict[str, int]:
         return {"count": self.count, "ns": self.ns}
 
 
@@ -44,11 +44,11 @@ class _Batches:
         self.infer.add(round((done.duration_s - done.input_s) * 1e9))
         self.output.add(round(done.output_s * 1e9))
 
-    def tell(self) -> dict[str, dict[str, int]]:
+    def snapshot(self) -> dict[str, dict[str, int]]:
         return {
-            "compute_input": self.input.tell(),
-            "compute_infer": self.infer.tell(),
-            "compute_output": self.output.tell(),
+            "compute_input": self.input.snapshot(),
+            "compute_infer": self.infer.snapshot(),
+            "compute_output": self.output.snapshot(),
         }
 
 
@@ -87,7 +87,7 @@ class Statistics:
         self._infer.add(prediction.ended_ns - prediction.started_ns)
         self._output.add(end_ns - prediction.ended_ns)
 
-    def tell(self) -> Told:
+    def snapshot(self) -> ModelStatistics:
         """Of a request, reading it counts as its input and writing the response as its output; of a batch, putting the
         requests together and giving each its rows."""
         return {
@@ -97,27 +97,27 @@ class Statistics:
             "inference_count": self._num_samples,
             "execution_count": sum(each.infer.count for each in self._batches.values()),
             "inference_stats": {
-                "success": self._success.tell(),
-                "fail": self._fail.tell(),
-                "queue": self._queue.tell(),
-                "compute_input": self._input.tell(),
-                "compute_infer": self._infer.tell(),
-                "compute_output": self._output.tell(),
-                "cache_hit": self._cache_hit.tell(),
+                "success": self._success.snapshot(),
+                "fail": self._fail.snapshot(),
+                "queue": self._queue.snapshot(),
+                "compute_input": self._input.snapshot(),
+                "compute_infer": self._infer.snapshot(),
+                "compute_output": self._output.snapshot(),
+                "cache_hit": self._cache_hit.snapshot(),
             },
-            "batch_stats": [{"batch_size": size, **each.tell()} for size, each in sorted(self._batches.items())],
+            "batch_stats": [{"batch_size": size, **each.snapshot()} for size, each in sorted(self._batches.items())],
         }
 
 
-def together(replicas: Iterable[Iterable[Told]]) -> list[Told]:
+def together(replicas: Iterable[Iterable[ModelStatistics]]) -> list[ModelStatistics]:
     """The statistics of several replicas as if they were one, by version."""
-    found: dict[str, list[Told]] = {}
+    found: dict[str, list[ModelStatistics]] = {}
     for told in (told for replica in replicas for told in replica):
         found.setdefault(told["version"], []).append(told)
     return [_sum(found[version]) for version in sorted(found, key=int)]
 
 
-def _sum(parts: list[Told]) -> Told:
+def _sum(parts: list[ModelStatistics]) -> ModelStatistics:
     sizes = sorted({batch["batch_size"] for part in parts for batch in part["batch_stats"]})
     batches = [[b for part in parts for b in part["batch_stats"] if b["batch_size"] == size] for size in sizes]
     return {

@@ -6,8 +6,8 @@ from deployments.oip.tensors import Array
 from deployments.raw.pictures import pixels
 from deployments.raw.prepare import Prepare
 from deployments.raw.text import tokens
-from optimization.artifact import Artifact
-from optimization.manifest import PicturePreprocessing, Preprocessing, TensorSpec, TextPreprocessing
+from optimization.artifact.manifest import PicturePreprocessing, Preprocessing, TensorSpec, TextPreprocessing
+from optimization.artifact.store import Artifact
 
 
 def raw_input(artifact: Artifact) -> TensorSpec | None:

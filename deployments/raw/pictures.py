@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 from deployments.errors import RequestError
 from deployments.oip.tensors import Array
 from deployments.raw.prepare import Prepare
-from optimization.manifest import PicturePreprocessing
+from optimization.artifact.manifest import PicturePreprocessing
 
 FORMATS = ("JPEG", "PNG")
 MOST_PIXELS = 64 * 10**6

@@ -9,8 +9,8 @@ from tokenizers import Tokenizer
 from deployments.errors import RequestError
 from deployments.oip.tensors import Array
 from deployments.raw.prepare import Prepare
-from optimization.artifact import ArtifactError
-from optimization.manifest import TextPreprocessing
+from optimization.artifact.manifest import TextPreprocessing
+from optimization.artifact.store import ArtifactError
 
 
 def tokens(text: TextPreprocessing, path: Path, inputs: Sequence[str]) -> Prepare:

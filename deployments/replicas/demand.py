@@ -8,13 +8,13 @@ from opentelemetry.sdk.metrics.export import HistogramDataPoint
 
 from telemetry import conventions
 from telemetry.conventions import Instrument
-from telemetry.distribution import Buckets, Distribution
-from telemetry.emit import Emitter
+from telemetry.emitting.emitter import Emitter
+from telemetry.series.distribution import Buckets, Distribution
 
 TOO_MANY_REQUESTS = 429
 
 ONGOING = "running_requests"
-"""Ray's own name for the requests of a replica: it does not see those that take the short way past its wrapper."""
+"""Ray's own name for the requests of a replica: it does not see those that take the fast path past its wrapper."""
 
 
 class Demand:

@@ -15,9 +15,9 @@ from ray.exceptions import RayActorError, RayTaskError
 from ray.experimental import internal_kv
 from ray.serve.exceptions import DeploymentUnavailableError
 
-from deployments.asgi import Answer, Call
 from deployments.errors import UnavailableError
-from deployments.oip.statistics import Told, together
+from deployments.http.asgi import Answer, Call
+from deployments.oip.statistics import ModelStatistics, together
 from deployments.replicas.versions import Policy, VersionStatus
 
 LOAD_TIMEOUT_S = 120.0
@@ -61,13 +61,13 @@ async def index(model: str) -> list[VersionStatus]:
     return _together(await _ask(model, "versions", INDEX_TIMEOUT_S))
 
 
-async def statistics(model: str) -> list[Told]:
+async def statistics(model: str) -> list[ModelStatistics]:
     """What `model` has answered, by version, in all its replicas.
 
     Raises:
         UnavailableError: the replicas do not answer.
     """
-    told: list[list[Told]] = await _ask(model, "statistics", INDEX_TIMEOUT_S)
+    told: list[list[ModelStatistics]] = await _ask(model, "statistics", INDEX_TIMEOUT_S)
     return together(told)
 
 

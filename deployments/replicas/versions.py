@@ -17,9 +17,9 @@ from typing import Any, Literal, Protocol
 
 from starlette.types import Receive, Scope, Send
 
-from optimization.artifact import ArtifactError, versions
+from optimization.artifact.store import ArtifactError, versions
 from telemetry import conventions
-from telemetry.emit import Emitter
+from telemetry.emitting.emitter import Emitter
 
 logger = logging.getLogger(__name__)
 

@@ -5,14 +5,14 @@ from typing import Any, Literal
 
 from torch import nn
 
-from optimization import models
-from optimization.architectures import Student, TeacherLayers
 from optimization.errors import RecipeError
-from optimization.examples import Dataset
 from optimization.graphs import export
+from optimization.networks import models
 from optimization.networks.encoder import Encoder, keep_tokens
 from optimization.pruning import prune
 from optimization.pruning.prune import Amount
+from optimization.readers.examples import Dataset
+from optimization.recipe.architectures import Student, TeacherLayers
 
 _ROUND_TO = 8
 """Feed-forward units that products take at once."""

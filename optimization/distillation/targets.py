@@ -9,8 +9,8 @@ import torch.nn.functional as F  # noqa: N812  # its name in every torch program
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from optimization.distillation.transfer import Bond
-from optimization.examples import UNLABELLED, Split
+from optimization.distillation.transfer import StatePair
+from optimization.readers.examples import UNLABELLED, Split
 
 _AT_ONCE = 256
 """Examples the teacher sees in one call."""
@@ -27,7 +27,7 @@ class SoftTargets:
     soft_loss: Literal["kl", "mse"] = "kl"
     teacher: nn.Module | None = None
     """Asked anew for each batch, since its pictures or the states wanted are not kept; none where all is known."""
-    bonds: tuple[Bond, ...] = ()
+    state_pairs: tuple[StatePair, ...] = ()
     """States inside the teacher that are learned as well."""
     pooled: NDArray[np.float32] | None = None
     """The teacher's pooled states, of shape [samples, width], where those are the only ones learned."""

@@ -1,6 +1,6 @@
 """What a student learns from states inside its teacher: which are paired, and how far apart they are.
 
-    settings, student, teacher ─▶ bond ─▶ a Bond each ─▶ Pupil, which gives its states, projected ─▶ loss
+    settings, student, teacher ─▶ pair_states ─▶ StatePairs ─▶ StudentWithStates gives its states, projected ─▶ loss
 
 Every loss is of shape [batch] and depends on its own example alone, so that workers may share a batch as they like.
 """
@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from optimization.distillation import taps
 from optimization.distillation.taps import Tap
-from optimization.distillation.teaching import Attention, Hidden, Transfer
 from optimization.errors import RecipeError
+from optimization.recipe.teaching import Attention, Hidden, Transfer
 
 _MASKED = -1e4
 """Added to the scores of padding, before the softmax."""
@@ -30,7 +30,7 @@ _NEEDS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bond:
+class StatePair:
     """States of a student, and those of its teacher that they are to become."""
 
     weight: float
@@ -41,40 +41,40 @@ class Bond:
     """Of the last attention, whose relations are compared; none where states are compared as they are."""
 
 
-def bond(
+def pair_states(
     wanted: Iterable[Transfer], student: nn.Module, teacher: nn.Module, example: tuple[Tensor, ...], where: str
-) -> tuple[Bond, ...]:
+) -> tuple[StatePair, ...]:
     """Pair the student's states with the teacher's for each transfer that the settings `where` want.
 
     Raises:
         RecipeError: one of the models has no such states, or they cannot be paired.
     """
-    return tuple(_bond(each, student, teacher, example, f"{where}.transfer.{each.kind}") for each in wanted)
+    return tuple(_state_pair(each, student, teacher, example, f"{where}.transfer.{each.kind}") for each in wanted)
 
 
-class Pupil(nn.Module):
-    """A student that gives the states its bonds name beside its logits.
+class StudentWithStates(nn.Module):
+    """A student that gives the states its state_pairs name beside its logits.
 
     States that are narrower or wider than the teacher's pass through a projection, which is trained with the student.
     """
 
-    def __init__(self, student: nn.Module, bonds: Sequence[Bond]) -> None:
+    def __init__(self, student: nn.Module, state_pairs: Sequence[StatePair]) -> None:
         super().__init__()
         self.student = student
-        self.taps = tuple(tap for each in bonds for tap in each.student)
+        self.taps = tuple(tap for each in state_pairs for tap in each.student)
         self.projections = nn.ModuleList(
             _projection(own, wanted) if each.relation_heads is None else nn.Identity()
-            for each in bonds
+            for each in state_pairs
             for own, wanted in zip(each.student, each.teacher, strict=True)
         )
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Logits, and a state for each tap of the bonds."""
+        """Logits, and a state for each tap of the state_pairs."""
         logits, states = taps.read(self.student, self.taps, inputs)
         return logits, tuple(project(state) for project, state in zip(self.projections, states, strict=True))
 
 
-class Informant(nn.Module):
+class TeacherWithStates(nn.Module):
     """A teacher whose pooled state stands beside its logits, so that both can be kept: [batch, outputs + width]."""
 
     def __init__(self, teacher: nn.Module, pooled: tuple[Tap, ...]) -> None:
@@ -89,12 +89,12 @@ class Informant(nn.Module):
 
 
 def loss(
-    bonds: Sequence[Bond], states: Sequence[Tensor], wanted: Sequence[Tensor], mask: Tensor | None = None
+    state_pairs: Sequence[StatePair], states: Sequence[Tensor], wanted: Sequence[Tensor], mask: Tensor | None = None
 ) -> Tensor:
-    """The weighted sum over all bonds, of shape [batch]; the mask [batch, positions] is 0 for padding, left out."""
+    """The weighted sum over all pairs, of shape [batch]; the mask [batch, positions] is 0 for padding, left out."""
     pairs = zip(states, wanted, strict=True)
     losses = []
-    for each in bonds:
+    for each in state_pairs:
         own = [(state.float(), other.float()) for state, other in islice(pairs, len(each.student))]
         heads = each.relation_heads
         apart = [distance(*pair, mask) if heads is None else relation_loss(*pair, heads, mask) for pair in own]
@@ -134,7 +134,9 @@ def _relation(state: Tensor, first: int, second: int, num_heads: int, counted: T
     return torch.log_softmax(scores + ((1 - counted) * _MASKED)[:, None, None, :], dim=3)
 
 
-def _bond(wanted: Transfer, student: nn.Module, teacher: nn.Module, example: tuple[Tensor, ...], name: str) -> Bond:
+def _state_pair(
+    wanted: Transfer, student: nn.Module, teacher: nn.Module, example: tuple[Tensor, ...], name: str
+) -> StatePair:
     own, others = (taps.find(wanted.kind, model, example) for model in (student, teacher))
     for model, found in (("student", own), ("teacher", others)):
         if not found:
@@ -149,7 +151,7 @@ def _bond(wanted: Transfer, student: nn.Module, teacher: nn.Module, example: tup
             own, others = _of_one_size(own, others)
             if not own:
                 raise RecipeError(f"{name} needs {_NEEDS[wanted.kind]}, got none: leave it out")
-    return Bond(weight=wanted.weight, student=own, teacher=others, relation_heads=relation_heads)
+    return StatePair(weight=wanted.weight, student=own, teacher=others, relation_heads=relation_heads)
 
 
 def _mapped(

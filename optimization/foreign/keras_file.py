@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from optimization.errors import GraphError
-from optimization.examples import Inputs
 from optimization.extras import require
 from optimization.foreign.model import random_batch
 from optimization.graphs import simplify
+from optimization.readers.examples import Inputs
 
 
 class KerasFile:

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optimization.errors import ExportError
-from optimization.examples import Inputs
 from optimization.graphs import graph
+from optimization.readers.examples import Inputs
 
 TOLERANCE = 1e-4
 """How far outputs may be apart."""

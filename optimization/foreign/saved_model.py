@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optimization.errors import GraphError
-from optimization.examples import Inputs
 from optimization.extras import require
+from optimization.readers.examples import Inputs
 
 _SIGNATURE = "serving_default"
 _OPSET = 18

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from optimization.errors import ExportError
-from optimization.examples import Inputs, Split, dynamic_axes
 from optimization.graphs import graph, simplify
-from optimization.models import Probabilities
+from optimization.networks.models import Probabilities
+from optimization.readers.examples import Inputs, Split, dynamic_axes
 
 TOLERANCE = 1e-4
 """How far the ONNX model's probabilities may be from the torch model's."""

@@ -11,9 +11,9 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
+from optimization.artifact.manifest import Datatype, TensorSpec
 from optimization.errors import GraphError
-from optimization.examples import Inputs
-from optimization.manifest import Datatype, TensorSpec
+from optimization.readers.examples import Inputs
 
 _DATATYPES: dict[int, Datatype] = {
     TensorProto.BOOL: "BOOL",

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from optimization.examples import Inputs, Split
+from optimization.artifact.manifest import Histogram, Machine, Quality
 from optimization.graphs import graph
-from optimization.manifest import Histogram, Machine, Quality
+from optimization.readers.examples import Inputs, Split
 
 _NUM_BINS = 20
 _PREDICT_AT_ONCE = 256

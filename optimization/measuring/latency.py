@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from optimization.examples import Inputs, Split
 from optimization.graphs import graph
+from optimization.readers.examples import Inputs, Split
 
 BATCH_SIZES = (1, 32)
 """Batch sizes latency is measured at."""

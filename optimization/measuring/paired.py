@@ -74,7 +74,7 @@ def upper_bound(pairs: Pairs, confidence: float = 0.95) -> float:
 def holm(p_values: Sequence[float], level: float = 0.05) -> list[bool]:
     """Which claims stand when all are tested at once; any false one stands with a chance of at most `level`.
 
-    It holds whatever the dependence between them (Holm 1979, Scandinavian Journal of Statistics 6:65).
+    It holds whatever the dependence between them (Holm 1979, Scandinavian CheckpointStore of Statistics 6:65).
     """
     stands = [False] * len(p_values)
     for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):

@@ -8,9 +8,9 @@ import torch.nn.functional as F  # noqa: N812  # its name in every torch program
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from optimization.architectures import HuggingFaceModel
 from optimization.errors import RecipeError
 from optimization.extras import require
+from optimization.recipe.architectures import HuggingFaceModel
 
 _AT_ONCE = 2048
 """Tokens whose likeness to all kept ones is computed at once."""

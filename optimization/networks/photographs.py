@@ -15,8 +15,8 @@ from PIL import Image, ImageOps
 from torch import nn
 
 from optimization import extras
+from optimization.artifact.manifest import PicturePreprocessing
 from optimization.errors import DataError
-from optimization.manifest import PicturePreprocessing
 from optimization.networks import weights
 
 _ENDINGS = (".jpg", ".jpeg", ".png")

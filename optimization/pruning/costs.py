@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from optimization.examples import Split
 from optimization.graphs import export
 from optimization.measuring import latency
 from optimization.pruning import stacks
 from optimization.quantization import quantize
+from optimization.readers.examples import Split
 
 _MORE = 4
 """Layers of one stack whose time is measured together."""

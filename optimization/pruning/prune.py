@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from optimization.errors import PruneError
-from optimization.methods import Prune
 from optimization.pruning import depth, heads, schedule, scores, shortcuts, stacks, units
 from optimization.pruning.scores import Criterion, Saliency
 from optimization.pruning.units import Cuts, Group
+from optimization.recipe.methods import Prune
 
 TOLERANCE = 1e-5
 """How far the smaller model's logits may be from those of the masked original; for logits above 1, in proportion."""

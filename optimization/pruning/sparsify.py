@@ -10,9 +10,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from optimization.methods import Sparsify
 from optimization.pruning import schedule, scores
 from optimization.pruning.scores import Saliency
+from optimization.recipe.methods import Sparsify
 
 
 def sparsify(

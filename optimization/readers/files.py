@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optimization.errors import DataError
-from optimization.sources import TABLE_ENDINGS
+from optimization.recipe.sources import TABLE_ENDINGS
 
 if TYPE_CHECKING:
     import pandas as pd

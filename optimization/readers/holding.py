@@ -3,7 +3,7 @@
 import numpy as np
 
 from optimization.errors import DataError
-from optimization.examples import Split
+from optimization.readers.examples import Split
 
 
 def hold_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from optimization import extras
 from optimization.errors import DataError
-from optimization.examples import Dataset, Split
 from optimization.readers import tables
+from optimization.readers.examples import Dataset, Split
 from optimization.readers.holding import hold_out, some
-from optimization.sources import HuggingFaceData, TorchData
+from optimization.recipe.sources import HuggingFaceData, TorchData
 
 
 def torch_data(config: TorchData, seed: int) -> Dataset:

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from optimization.examples import Dataset, Split
 from optimization.extras import require
+from optimization.readers.examples import Dataset, Split
 from optimization.readers.holding import hold_out
-from optimization.sources import BreastCancer, Digits
+from optimization.recipe.sources import BreastCancer, Digits
 
 
 def digits(config: Digits, seed: int) -> Dataset:

@@ -10,9 +10,9 @@ import numpy as np
 import tokenizers
 
 from optimization.errors import DataError
-from optimization.examples import UNLABELLED, Dataset
 from optimization.readers import text
-from optimization.sources import Phrases
+from optimization.readers.examples import UNLABELLED, Dataset
+from optimization.recipe.sources import Phrases
 
 _FEWEST_WORDS = 5
 """Of each of two texts that are joined; of others, three are."""

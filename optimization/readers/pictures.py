@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from optimization.artifact.manifest import PicturePreprocessing
 from optimization.errors import DataError
-from optimization.examples import Augmentation, Dataset, Split
-from optimization.manifest import PicturePreprocessing
 from optimization.readers import files, streaming
+from optimization.readers.examples import Augmentation, Dataset, Split
 from optimization.readers.holding import hold_out, some
 from optimization.readers.streaming import Columns, Prepared, Share
-from optimization.sources import Pictures
+from optimization.recipe.sources import Pictures
 
 _ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 _AT_ONCE = 256

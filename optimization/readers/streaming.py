@@ -21,9 +21,9 @@ from torch import nn
 
 from optimization.distillation.targets import teacher_logits
 from optimization.errors import DataError
-from optimization.examples import Split, Stream
 from optimization.readers import files
-from optimization.sources import Pictures, Table
+from optimization.readers.examples import Split, Stream
+from optimization.recipe.sources import Pictures, Table
 from optimization.training import answers, checkpoint
 
 if TYPE_CHECKING:

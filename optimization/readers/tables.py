@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from optimization.artifact.manifest import TextPreprocessing
 from optimization.errors import DataError
-from optimization.examples import Dataset, Split
-from optimization.manifest import TextPreprocessing
 from optimization.readers import files, streaming, text
+from optimization.readers.examples import Dataset, Split
 from optimization.readers.holding import hold_out, some
 from optimization.readers.streaming import Columns, Share
-from optimization.sources import HuggingFaceData, Table
+from optimization.recipe.sources import HuggingFaceData, Table
 
 if TYPE_CHECKING:
     import pandas as pd

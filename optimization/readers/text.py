@@ -9,8 +9,8 @@ import tokenizers
 from numpy.typing import NDArray
 
 from optimization.errors import DataError
-from optimization.examples import Split
 from optimization.extras import require
+from optimization.readers.examples import Split
 
 FILE = "tokenizer.json"
 """Name of the tokenizer inside an artifact."""

@@ -7,7 +7,7 @@ from typing import Self
 
 from tensorboardX import SummaryWriter
 
-from optimization.manifest import Measurement
+from optimization.artifact.manifest import Measurement
 
 
 class Board:

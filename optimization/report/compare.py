@@ -7,14 +7,15 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from optimization import data, recipe
-from optimization.artifact import Artifact
+from optimization.artifact.findings import Difference
+from optimization.artifact.manifest import Quality
+from optimization.artifact.store import Artifact
 from optimization.errors import CompareError
-from optimization.examples import Split
-from optimization.findings import Difference
-from optimization.manifest import Quality
 from optimization.measuring import evaluate, latency
 from optimization.measuring.latency import Latency
+from optimization.readers import data
+from optimization.readers.examples import Split
+from optimization.recipe import recipe
 from optimization.report import examine, terminal
 
 

@@ -7,7 +7,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from optimization.findings import Difference, Layer, Speedup
+from optimization.artifact.findings import Difference, Layer, Speedup
 from optimization.measuring import paired
 from optimization.measuring.latency import Latency
 from optimization.measuring.paired import Pairs

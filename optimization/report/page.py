@@ -9,8 +9,8 @@ import yaml
 from jinja2 import Environment
 from markupsafe import Markup
 
-from optimization.findings import SearchResult, Trial
-from optimization.manifest import Manifest, Measurement
+from optimization.artifact.findings import SearchResult, Trial
+from optimization.artifact.manifest import Manifest, Measurement
 from optimization.report import plots, terminal
 from optimization.report.plots import Dot
 from optimization.search import pareto

@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from optimization.artifact import Artifact
-from optimization.findings import Difference, SearchResult, Speedup
-from optimization.manifest import Manifest, Measurement
+from optimization.artifact.findings import Difference, SearchResult, Speedup
+from optimization.artifact.manifest import Manifest, Measurement
+from optimization.artifact.store import Artifact
 
 Advance = Callable[[int, float], None]
 """Tells how far a phase is, and the loss; no number where there is none."""

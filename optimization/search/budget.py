@@ -11,7 +11,7 @@ from typing import Literal
 
 from optimization.measuring import paired
 from optimization.measuring.paired import Pairs
-from optimization.recipe import Budget
+from optimization.recipe.recipe import Budget
 
 
 def proven(pairs: Sequence[Pairs | None], budget: Budget) -> list[bool]:

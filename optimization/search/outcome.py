@@ -10,8 +10,8 @@ from tempfile import mkdtemp
 
 from pydantic import TypeAdapter, ValidationError
 
+from optimization.running.steps import Candidate
 from optimization.search.tuning import Ended
-from optimization.steps import Candidate
 
 _OUTCOME = "outcome.json"
 

@@ -22,24 +22,25 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch import nn
 
-from optimization import data, run, steps
-from optimization.artifact import Artifact
+from optimization.artifact.findings import Trial
+from optimization.artifact.store import Artifact
 from optimization.errors import SearchError
-from optimization.examples import Dataset, Split
-from optimization.findings import Trial
 from optimization.pruning.scores import Saliency
-from optimization.recipe import Recipe, Search
-from optimization.rehearsal import rehearse
+from optimization.readers import data
+from optimization.readers.examples import Dataset, Split
+from optimization.recipe.recipe import Recipe, Search
 from optimization.report.terminal import Advance, Phases
+from optimization.running import run, steps
+from optimization.running.rehearsal import rehearse
+from optimization.running.steps import TeacherAnswers, Trainer, Workspace
 from optimization.search import outcome, space, trials, tuning
 from optimization.search.outcome import Made
 from optimization.search.space import Variant
 from optimization.search.tuning import Ended, Report
-from optimization.steps import Bench, Lesson, Trainer
 from optimization.training import metering, train
 from optimization.training.alone import Alone
-from optimization.training.journal import Journal
-from optimization.training.mailbox import Job
+from optimization.training.checkpoint_store import CheckpointStore
+from optimization.training.coordinator import Job
 
 _NUM_WATCHED = 1000
 """Held-out examples, at most, on which a trial's progress is judged."""
@@ -51,7 +52,7 @@ class Attempt:
 
     variants: tuple[Variant, ...]
     dataset: Dataset
-    lesson: Lesson
+    teacher_answers: TeacherAnswers
     watched: Split
     endpoint: str | None
     """Where to report."""
@@ -74,7 +75,7 @@ class Attempt:
             Phases(Console(quiet=True)) as phases,
             metering.reporting(recipe.name, f"trial{number}-{uuid4().hex[:8]}", number, self.endpoint) as meter,
         ):
-            bench = Bench(
+            workspace = Workspace(
                 recipe=recipe,
                 dataset=self.dataset,
                 folder=Path(folder),
@@ -82,16 +83,16 @@ class Attempt:
                 phases=phases,
                 with_control=False,
             )
-            steps.shrink(bench, self.lesson)
-            files = [each.path.read_bytes() for each in bench.candidates]
-            candidates = [replace(each, path=Path(each.path.name)) for each in bench.candidates]
-            return Made(candidates=candidates, files=files, losses=bench.losses)
+            steps.shrink(workspace, self.teacher_answers)
+            files = [each.path.read_bytes() for each in workspace.candidates]
+            candidates = [replace(each, path=Path(each.path.name)) for each in workspace.candidates]
+            return Made(candidates=candidates, files=files, losses=workspace.losses)
 
 
-def search(recipe: Recipe, root: Path, phases: Phases, journal: Journal) -> Artifact:
+def search(recipe: Recipe, root: Path, phases: Phases, checkpoints: CheckpointStore) -> Artifact:
     """Publish the cheapest variant that is proven to lie within the budget, else the one that comes nearest.
 
-    The journal keeps the teacher, its answers and the trials that ended, to go on from.
+    The checkpoints keeps the teacher, its answers and the trials that ended, to go on from.
 
     Raises:
         OptimizationError: the teacher could not be trained, or no trial came to an end.
@@ -104,9 +105,9 @@ def search(recipe: Recipe, root: Path, phases: Phases, journal: Journal) -> Arti
         rehearse(recipe, dataset, [variant.recipe for variant in variants])
     with TemporaryDirectory(prefix="trimtab-") as name, train.cluster(recipe.num_cpus):
         folder = Path(name)
-        with run.bench(recipe, dataset, folder, phases, root, journal) as bench:
-            lesson = steps.teach(bench)
-        ended = _try_all(variants, dataset, lesson, recipe.search, phases, journal.trials)
+        with run.open_workspace(recipe, dataset, folder, phases, root, checkpoints) as workspace:
+            teacher_answers = steps.teach(workspace)
+        ended = _try_all(variants, dataset, teacher_answers, recipe.search, phases, checkpoints.trials)
         made = {
             number: outcome.unpack(each.outcome, folder / f"trial-{number}")
             for number, each in ended.items()
@@ -116,27 +117,32 @@ def search(recipe: Recipe, root: Path, phases: Phases, journal: Journal) -> Arti
         if not finals:
             raise SearchError(_no_survivor(ended.values()))
         with phases.phase("measure trials"):
-            finished = trials.measure(recipe.search, bench.candidates[0].path, finals, dataset.held_out)
+            finished = trials.measure(recipe.search, workspace.candidates[0].path, finals, dataset.held_out)
         notes = {number: _unfinished(variants[number], each) for number, each in ended.items()}
         result = trials.judge(recipe.search, variants, finished, notes)
         best = ended[result.chosen].outcome
         assert best is not None, "only what was finished is chosen"
         chosen = variants[result.chosen].recipe
-        with run.bench(chosen, dataset, folder, phases, root) as last:
-            _train_control(last, lesson)
+        with run.open_workspace(chosen, dataset, folder, phases, root) as last:
+            _train_control(last, teacher_answers)
         controls = [each for each in last.candidates if each.step == "control"]
         whole = replace(
-            bench,
-            candidates=[*bench.candidates, *controls, *made[result.chosen]],
-            losses=bench.losses | last.losses | best.losses,
+            workspace,
+            candidates=[*workspace.candidates, *controls, *made[result.chosen]],
+            losses=workspace.losses | last.losses | best.losses,
         )
         published = run.publish(recipe, whole, root, result)
-    journal.clear()
+    checkpoints.clear()
     return published
 
 
 def _try_all(
-    variants: tuple[Variant, ...], dataset: Dataset, lesson: Lesson, settings: Search, phases: Phases, kept: Path
+    variants: tuple[Variant, ...],
+    dataset: Dataset,
+    teacher_answers: TeacherAnswers,
+    settings: Search,
+    phases: Phases,
+    kept: Path,
 ) -> dict[int, Ended[Made]]:
     held_out = dataset.held_out
     rows = np.random.default_rng(0).permutation(len(held_out.labels))[:_NUM_WATCHED]
@@ -144,10 +150,12 @@ def _try_all(
     attempt = Attempt(
         variants=variants,
         dataset=dataset,
-        lesson=lesson,
+        teacher_answers=teacher_answers,
         watched=watched,
         endpoint=os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"),
-        good_enough=steps.accuracy(lesson.teacher, watched) - settings.budget.max_drop if lesson.teacher else 0.0,
+        good_enough=steps.accuracy(teacher_answers.teacher, watched) - settings.budget.max_drop
+        if teacher_answers.teacher
+        else 0.0,
     )
     folders = [kept / each.recipe.sha256[:12] for each in variants]
     ended = {number: each for number, folder in enumerate(folders) if (each := outcome.kept(folder)) is not None}
@@ -192,12 +200,12 @@ class _UntilControl:
         return self.trainer.saliency()
 
 
-def _train_control(bench: Bench, lesson: Lesson) -> None:
+def _train_control(workspace: Workspace, teacher_answers: TeacherAnswers) -> None:
     """Follow the recipe's steps up to its first student, whose control is trained before it."""
-    if space.num_epochs(bench.recipe):
-        until = _UntilControl(trainer=bench.trainer, controls=bench.controls)
+    if space.num_epochs(workspace.recipe):
+        until = _UntilControl(trainer=workspace.trainer, controls=workspace.controls)
         with contextlib.suppress(_Enough):
-            steps.shrink(replace(bench, trainer=until), lesson)
+            steps.shrink(replace(workspace, trainer=until), teacher_answers)
 
 
 def _no_survivor(ended: Iterable[Ended[Made]]) -> str:

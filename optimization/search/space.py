@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from optimization import problems
 from optimization.errors import RecipeError
-from optimization.methods import Distill, Prune, Quantize, Sparsify, Training
-from optimization.recipe import Recipe, Search, parse
+from optimization.recipe import wording
+from optimization.recipe.methods import Distill, Prune, Quantize, Sparsify, Training
+from optimization.recipe.recipe import Recipe, Search, parse
 
 _SPARE = 10
 """Combinations drawn for each trial: some may come to the same recipe, as those do that leave a step out."""
@@ -110,7 +110,7 @@ def _set(steps: list[dict[str, Any]], name: str, value: Any) -> None:
     kind, *path = name.split(".")
     kinds = [step["kind"] for step in steps]
     if kind not in kinds:
-        raise RecipeError(f"{name!r} must begin with a step of this recipe{problems.nearest(kind, kinds)}")
+        raise RecipeError(f"{name!r} must begin with a step of this recipe{wording.nearest(kind, kinds)}")
     if not path:
         if not isinstance(value, bool):
             raise RecipeError(f"{name!r} alone must be true or false, whether the step is taken, got {value!r}")
@@ -119,7 +119,7 @@ def _set(steps: list[dict[str, Any]], name: str, value: Any) -> None:
     for part in path[:-1]:
         inner = place.get(part)
         if not isinstance(inner, dict):
-            hint = problems.nearest(part, list(place))
+            hint = wording.nearest(part, list(place))
             raise RecipeError(f"{name!r} must name a setting: {part!r} has none below it{hint}")
         place = inner
     place[path[-1]] = value

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from optimization.examples import Split
-from optimization.findings import SearchResult, Trial
-from optimization.manifest import Quality
+from optimization.artifact.findings import SearchResult, Trial
+from optimization.artifact.manifest import Quality
 from optimization.measuring import evaluate, latency, paired
 from optimization.measuring.latency import Latency
 from optimization.measuring.paired import Pairs
-from optimization.recipe import Search
+from optimization.readers.examples import Split
+from optimization.recipe.recipe import Search
 from optimization.search import budget, pareto
 from optimization.search.space import Variant
 

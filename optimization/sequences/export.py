@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from optimization.errors import ExportError
-from optimization.examples import Split
 from optimization.graphs import graph, simplify
 from optimization.graphs.export import TOLERANCE, tensors
+from optimization.readers.examples import Split
 from optimization.sequences.models import Seq2Seq, Step
 
 INPUTS = ("input_ids", "attention_mask", "written")

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from optimization.examples import Inputs
+from optimization.artifact.manifest import Quality
 from optimization.extras import require
 from optimization.graphs import graph
-from optimization.manifest import Quality
 from optimization.measuring import evaluate
 from optimization.measuring.latency import BATCH_SIZES, Latency
+from optimization.readers.examples import Inputs
 from optimization.sequences.pairs import Corpus
 
 _AT_ONCE = 64

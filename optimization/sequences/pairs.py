@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optimization.errors import DataError
-from optimization.examples import UNLABELLED, Split
 from optimization.readers import files, text
+from optimization.readers.examples import UNLABELLED, Split
 from optimization.sequences.recipe import Pairs
 
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from optimization import problems
 from optimization.errors import RecipeError
-from optimization.methods import Training
-from optimization.recipe import Named
-from optimization.settings import Count, Index, NonNegative, Positive, Ratio, Settings, Share, misfit, rule
+from optimization.recipe import wording
+from optimization.recipe.methods import Training
+from optimization.recipe.recipe import Named
+from optimization.recipe.settings import Count, Index, NonNegative, Positive, Ratio, Settings, Share, misfit, rule
 
 
 class Pairs(Settings):
@@ -146,7 +146,7 @@ def parse(raw: dict[str, Any]) -> SequenceRecipe:
     try:
         recipe = SequenceRecipe.model_validate(raw)
     except ValidationError as error:
-        raise RecipeError("\n".join(problems.phrase(item, raw) for item in error.errors())) from error
+        raise RecipeError("\n".join(wording.phrase(item, raw) for item in error.errors())) from error
     named = {"train": recipe.data.train, "held_out": recipe.data.held_out}
     lacking = [
         f"data.{field} must exist, got {path!r}"

@@ -12,47 +12,48 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from optimization import artifact, models
-from optimization.artifact import Artifact
+from optimization.artifact import store
+from optimization.artifact.findings import Findings
+from optimization.artifact.manifest import Measurement, Stream
+from optimization.artifact.store import Artifact
 from optimization.distillation.targets import SoftTargets
-from optimization.examples import UNLABELLED, Split
-from optimization.findings import Findings
 from optimization.graphs import graph
 from optimization.graphs.export import save_example
-from optimization.manifest import Measurement, Stream
 from optimization.measuring import evaluate, latency
+from optimization.networks import models
 from optimization.quantization import quantize, sensitivity
 from optimization.readers import text
+from optimization.readers.examples import UNLABELLED, Split
 from optimization.report import examine, page
 from optimization.report.terminal import Phases
+from optimization.running.steps import Candidate
 from optimization.sequences import export, greedy, pairs, writing
 from optimization.sequences import models as networks
 from optimization.sequences.models import Seq2Seq
 from optimization.sequences.pairs import Corpus
 from optimization.sequences.recipe import SequenceDistill, SequenceQuantize, SequenceRecipe
-from optimization.steps import Candidate
-from optimization.training.journal import Journal
-from optimization.training.mailbox import Job
+from optimization.training.checkpoint_store import CheckpointStore
+from optimization.training.coordinator import Job
 from optimization.training.train import Workers, cluster
 
 _LIBRARIES = ("torch", "transformers", "onnx", "onnxruntime", "onnxscript", "sacrebleu", "ray", "numpy")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Desk:
+class SequenceWorkspace:
     """Where a recipe's models are made, and what was made there so far."""
 
     recipe: SequenceRecipe
     corpus: Corpus
     folder: Path
     phases: Phases
-    journal: Journal | None
+    checkpoints: CheckpointStore | None
     candidates: list[Candidate] = field(default_factory=list)
     losses: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     def train(self, workers: Workers, job: Job) -> None:
         """Train the job's model; what was trained before the run stopped is gone on from."""
-        job = job if self.journal is None else self.journal.begin(job)
+        job = job if self.checkpoints is None else self.checkpoints.begin(job)
         losses: list[float] = []
         with self.phases.phase(f"{job.step}: train", job.training.epochs) as advance:
             workers.train(job, _heard(losses, advance))
@@ -68,8 +69,8 @@ class Desk:
         self.candidates.append(Candidate(step=step, path=path, num_parameters=parameters, parity=parity))
 
 
-def run(recipe: SequenceRecipe, root: Path, phases: Phases, journal: Journal | None = None) -> Artifact:
-    """Make what the recipe describes and publish it under `root`; the journal keeps checkpoints, to go on from.
+def run(recipe: SequenceRecipe, root: Path, phases: Phases, checkpoints: CheckpointStore | None = None) -> Artifact:
+    """Make what the recipe describes and publish it under `root`; the checkpoints keeps checkpoints, to go on from.
 
     Raises:
         OptimizationError: a step failed its check, or training did not finish.
@@ -79,19 +80,21 @@ def run(recipe: SequenceRecipe, root: Path, phases: Phases, journal: Journal | N
         with phases.phase("load data"):
             vocabulary = teacher.body.config.vocab_size
             corpus = pairs.load(recipe.data, networks.special(teacher), vocabulary, recipe.seed)
-        desk = Desk(recipe=recipe, corpus=corpus, folder=Path(folder), phases=phases, journal=journal)
+        workspace = SequenceWorkspace(
+            recipe=recipe, corpus=corpus, folder=Path(folder), phases=phases, checkpoints=checkpoints
+        )
         distill = next((step for step in recipe.steps if isinstance(step, SequenceDistill)), None)
         if distill is not None:
             networks.student(distill.student, teacher, recipe.seed)  # what cannot be made is told before any training
-        _learn_pairs(desk, teacher, distill)
+        _learn_pairs(workspace, teacher, distill)
         if distill is not None:
-            _learn_answers(desk, teacher, distill)
+            _learn_answers(workspace, teacher, distill)
         for step in recipe.steps:
             if isinstance(step, SequenceQuantize):
-                _quantize(desk, step)
-        published = _publish(desk, root)
-    if journal is not None:
-        journal.clear()
+                _quantize(workspace, step)
+        published = _publish(workspace, root)
+    if checkpoints is not None:
+        checkpoints.clear()
     return published
 
 
@@ -105,28 +108,28 @@ def _workers(recipe: SequenceRecipe, split: Split) -> Workers:
     )
 
 
-def _learn_pairs(desk: Desk, teacher: Seq2Seq, distill: SequenceDistill | None) -> None:
+def _learn_pairs(workspace: SequenceWorkspace, teacher: Seq2Seq, distill: SequenceDistill | None) -> None:
     """The teacher, and the control: the student's start and training, without the teacher."""
-    recipe = desk.recipe
+    recipe = workspace.recipe
     with ExitStack() as stack:
-        workers = _workers(recipe, desk.corpus.train)
+        workers = _workers(recipe, workspace.corpus.train)
         if recipe.teacher.training is not None or distill is not None:
             stack.enter_context(workers)
         if recipe.teacher.training is not None:
             training = recipe.teacher.training
-            desk.train(workers, Job(step="teacher", model=teacher, training=training, seed=recipe.seed))
-        desk.keep("teacher", teacher)
+            workspace.train(workers, Job(step="teacher", model=teacher, training=training, seed=recipe.seed))
+        workspace.keep("teacher", teacher)
         if distill is not None:
             control = networks.student(distill.student, teacher, recipe.seed)
-            desk.train(workers, Job(step="control", model=control, training=distill.training, seed=recipe.seed))
-            desk.keep("control", control)
+            workspace.train(workers, Job(step="control", model=control, training=distill.training, seed=recipe.seed))
+            workspace.keep("control", control)
 
 
-def _learn_answers(desk: Desk, teacher: Seq2Seq, step: SequenceDistill) -> None:
+def _learn_answers(workspace: SequenceWorkspace, teacher: Seq2Seq, step: SequenceDistill) -> None:
     """The student, of the same texts with what the teacher writes for them."""
-    recipe, corpus = desk.recipe, desk.corpus
-    with desk.phases.phase("teacher: write"):
-        folder = None if desk.journal is None else desk.journal.answers
+    recipe, corpus = workspace.recipe, workspace.corpus
+    with workspace.phases.phase("teacher: write"):
+        folder = None if workspace.checkpoints is None else workspace.checkpoints.answers
         answers = writing.once(
             teacher,
             corpus.train,
@@ -140,30 +143,30 @@ def _learn_answers(desk: Desk, teacher: Seq2Seq, step: SequenceDistill) -> None:
     student = networks.student(step.student, teacher, recipe.seed)
     with _workers(recipe, taught) as workers:
         job = Job(step="distill", model=student, training=step.training, seed=recipe.seed)
-        desk.train(workers, replace(job, soft=soft) if step.alpha else job)
-    desk.keep("distill", student)
+        workspace.train(workers, replace(job, soft=soft) if step.alpha else job)
+    workspace.keep("distill", student)
 
 
-def _quantize(desk: Desk, step: SequenceQuantize) -> None:
+def _quantize(workspace: SequenceWorkspace, step: SequenceQuantize) -> None:
     """INT8 weights; what is compared with fp32 is the next word after a prefix of the target, of any length."""
-    before, path, split = desk.candidates[-1], desk.folder / "quantize.onnx", desk.corpus.train
-    random = np.random.default_rng(desk.recipe.seed)
+    before, path, split = workspace.candidates[-1], workspace.folder / "quantize.onnx", workspace.corpus.train
+    random = np.random.default_rng(workspace.recipe.seed)
     batches = []
     for row in random.permutation(len(split))[: step.calibration_samples]:
         batch = split.batch(np.array([row]))
         num_written = int(random.integers(0, int((split.labels[row] != UNLABELLED).sum())))
         batches.append({**batch, "written": batch["written"][:, :num_written]})
-    with desk.phases.phase("quantize: calibrate"):
-        prepared = quantize.prepare(before.path, desk.folder, batches, method="dynamic")
+    with workspace.phases.phase("quantize: calibrate"):
+        prepared = quantize.prepare(before.path, workspace.folder, batches, method="dynamic")
         outcome = sensitivity.within(prepared, path, batches, step.max_changed)
     costs = {cost.weight: cost.changed for cost in outcome.costs.values()}
     candidate = Candidate(step=step.kind, path=path, num_parameters=before.num_parameters, sensitivity=costs)
-    desk.candidates.append(candidate)
+    workspace.candidates.append(candidate)
 
 
-def _publish(desk: Desk, root: Path) -> Artifact:
-    recipe, corpus, candidates = desk.recipe, desk.corpus, desk.candidates
-    with desk.phases.phase("measure"):
+def _publish(workspace: SequenceWorkspace, root: Path) -> Artifact:
+    recipe, corpus, candidates = workspace.recipe, workspace.corpus, workspace.candidates
+    with workspace.phases.phase("measure"):
         timed = greedy.latencies({each.step: each.path for each in candidates}, corpus)
         last = recipe.steps[-1]
         if isinstance(last, SequenceQuantize) and last.publish == "faster":
@@ -184,18 +187,18 @@ def _publish(desk: Desk, root: Path) -> Artifact:
             for each in candidates
         )
     final = candidates[-1]
-    served, example = graph.read(final.path), desk.folder / artifact.EXAMPLE
+    served, example = graph.read(final.path), workspace.folder / store.EXAMPLE
     save_example(corpus.held_out.batch(np.arange(1)), example)
     agreement = _agreement(written[final.step], written[candidates[-2].step]) if final.step == "quantize" else None
-    with desk.phases.phase("publish"):
-        return artifact.publish(
+    with workspace.phases.phase("publish"):
+        return store.publish(
             root,
             {
-                artifact.MODEL: final.path,
-                artifact.EXAMPLE: example,
-                text.FILE: text.save(corpus.tokenizer, desk.folder),
+                store.MODEL: final.path,
+                store.EXAMPLE: example,
+                text.FILE: text.save(corpus.tokenizer, workspace.folder),
             },
-            {artifact.REPORT: page.render},
+            {store.REPORT: page.render},
             name=recipe.name,
             recipe=recipe.model_dump(mode="json"),
             recipe_sha256=recipe.sha256,
@@ -213,7 +216,7 @@ def _publish(desk: Desk, root: Path) -> Artifact:
             ),
             libraries={name: version(name) for name in _LIBRARIES},
             findings=Findings(
-                losses=desk.losses,
+                losses=workspace.losses,
                 differences=examine.differences(exact, np.ones(len(corpus.held_out), np.int64)),
                 speedups=examine.speedups({each.step: timed[each.step] for each in candidates}),
                 layers=examine.layers(served, final.sensitivity),

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from optimization.errors import TrainError
-from optimization.examples import UNLABELLED, Split
 from optimization.readers import files
+from optimization.readers.examples import UNLABELLED, Split
 from optimization.sequences import models
 from optimization.sequences.models import Seq2Seq
 from optimization.sequences.pairs import padded

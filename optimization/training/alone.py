@@ -9,10 +9,10 @@ from torch import nn
 
 from optimization.distillation.targets import teacher_logits
 from optimization.errors import TrainError
-from optimization.examples import Split
 from optimization.pruning.scores import Saliency
+from optimization.readers.examples import Split
+from optimization.training.coordinator import Job
 from optimization.training.loop import Meter, Place, fit
-from optimization.training.mailbox import Job
 
 
 class Alone:
@@ -31,13 +31,13 @@ class Alone:
             TrainError: the loss is no number any more.
         """
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        for letter in fit(job, self._split, self._meter, Place(device=device)):
-            if letter.problem is not None:
-                raise TrainError(letter.problem)
-            if letter.weights is None:
-                advance(len(letter.losses), letter.losses[-1])
+        for progress in fit(job, self._split, self._meter, Place(device=device)):
+            if progress.problem is not None:
+                raise TrainError(progress.problem)
+            if progress.weights is None:
+                advance(len(progress.losses), progress.losses[-1])
                 self._heard(job.model)
-            self._saliency = letter.saliency
+            self._saliency = progress.saliency
         return job.model.cpu().eval()
 
     def answer(self, model: nn.Module) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from optimization.examples import Split
+from optimization.readers.examples import Split
 from optimization.training import checkpoint
 
 

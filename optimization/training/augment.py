@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from optimization.examples import Augmentation, Inputs
+from optimization.readers.examples import Augmentation, Inputs
 
 
 def augment(batch: Inputs, rows: NDArray[np.int64], how: Augmentation, seed: int) -> Inputs:

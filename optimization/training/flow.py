@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from ray import cloudpickle
 
-from optimization.examples import Split, Stream
 from optimization.readers import streaming
+from optimization.readers.examples import Split, Stream
 from optimization.readers.streaming import Columns
 from optimization.training.loop import Place, num_batches
 

@@ -1,6 +1,6 @@
 """The training loop of one worker; what it shares with others goes through torch.distributed. Nothing here knows Ray.
 
-rows of this worker ─▶ augment ─▶ model, under DDP or FSDP2 ─▶ losses ─▶ step ─▶ after each epoch: a letter
+rows of this worker ─▶ augment ─▶ model, under DDP or FSDP2 ─▶ losses ─▶ step ─▶ after each epoch: a progress
 """
 
 import math
@@ -18,13 +18,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from optimization.distillation import taps, transfer
 from optimization.distillation.targets import SoftTargets, distillation_loss, hard_loss
-from optimization.distillation.transfer import Pupil
-from optimization.examples import Inputs, Split
+from optimization.distillation.transfer import StudentWithStates
 from optimization.pruning import sparsify
 from optimization.pruning.scores import Gradients
+from optimization.readers.examples import Inputs, Split
 from optimization.training import checkpoint
 from optimization.training.augment import augment
-from optimization.training.mailbox import Job, Letter
+from optimization.training.coordinator import Job, Progress
 from optimization.training.stopwatch import Stopwatch
 
 _BATCHES_SORTED = 50
@@ -66,7 +66,7 @@ def flush_denormals() -> None:
     torch.set_flush_denormal(True)
 
 
-def fit(job: Job, data: Split | Streamed, meter: Meter, place: Place) -> Iterator[Letter]:
+def fit(job: Job, data: Split | Streamed, meter: Meter, place: Place) -> Iterator[Progress]:
     """Train this worker's share and yield the progress after each epoch, at last with the weights.
 
     Equal jobs give equal models, whatever the number of workers, up to rounding: the workers share each batch, and
@@ -78,9 +78,11 @@ def fit(job: Job, data: Split | Streamed, meter: Meter, place: Place) -> Iterato
     trained = job.model.to(place.device).train()
     watch = Stopwatch(trained, place.device) if place.world > 1 else None
     torch.manual_seed(job.seed)  # of projections
-    pupil = Pupil(trained, job.soft.bonds if job.soft is not None else ()).to(place.device)
+    student_with_states = StudentWithStates(trained, job.soft.state_pairs if job.soft is not None else ()).to(
+        place.device
+    )
     _lay_out(trained)
-    model = _shared(pupil, settings.sharded, place)
+    model = _shared(student_with_states, settings.sharded, place)
     teacher = _Teacher(job, place.device)
     optimizer = torch.optim.AdamW(
         model.parameters(),
@@ -113,14 +115,14 @@ def fit(job: Job, data: Split | Streamed, meter: Meter, place: Place) -> Iterato
             meter.step(job.step, time.perf_counter() - began, work_s, len(rows), mean)
         mean_loss = _mean(total, num_seen)
         if not math.isfinite(mean_loss):  # the same number on every worker, so that all of them stop
-            yield Letter(problem=_divergence(job, epoch, mean_loss))
+            yield Progress(problem=_divergence(job, epoch, mean_loss))
             return
         epoch_losses.append(mean_loss)
         packed = checkpoint.pack(model, optimizer, schedule, epoch_losses, gradients)
-        yield Letter(losses=tuple(epoch_losses), checkpoint=packed)
+        yield Progress(losses=tuple(epoch_losses), checkpoint=packed)
     weights = checkpoint.weights(trained)
     saliency = gradients.saliency() if gradients is not None else None
-    yield Letter(losses=tuple(epoch_losses), weights=weights, saliency=saliency)
+    yield Progress(losses=tuple(epoch_losses), weights=weights, saliency=saliency)
 
 
 def rate(progress: float, warmup: float) -> float:
@@ -176,7 +178,7 @@ class _Teacher:
         self._model = None if soft is None or soft.teacher is None else soft.teacher.to(device).eval()
         if self._model is not None:
             _lay_out(self._model)
-        self._taps = () if soft is None else tuple(tap for each in soft.bonds for tap in each.teacher)
+        self._taps = () if soft is None else tuple(tap for each in soft.state_pairs for tap in each.teacher)
         known = [] if soft is None else [soft.logits, soft.pooled]
         self._known = [torch.from_numpy(values) for values in known if values is not None]
         self._device = device
@@ -243,7 +245,7 @@ def _taught(soft: SoftTargets, own: Answer, answer: Answer, labels: Tensor, mask
     """Losses of what the student learns from the teacher's answer and the labels, of shape [rows]."""
     logits, states = answer
     losses = distillation_loss(own[0], labels, logits.float(), soft.temperature, soft.alpha, soft.soft_loss)
-    return losses + transfer.loss(soft.bonds, own[1], states, mask) if soft.bonds else losses
+    return losses + transfer.loss(soft.state_pairs, own[1], states, mask) if soft.state_pairs else losses
 
 
 def _shared(model: nn.Module, sharded: bool, place: Place) -> nn.Module:

@@ -3,13 +3,15 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from telemetry import conventions, emit, resources
+from telemetry import conventions
+from telemetry.emitting import resources
+from telemetry.emitting.emitter import Attributes, Emitter
 
 
 class Meter:
     """Telemetry of one worker."""
 
-    def __init__(self, emitter: emit.Emitter, rank: int) -> None:
+    def __init__(self, emitter: Emitter, rank: int) -> None:
         self._rank = rank
         self._duration = emitter.histogram(conventions.TRAIN_STEP_DURATION)
         self._work = emitter.histogram(conventions.TRAIN_WORK_DURATION)
@@ -18,7 +20,7 @@ class Meter:
 
     def step(self, step: str, duration_s: float, work_s: float | None, num_samples: int, loss: float) -> None:
         """Count one optimizer step; `work_s` is the worker's own part, where it has others to wait for."""
-        attributes: emit.Attributes = ((conventions.STEP, step), (conventions.RANK, self._rank))
+        attributes: Attributes = ((conventions.STEP, step), (conventions.RANK, self._rank))
         self._duration.record(duration_s, attributes)
         if work_s is not None:
             self._work.record(work_s, attributes)
@@ -29,9 +31,7 @@ class Meter:
 @contextmanager
 def reporting(service: str, instance: str, rank: int, endpoint: str | None) -> Iterator[Meter]:
     """Report as a train worker while the block runs."""
-    emitter = emit.Emitter(
-        service=service, version="training", role="train_worker", instance=instance, endpoint=endpoint
-    )
+    emitter = Emitter(service=service, version="training", role="train_worker", instance=instance, endpoint=endpoint)
     resources.observe(emitter)
     meter = Meter(emitter, rank)
     emitter.start()

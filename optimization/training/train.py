@@ -1,12 +1,12 @@
 """Trains models on Ray Train workers; the one file that knows it.
 
-    driver    Workers.train(job) ──▶ Mailbox ◀── work(): every worker takes the job, trains its share of each batch
+    driver    Workers.train(job) ──▶ Coordinator ◀── work(): every worker takes the job, trains its share of each batch
                      ▲                  │
                      └─ epochs, weights ┘
 
 A Ray Train run costs some fifteen seconds before its first step. One run therefore serves a whole recipe: its
-workers stay, and take one job after the other from a mailbox. The weights come back through the mailbox too, so the
-cluster needs no storage that all nodes share.
+workers stay, and take one job after the other from a coordinator. The weights come back
+through it too, so the cluster needs no storage that all nodes share.
 """
 
 import logging
@@ -33,13 +33,13 @@ from torch import nn
 
 from optimization.distillation.targets import teacher_logits
 from optimization.errors import TrainError
-from optimization.examples import Split
-from optimization.methods import Training
 from optimization.pruning.scores import Saliency
+from optimization.readers.examples import Split
+from optimization.recipe.methods import Training
 from optimization.training import checkpoint
+from optimization.training.coordinator import Coordinator, Job, Progress
 from optimization.training.flow import Flow, flow
 from optimization.training.loop import Place, fit, flush_denormals
-from optimization.training.mailbox import Job, Letter, Mailbox
 from optimization.training.metering import Meter, reporting
 
 _NO_TRAINING = Training(epochs=1)
@@ -74,7 +74,7 @@ class Workers:
         self._min_workers = min_workers or num_workers
         self._num_cpus_reading = num_cpus_reading
         self._service = service
-        self._mailbox: Any  # an actor's handle, whose methods Ray makes up
+        self._coordinator: Any  # an actor's handle, whose methods Ray makes up
         self._run: ray.ObjectRef[None] | None = None
 
     def __enter__(self) -> Self:
@@ -84,7 +84,7 @@ class Workers:
                 with _held_back(signal.SIGINT):
                     _connect(self._num_workers * self._cpus_per_worker + self._num_cpus_reading)
             self._start()
-            while not ray.get(self._mailbox.is_complete.remote()):
+            while not ray.get(self._coordinator.is_complete.remote()):
                 self._expect_alive("they had started")
                 time.sleep(_POLL_S)
         except BaseException:
@@ -98,7 +98,7 @@ class Workers:
         if error is not None:
             self._abort()
             return
-        ray.get(self._mailbox.close.remote())
+        ray.get(self._coordinator.close.remote())
         ray.wait([self._run], timeout=_PATIENCE_S)
         if self._owns_cluster:
             ray.shutdown()
@@ -109,21 +109,21 @@ class Workers:
         Raises:
             TrainError: the loss is no number any more, or the workers are gone.
         """
-        ray.get(self._mailbox.post.remote(job))
+        ray.get(self._coordinator.post.remote(job))
         num_heard = num_kept = 0
         while True:
-            letter: Letter = self._hear(self._mailbox.letter.remote(num_heard), f"{job.step!r} was trained")
-            if letter.problem is not None:
+            progress: Progress = self._hear(self._coordinator.progress.remote(num_heard), f"{job.step!r} was trained")
+            if progress.problem is not None:
                 self._keep(job)
-                raise TrainError(letter.problem)
-            for epoch in range(num_heard, len(letter.losses)):
-                advance(epoch + 1, letter.losses[epoch])
-            num_heard = len(letter.losses)
+                raise TrainError(progress.problem)
+            for epoch in range(num_heard, len(progress.losses)):
+                advance(epoch + 1, progress.losses[epoch])
+            num_heard = len(progress.losses)
             if num_kept < num_heard:
                 num_kept = num_heard
                 self._keep(job)
-            if letter.weights is not None:
-                job.model.load_state_dict(ray.get(self._mailbox.weights.remote()))
+            if progress.weights is not None:
+                job.model.load_state_dict(ray.get(self._coordinator.weights.remote()))
                 return job.model.eval()
 
     def answer(self, model: nn.Module) -> NDArray[np.float32]:
@@ -133,20 +133,20 @@ class Workers:
             TrainError: the workers are gone.
         """
         question = Job(step="teacher", model=model, training=_NO_TRAINING, seed=0, is_question=True)
-        ray.get(self._mailbox.post.remote(question))
-        found: NDArray[np.float32] = self._hear(self._mailbox.answers.remote(), "the teacher had answered")
+        ray.get(self._coordinator.post.remote(question))
+        found: NDArray[np.float32] = self._hear(self._coordinator.answers.remote(), "the teacher had answered")
         return found
 
     def saliency(self) -> Saliency | None:
         """What the score of the job trained last gathered, the same on all workers."""
-        gathered: Saliency | None = ray.get(self._mailbox.saliency.remote())
+        gathered: Saliency | None = ray.get(self._coordinator.saliency.remote())
         return gathered
 
     def _keep(self, job: Job) -> None:
         """Write the newest checkpoint, if there is one, where the job says."""
         if job.kept is None:
             return
-        packed: bytes | None = ray.get(self._mailbox.checkpoint.remote())
+        packed: bytes | None = ray.get(self._coordinator.checkpoint.remote())
         if packed is not None:
             checkpoint.write(job.kept, packed)
 
@@ -162,9 +162,9 @@ class Workers:
         use_gpu = available.get("GPU", 0) >= self._min_workers
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         beside_driver: dict[str, Any] = {"num_cpus": 0, "scheduling_strategy": here}  # any other node may be lost
-        self._mailbox = ray.remote(**beside_driver)(Mailbox).remote(self._split)
+        self._coordinator = ray.remote(**beside_driver)(Coordinator).remote(self._split)
         settings = {
-            "mailbox": self._mailbox,
+            "coordinator": self._coordinator,
             "service": self._service,
             "run": uuid4().hex[:8],
             "endpoint": os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"),
@@ -176,7 +176,7 @@ class Workers:
         self._run = ray.remote(**beside_driver, max_retries=0)(_run).remote(settings, scaling)
 
     def _hear(self, asked: ray.ObjectRef[Any], event: str) -> Any:
-        """Wait for the mailbox's answer, or for the workers to fail; asking again and again would cost them CPU."""
+        """Wait for the coordinator's answer, or for the workers to fail; asking again and again would cost them CPU."""
         ray.wait([asked, self._run], num_returns=1)
         if not ray.wait([asked], timeout=0)[0]:
             self._expect_alive(event)
@@ -202,7 +202,7 @@ class Workers:
 
 
 def _run(settings: dict[str, Any], scaling: ray_train.ScalingConfig) -> None:
-    """Run Ray Train until the mailbox is closed.
+    """Run Ray Train until the coordinator is closed.
 
     This is a task of its own, not a thread of the driver: a thread that still waits for Ray when Ray is shut down takes
     the whole process with it.
@@ -265,33 +265,33 @@ def _held_back(number: signal.Signals) -> Iterator[None]:
 def work(config: dict[str, Any]) -> None:
     """What every worker does: take jobs until there are no more."""
     flush_denormals()
-    mailbox = config["mailbox"]
+    coordinator = config["coordinator"]
     context = ray_train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     place = Place(rank=rank, world=world, device=get_device())
     instance = f"{config['run']}-rank{rank}"
     with reporting(config["service"], instance, rank, config["endpoint"]) as meter:
-        split, number, saved = ray.get(mailbox.enter.remote(rank, world))
-        while (job := ray.get(mailbox.take.remote(number))) is not None:
+        split, number, saved = ray.get(coordinator.enter.remote(rank, world))
+        while (job := ray.get(coordinator.take.remote(number))) is not None:
             if job.is_question:
                 rows = np.arange(rank, len(split), world)
                 asked = job.model.to(place.device)
-                ray.get(mailbox.deliver.remote(rows, teacher_logits(asked, split.take(rows))))
+                ray.get(coordinator.deliver.remote(rows, teacher_logits(asked, split.take(rows))))
             else:
                 examples = split if job.stream is None else flow(job.stream, job.seed, place)
-                _fit(replace(job, saved=saved or job.saved), examples, meter, place, mailbox)
+                _fit(replace(job, saved=saved or job.saved), examples, meter, place, coordinator)
             number, saved = number + 1, None
 
 
-def _fit(job: Job, examples: Split | Flow, meter: Meter, place: Place, mailbox: Any) -> None:
+def _fit(job: Job, examples: Split | Flow, meter: Meter, place: Place, coordinator: Any) -> None:
     try:
-        for letter in fit(job, examples, meter, place):
+        for progress in fit(job, examples, meter, place):
             if place.rank == 0:
-                ray.get(mailbox.report.remote(letter))
+                ray.get(coordinator.report.remote(progress))
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        ray.get(mailbox.report.remote(Letter(problem=out_of_memory(job, error))))
+        ray.get(coordinator.report.remote(Progress(problem=out_of_memory(job, error))))
         raise  # the others wait for this one: all start anew
 
 

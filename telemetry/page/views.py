@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from telemetry import conventions as names
-from telemetry.alerts import AlertBook, State
-from telemetry.points import Attributes, Origin
-from telemetry.series import SeriesStore, Track
-from telemetry.signals import Service
-from telemetry.traces import SpanStore
+from telemetry.receivers.points import Attributes, Origin
+from telemetry.series.signals import Service
+from telemetry.series.store import SeriesStore, Track
+from telemetry.series.traces import SpanStore
+from telemetry.watching.alerts import AlertBook, State
 
 MAX_POINTS = 600
 """Points of one line; a longer range shows the peak or the mean of several."""

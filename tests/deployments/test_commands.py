@@ -11,12 +11,12 @@ import uvicorn
 
 from deployments.__main__ import main
 from deployments.access import keys
-from deployments.client import Client
 from deployments.commands import bench, infer
+from deployments.commands.client import Client
 from deployments.errors import InputError
 from deployments.oip.requests import decode
 from deployments.oip.responses import describe
-from optimization.manifest import TensorSpec
+from optimization.artifact.manifest import TensorSpec
 from tests.conftest import free_port
 
 SPEC = TensorSpec(name="features", datatype="FP32", shape=("batch", 4))

@@ -10,9 +10,9 @@ import pytest
 import uvicorn
 
 from deployments.batching.batcher import Limits
-from deployments.model import ModelApp
-from deployments.room import Room
-from telemetry.emit import Emitter
+from deployments.execution.byte_budget import ByteBudget
+from deployments.http.model import ModelApp
+from telemetry.emitting.emitter import Emitter
 from tests.conftest import free_port
 
 CALL_S = 0.3
@@ -66,7 +66,7 @@ async def hang_up(port, after_s):
 def serving(tiny_artifact):
     """Runs `clients(port)` against a real uvicorn with the slow model, one row a call; its result and the model."""
 
-    def serve(clients, room=None, **limits):
+    def serve(clients, budget=None, **limits):
         model = Slow()
         endpoint = f"http://127.0.0.1:{free_port()}"
         emitter = Emitter(service="tiny", version="1", role="replica", instance="i", endpoint=endpoint)
@@ -76,7 +76,7 @@ def serving(tiny_artifact):
             limits=Limits(max_batch_size=1, **limits),
             inline=False,
             max_body_bytes=4096,
-            room=room,
+            budget=budget,
             emitter=emitter,
         )
 
@@ -141,15 +141,15 @@ def test_bodies_that_wait_are_bounded_in_bytes_and_leave_when_answered(serving, 
         again = await answered(port, form(large))
         return [await first, small, again], refused, took_s
 
-    room = Room(len(large) + len(BODY))
-    (fine, refused, took_s), model = serving(clients, room)
+    budget = ByteBudget(len(large) + len(BODY))
+    (fine, refused, took_s), model = serving(clients, budget)
     assert [response[:12] for response, _ in fine] == [b"HTTP/1.1 200"] * 3
     assert refused.startswith(b"HTTP/1.1 429")
     assert b"retry-after: 1\r\n" in refused
     assert b"of at most" in refused
     assert took_s < CALL_S
     assert model.calls == 3
-    room.take(len(large) + len(BODY))  # all of it is free again
+    budget.reserve(len(large) + len(BODY))  # all of it is free again
 
 
 @pytest.mark.parametrize(

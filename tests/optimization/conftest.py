@@ -4,11 +4,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from optimization import data, recipe
-from optimization.examples import Dataset, Split
-from optimization.recipe import Recipe
+from optimization.readers import data
+from optimization.readers.examples import Dataset, Split
+from optimization.recipe import recipe
+from optimization.recipe.recipe import Recipe
 
-RECIPES = Path(recipe.__file__).parent / "recipes"
+RECIPES = Path("optimization/recipes")
 
 
 @pytest.fixture(scope="session")

@@ -9,10 +9,11 @@ import yaml
 from onnx import TensorProto, helper, numpy_helper
 
 from optimization import __main__ as cli
-from optimization import artifact, recipe
-from optimization.manifest import TensorSpec
+from optimization.artifact import store
+from optimization.artifact.manifest import TensorSpec
+from optimization.recipe import recipe
 
-SEED = Path(recipe.__file__).parent / "recipes" / "seed.yaml"
+SEED = Path("optimization/recipes") / "seed.yaml"
 
 
 def call(*words: object) -> subprocess.CompletedProcess[str]:
@@ -127,7 +128,7 @@ def test_artifact_that_is_damaged_or_of_another_recipe_is_not_up_to_date(
 def test_any_onnx_file_becomes_an_artifact(tmp_path: Path) -> None:
     ended = call("publish", matmul(tmp_path / "m.onnx"), "--name", "toy", "--artifacts", tmp_path)
     assert ended.returncode == 0, ended.stderr
-    manifest = artifact.load(tmp_path / "toy" / "1").manifest
+    manifest = store.load(tmp_path / "toy" / "1").manifest
     assert manifest.inputs[0].shape == ("batch", 4)
     assert manifest.recipe is None
     assert "x FP32 ['batch', 4] → y FP32 ['batch', 4]" in call("inspect", tmp_path / "toy" / "1").stdout
@@ -141,9 +142,9 @@ def test_inspect_refuses_a_damaged_artifact(tmp_path: Path) -> None:
     assert "truncated or altered" in ended.stderr
 
 
-def publish(root: Path, wanted: recipe.Recipe) -> artifact.Artifact:
+def publish(root: Path, wanted: recipe.Recipe) -> store.Artifact:
     spec = (TensorSpec(name="x", datatype="FP32", shape=("batch", 4)),)
-    return artifact.publish(
-        root, {artifact.MODEL: matmul(root / "m.onnx")},
+    return store.publish(
+        root, {store.MODEL: matmul(root / "m.onnx")},
         name=wanted.name, recipe_sha256=wanted.sha256, inputs=spec, outputs=spec,
     )  # fmt: skip

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from optimization import artifact, recipe
+from optimization.artifact import store
 
-SEED = Path(recipe.__file__).parent / "recipes" / "seed.yaml"
+SEED = Path("optimization/recipes") / "seed.yaml"
 PATIENCE_S = 240
 
 
@@ -42,7 +42,7 @@ def write(folder: Path, **changed: object) -> None:
 
 
 def final_quality(folder: Path) -> float:
-    return artifact.load(artifact.find(folder / "artifacts", "seed")).manifest.measurements[-1].quality.value
+    return store.load(store.find(folder / "artifacts", "seed")).manifest.measurements[-1].quality.value
 
 
 @pytest.mark.ray

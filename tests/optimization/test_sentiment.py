@@ -7,13 +7,14 @@ import tokenizers
 import yaml
 from rich.console import Console
 
-from optimization import recipe, steps
-from optimization.examples import Dataset
 from optimization.graphs import graph
 from optimization.readers import phrases, text
+from optimization.readers.examples import Dataset
+from optimization.recipe import recipe
+from optimization.recipe.sources import Phrases
 from optimization.report.terminal import Phases
-from optimization.sources import Phrases
-from optimization.steps import Bench
+from optimization.running import steps
+from optimization.running.steps import Workspace
 from optimization.training.alone import Alone
 from tests.optimization.conftest import RECIPES
 
@@ -67,16 +68,16 @@ def test_the_shipped_recipe_makes_a_tiny_bert_smaller_and_keeps_what_it_knows(tm
     dataset = Dataset(train=train_split, held_out=held_out, labels=("bad", "good"), files=files)
     dataset = phrases.extend(dataset, Phrases(num=64, joints=("and",)), seed=0)
     with Phases(Console(quiet=True)) as shown:
-        bench = Bench(
+        workspace = Workspace(
             recipe=recipe.parse(raw),
             dataset=dataset,
             folder=tmp_path,
             trainer=Alone(dataset.train, Silent(), lambda _model: None),
             phases=shown,
         )
-        steps.shrink(bench, steps.teach(bench))
-    assert [each.step for each in bench.candidates] == ["teacher", "control", "distill", "quantize"]
-    teacher, _, student, int8 = (each.path for each in bench.candidates)
+        steps.shrink(workspace, steps.teach(workspace))
+    assert [each.step for each in workspace.candidates] == ["teacher", "control", "distill", "quantize"]
+    teacher, _, student, int8 = (each.path for each in workspace.candidates)
     for path in (teacher, int8):
         predicted = graph.predict(graph.session(path), held_out.batch(np.arange(128)))[:, 0] > 0.5
         assert (predicted == held_out.labels).mean() > 0.95

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import uvicorn
 
 from telemetry.collector import Collector, CollectorConfig
-from telemetry.receiver import listen
+from telemetry.receivers.receiver import listen
 
 
 @dataclass

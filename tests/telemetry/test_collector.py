@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from telemetry.collector import Collector, CollectorConfig
-from telemetry.receiver import PortTakenError, listen
+from telemetry.receivers.receiver import PortTakenError, listen
 from tests.conftest import free_port
 from tests.telemetry.running import running
 from tests.telemetry.traffic import Clock, Sender

@@ -13,7 +13,7 @@ from opentelemetry.sdk.resources import Resource
 
 from telemetry.conventions import ARTIFACT_LATENCY, ARTIFACT_QUALITY, ARTIFACT_SIZE, REQUEST_DURATION
 from telemetry.detectors.robust_z import RobustZScore
-from telemetry.watches import LatencyWatch
+from telemetry.watching.watches import LatencyWatch
 from tests.telemetry.running import running
 
 CHROMIUM = "/usr/bin/chromium" if Path("/usr/bin/chromium").exists() else shutil.which("chromium")
@@ -55,7 +55,7 @@ def page_url(tmp_path_factory):
     """A collector that saw normal traffic, then a spike that goes on."""
     patch = pytest.MonkeyPatch()
     # A frame lasts at least half a second: a shorter warm-up keeps the test short. `test_detection` has the real one.
-    patch.setattr("telemetry.watches.RobustZScore", lambda **named: RobustZScore(**named, warmup=5))
+    patch.setattr("telemetry.watching.watches.RobustZScore", lambda **named: RobustZScore(**named, warmup=5))
     patch.setattr(LatencyWatch, "MIN_REQUESTS", 20)
     with running() as it:
         sdk, evil = Sdk(it.grpc, "digits"), Sdk(it.grpc, EVIL)

@@ -15,8 +15,8 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.metrics.v1 import metrics_pb2 as otlp
 
 from telemetry import conventions as names
-from telemetry.alerts import Alert
 from telemetry.collector import Collector
+from telemetry.watching.alerts import Alert
 
 START_S = 1_800_000_000.0
 BOUNDS = names.REQUEST_DURATION.boundaries
@@ -48,7 +48,7 @@ def _any(value: str | float) -> AnyValue:
 
 @dataclass
 class Sender:
-    """One process: counts requests in cumulative histograms as `telemetry.emit` does."""
+    """One process: counts requests in cumulative histograms as `telemetry.emitting.emitter` does."""
 
     service: str = "digits"
     instance: str = "replica-1"

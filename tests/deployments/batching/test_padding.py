@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from deployments.batching.batcher import Batcher, Limits
 from deployments.batching.padding import SHORT, WASTE, alike, padding_for
-from optimization.manifest import TensorSpec
+from optimization.artifact.manifest import TensorSpec
 
 
 def spec(name, *shape, datatype="INT64"):

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.servers import BIN
-from deployments import preflight
 from deployments.errors import SettingsError
 from deployments.ingress.haproxy import ALL_UP_TO, ONE_IN, TLS_CERT, TemplateError, harden
 from deployments.ingress.log import parse
+from deployments.launch import preflight
 from tests.conftest import free_port
 
 haproxy = pytest.importorskip("ray.serve._private.haproxy")

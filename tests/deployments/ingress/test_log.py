@@ -7,7 +7,7 @@ import pytest
 
 from deployments.ingress.haproxy import ONE_IN
 from deployments.ingress.log import IngressLog, Line, parse
-from telemetry.emit import Emitter
+from telemetry.emitting.emitter import Emitter
 from tests.conftest import free_port
 
 HEAD = b"<134>Nov 24 04:18:36 haproxy[2163]: 127.0.0.1:53350 [24/Nov/2026:04:18:36.032] http_frontend "

@@ -9,9 +9,9 @@ from uvicorn.config import HTTP_PROTOCOLS
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from deployments.asgi import error_body, header, read_body, respond
+from deployments.http.asgi import error_body, header, read_body, respond
 from deployments.ingress import protocol
-from deployments.ingress.protocol import LaneProtocol
+from deployments.ingress.protocol import FastPathProtocol
 
 PREFIX = "/v2/models/a"
 HOST = b"Host: localhost\r\n"
@@ -106,7 +106,7 @@ def connection(make, app=echo):
 
 
 def quick(app=echo):
-    return partial(LaneProtocol, PREFIX, app)
+    return partial(FastPathProtocol, PREFIX, app)
 
 
 async def settled(made, transport):
@@ -207,7 +207,7 @@ def test_a_server_that_stops_answers_what_has_begun():
 
 def test_a_lane_that_asks_who_is_answered_by_the_whole_application():
     async def main():
-        made, transport = connection(partial(LaneProtocol, PREFIX, None))
+        made, transport = connection(partial(FastPathProtocol, PREFIX, None))
         made.data_received(post(b"abc"))
         await settled(made, transport)
         return transport.written

@@ -11,11 +11,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from deployments.batching.batcher import Limits
-from deployments.model import ModelApp
-from deployments.session import Session
-from optimization.adopt import adopt
-from optimization.artifact import ArtifactError
-from telemetry.emit import Emitter
+from deployments.execution.session import Session
+from deployments.http.model import ModelApp
+from optimization.artifact.store import ArtifactError
+from optimization.running.adopt import adopt
+from telemetry.emitting.emitter import Emitter
 from tests.conftest import free_port, publish_tiny
 
 VOCABULARY, HIDDEN, END = 12, 8, 0

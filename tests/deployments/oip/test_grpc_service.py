@@ -10,15 +10,15 @@ import orjson
 import pytest
 from grpc_tools import protoc
 
-from deployments import asgi
 from deployments.batching.batcher import Limits
-from deployments.model import ModelApp
+from deployments.execution.session import Session
+from deployments.http import asgi
+from deployments.http.model import ModelApp
 from deployments.oip import grpc_service
 from deployments.oip import inference_pb2 as oip
 from deployments.oip.grpc_service import SERVICE, from_loopback, handlers
 from deployments.oip.protocol_grpc import CODES, REQUESTS
-from deployments.session import Session
-from telemetry.emit import Emitter
+from telemetry.emitting.emitter import Emitter
 from tests.conftest import expected_probabilities
 
 FEATURES = np.array([[1, 2, 3, 4], [0, 0, 1, 0]], dtype=np.float32)

@@ -13,7 +13,7 @@ from deployments.errors import BodyTooLargeError, RequestError
 from deployments.oip.compression import choose_encoding, decompress
 from deployments.oip.requests import HEADER_LENGTH, InferRequest, decode
 from deployments.oip.responses import encode
-from optimization.manifest import TensorSpec
+from optimization.artifact.manifest import TensorSpec
 
 INPUTS = (
     TensorSpec(name="a", datatype="FP32", shape=("batch", 2)),

@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.asgi import Answer, Call
+from deployments.http.asgi import Answer, Call
 from deployments.oip import inference_pb2 as oip
 from deployments.oip.protocol_grpc import REQUESTS, RpcError, parse, to_call, to_message
 from deployments.oip.requests import HEADER_LENGTH, InferRequest, decode
 from deployments.oip.responses import encode
 from deployments.oip.tensors import from_binary, to_binary, to_json
-from optimization.manifest import TensorSpec
+from optimization.artifact.manifest import TensorSpec
 from tests.deployments.oip.test_tensors import tensors
 
 CONTENTS = {"BOOL": "bool", "FP32": "fp32", "FP64": "fp64", "INT64": "int64", "UINT64": "uint64"} | {

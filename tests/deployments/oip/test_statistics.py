@@ -2,10 +2,10 @@
 
 import pytest
 
-from deployments.batching.batcher import BatchDone, Prediction
+from deployments.execution.prediction import BatchDone, Prediction
 from deployments.oip.model_config import model_config
 from deployments.oip.statistics import Statistics, together
-from optimization.manifest import TensorSpec
+from optimization.artifact.manifest import TensorSpec
 
 
 class Manifest:
@@ -24,7 +24,7 @@ def replica(version="1", at=0):
         prediction = Prediction(outputs={}, submitted_ns=at + 2, started_ns=at + 5, ended_ns=at + 9)
         counted.request(at + start, at + 12, prediction, has_failed=False)
     counted.request(at, at + 7, None, has_failed=True)
-    return counted.tell()
+    return counted.snapshot()
 
 
 def test_durations_and_counts_add_up():
@@ -45,7 +45,7 @@ def test_durations_and_counts_add_up():
 def test_an_answer_from_the_cache_succeeds_and_computes_nothing():
     counted = Statistics("m", "1")
     counted.request(3, 5, None, has_failed=False)
-    stats = counted.tell()["inference_stats"]
+    stats = counted.snapshot()["inference_stats"]
     assert stats["success"] == stats["cache_hit"] == {"count": 1, "ns": 2}
     assert stats["queue"] == stats["compute_infer"] == {"count": 0, "ns": 0}
 

@@ -14,14 +14,14 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from deployments.batching.batcher import Limits
 from deployments.errors import RequestError
-from deployments.model import ModelApp
+from deployments.execution.session import Session
+from deployments.http.model import ModelApp
 from deployments.raw.inputs import accepting_raw, raw_input
 from deployments.raw.pictures import pixels
 from deployments.raw.text import tokens
-from deployments.session import Session
-from optimization.artifact import ArtifactError, publish
-from optimization.manifest import PicturePreprocessing, TextPreprocessing
-from telemetry.emit import Emitter
+from optimization.artifact.manifest import PicturePreprocessing, TextPreprocessing
+from optimization.artifact.store import ArtifactError, publish
+from telemetry.emitting.emitter import Emitter
 
 TOKENS = ["input_ids", "attention_mask"]
 

@@ -15,7 +15,7 @@ from deployments.replicas.demand import ONGOING, Demand
 from deployments.replicas.scaling import LOOK_BACK_S, replicas
 from deployments.settings import ModelSettings
 from telemetry import conventions
-from telemetry.emit import Emitter
+from telemetry.emitting.emitter import Emitter
 from tests.conftest import free_port
 
 STEP_S = 0.5
@@ -27,9 +27,9 @@ BOOT_S = 5.0
 class Deployment:
     """A fluid model: replicas share a queue, a new one takes `BOOT_S` to start; Ray's own code wraps the policy."""
 
-    def __init__(self, room=math.inf, **scaling):
-        """`room`: requests that a replica lets wait before it refuses some."""
-        self.room = room
+    def __init__(self, queue_size=math.inf, **scaling):
+        """`queue_size`: requests that a replica lets wait before it refuses some."""
+        self.queue_size = queue_size
         self.args = {"min_replicas": 1, "max_replicas": 10, "calm_s": 60} | scaling
         options = replicas(ModelSettings(artifact="m", scaling=self.args, max_batch_size=64))
         self.config = options["autoscaling_config"]
@@ -58,7 +58,7 @@ class Deployment:
     def _serve(self, load):
         capacity = CAPACITY * self.running
         served = min(self.queue + load * STEP_S, capacity * STEP_S)
-        refused = max(0.0, self.queue + load * STEP_S - served - self.room * max(1, self.running))
+        refused = max(0.0, self.queue + load * STEP_S - served - self.queue_size * max(1, self.running))
         self.queue += load * STEP_S - served - refused
         wait_s = self.queue / capacity if self.running else 0.0
         self.seen.append(
@@ -173,7 +173,7 @@ def test_a_request_now_and_then_keeps_one_replica():
 
 
 def test_refused_requests_count_as_demand_though_little_waits():
-    deployment = Deployment(room=2)
+    deployment = Deployment(queue_size=2)
     deployment.run(60, 15)
     deployment.run(5, 250)
     assert deployment.target == math.ceil(2.5 / 0.7)

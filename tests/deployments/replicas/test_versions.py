@@ -15,16 +15,16 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from deployments.batching.batcher import Limits
-from deployments.cache import AnswerCache
-from deployments.model import ModelApp
+from deployments.execution.answer_cache import AnswerCache
+from deployments.execution.session import Session
+from deployments.http.model import ModelApp
+from deployments.http.versioned import VersionedModel
 from deployments.replicas import versions as module
 from deployments.replicas.versions import Versions
-from deployments.session import Session
 from deployments.settings import ModelSettings
-from deployments.versioned import VersionedModel
-from optimization.artifact import MODEL, ArtifactError, find, load, publish
-from telemetry import emit
-from telemetry.emit import Emitter
+from optimization.artifact.store import MODEL, ArtifactError, find, load, publish
+from telemetry.emitting import emitter
+from telemetry.emitting.emitter import Emitter
 from tests.conftest import free_port
 
 PREFIX = "/v2/models/times"
@@ -132,7 +132,7 @@ async def replica(home, policy=None, keep=2, cache_bytes=0):
 def quick(monkeypatch):
     """Look often, and do not wait for a collector that is not there."""
     monkeypatch.setattr(module, "LOOK_EVERY_S", 0.02)
-    monkeypatch.setattr(emit, "EXPORT_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(emitter, "EXPORT_TIMEOUT_S", 0.01)
 
 
 def run(scenario):

@@ -4,11 +4,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from optimization.architectures import TeacherLayers
 from optimization.distillation import students
 from optimization.errors import RecipeError
-from optimization.examples import Dataset, Split
 from optimization.networks.encoder import Encoder, keep_tokens
+from optimization.readers.examples import Dataset, Split
+from optimization.recipe.architectures import TeacherLayers
 
 transformers = pytest.importorskip("transformers")
 

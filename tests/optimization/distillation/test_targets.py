@@ -5,7 +5,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from optimization.distillation import targets
-from optimization.examples import Split
+from optimization.readers.examples import Split
 
 T = 3.0
 

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from optimization.distillation import transfer
 from optimization.distillation.students import from_layers
-from optimization.distillation.teaching import Attention, Features, Hidden, Pooled, Transfer
 from optimization.errors import RecipeError
 from optimization.networks.resnet import Resnet
 from optimization.pruning import prune
 from optimization.pruning.prune import Amount
+from optimization.recipe.teaching import Attention, Features, Hidden, Pooled, Transfer
 from tests.optimization.architectures import Inputs, build
 
 HIDDEN, ATTENTION, POOLED = Hidden(kind="hidden"), Attention(kind="attention"), Pooled(kind="pooled")
@@ -35,10 +35,10 @@ def narrow(width: int, num_heads: int, layers: int) -> nn.Module:
 
 def states_and_loss(wanted: Transfer, student: nn.Module, teacher: nn.Module, example: Inputs) -> tuple[Tensor, Tensor]:
     """The student's first state, and the losses."""
-    bonds = transfer.bond([wanted], student, teacher, example, "distill")
-    _, own = transfer.Pupil(student, bonds)(*example)
-    _, others = transfer.taps.read(teacher, bonds[0].teacher, example)
-    return own[0], transfer.loss(bonds, own, others, example[1] if len(example) == 2 else None)
+    state_pairs = transfer.pair_states([wanted], student, teacher, example, "distill")
+    _, own = transfer.StudentWithStates(student, state_pairs)(*example)
+    _, others = transfer.taps.read(teacher, state_pairs[0].teacher, example)
+    return own[0], transfer.loss(state_pairs, own, others, example[1] if len(example) == 2 else None)
 
 
 def test_distance_is_the_mean_squared_error_as_a_share_of_the_teachers_square() -> None:
@@ -52,12 +52,15 @@ def test_padding_does_not_count(wanted: Transfer) -> None:
     """A text alone has the loss it has beside longer ones."""
     teacher, example = build("bert")
     student = narrow(16, 2, 1)
-    bonds = transfer.bond([wanted], student, teacher, example, "distill")
-    pupil = transfer.Pupil(student, bonds)
+    state_pairs = transfer.pair_states([wanted], student, teacher, example, "distill")
+    student_with_states = transfer.StudentWithStates(student, state_pairs)
 
     def losses(ids: Tensor, mask: Tensor) -> Tensor:
         return transfer.loss(
-            bonds, pupil(ids, mask)[1], transfer.taps.read(teacher, bonds[0].teacher, (ids, mask))[1], mask
+            state_pairs,
+            student_with_states(ids, mask)[1],
+            transfer.taps.read(teacher, state_pairs[0].teacher, (ids, mask))[1],
+            mask,
         )
 
     together = losses(*example)
@@ -102,23 +105,23 @@ def test_a_model_that_equals_its_teacher_has_nothing_to_learn(wanted: Transfer, 
 def test_other_widths_are_projected_and_other_heads_related_anew() -> None:
     teacher, example = build("bert")  # 32 wide, 4 heads, 3 layers
     student = narrow(24, 3, 2)
-    bonds = transfer.bond([HIDDEN, ATTENTION, POOLED], student, teacher, example, "distill")
-    pupil = transfer.Pupil(student, bonds)
-    assert [type(each).__name__ for each in pupil.projections] == ["Linear"] * 3 + ["Identity", "Linear"]
-    assert bonds[1].relation_heads == 4
-    _, states = pupil(*example)
-    others = [tap for each in bonds for tap in each.teacher]
-    transfer.loss(bonds, states, transfer.taps.read(teacher, others, example)[1], example[1]).sum().backward()
-    assert all(parameter.grad is not None for parameter in pupil.projections.parameters())
+    state_pairs = transfer.pair_states([HIDDEN, ATTENTION, POOLED], student, teacher, example, "distill")
+    student_with_states = transfer.StudentWithStates(student, state_pairs)
+    assert [type(each).__name__ for each in student_with_states.projections] == ["Linear"] * 3 + ["Identity", "Linear"]
+    assert state_pairs[1].relation_heads == 4
+    _, states = student_with_states(*example)
+    others = [tap for each in state_pairs for tap in each.teacher]
+    transfer.loss(state_pairs, states, transfer.taps.read(teacher, others, example)[1], example[1]).sum().backward()
+    assert all(parameter.grad is not None for parameter in student_with_states.projections.parameters())
 
 
 def test_layers_are_spread_evenly_or_as_named() -> None:
     _, example = build("bert")
     student = from_layers(narrow(32, 4, 6), (0, 5))
-    (by_itself,) = transfer.bond([HIDDEN], student, narrow(32, 4, 6), example, "distill")
+    (by_itself,) = transfer.pair_states([HIDDEN], student, narrow(32, 4, 6), example, "distill")
     assert [tap.modules[0].rpartition(".")[2] for tap in by_itself.teacher] == ["0", "2", "5"]
     named = Hidden(kind="hidden", layers=(4, 5))
-    (as_named,) = transfer.bond([named], student, narrow(32, 4, 6), example, "distill")
+    (as_named,) = transfer.pair_states([named], student, narrow(32, 4, 6), example, "distill")
     assert [tap.modules[0].rpartition(".")[2] for tap in as_named.teacher] == ["0", "4", "5"]
 
 
@@ -127,8 +130,8 @@ def test_a_pruned_network_is_paired_with_the_whole_one(amount: Amount) -> None:
     teacher = Resnet(depth=20, width=4, channels=3, num_outputs=5).eval()
     example = (torch.rand(4, 3, 16, 16),)
     pruned = prune.prune(prune.prepare(teacher, example), amount, example)
-    (bond,) = transfer.bond([FEATURES], pruned, teacher, example, "prune.recovery")
-    assert [tap.sides for tap in bond.student] == [tap.sides for tap in bond.teacher] == [(16, 16), (8, 8), (4, 4)]
+    (pair,) = transfer.pair_states([FEATURES], pruned, teacher, example, "prune.recovery")
+    assert [tap.sides for tap in pair.student] == [tap.sides for tap in pair.teacher] == [(16, 16), (8, 8), (4, 4)]
     _, got = states_and_loss(FEATURES, pruned, teacher, example)
     assert got.shape == (4,)
     assert (got > 0).all()
@@ -160,7 +163,7 @@ REFUSED = [
 def test_what_cannot_be_paired_is_refused(wanted: Transfer, family: str, message: str) -> None:
     model, example = build(family)
     with pytest.raises(RecipeError, match=re.escape(f"distill.transfer.{message}")):
-        transfer.bond([wanted], model, model, example, "distill")
+        transfer.pair_states([wanted], model, model, example, "distill")
 
 
 def test_stages_of_other_picture_sizes_are_refused() -> None:
@@ -170,4 +173,4 @@ def test_stages_of_other_picture_sizes_are_refused() -> None:
         "distill.transfer.features needs stages of convolutions whose pictures have the same size in both, got none"
     )
     with pytest.raises(RecipeError, match=message):
-        transfer.bond([FEATURES], student, teacher, example, "distill")
+        transfer.pair_states([FEATURES], student, teacher, example, "distill")

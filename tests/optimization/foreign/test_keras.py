@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from optimization.adopt import adopt
 from optimization.errors import GraphError
 from optimization.foreign import convert
 from optimization.graphs import graph
+from optimization.running.adopt import adopt
 from tests.optimization.foreign.keras_models import SAMPLES
 
 HERE = Path(__file__).parent

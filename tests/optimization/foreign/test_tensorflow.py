@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from optimization import artifact
+from optimization.artifact import store
 from optimization.foreign import convert
 from optimization.graphs import graph
 from tests.optimization.foreign.tensorflow_models import LENGTHS
@@ -53,7 +53,7 @@ def publish(python: str, model: Path, root: Path) -> subprocess.CompletedProcess
 def test_saved_model_answers_as_in_tensorflow(python: str, folder: Path, tmp_path: Path) -> None:
     done = publish(python, folder / "recurrent", tmp_path)
     assert done.returncode == 0, done.stderr
-    made = artifact.load(artifact.find(tmp_path, "foreign"))
+    made = store.load(store.find(tmp_path, "foreign"))
     assert [(each.name, each.shape[0], each.shape[2]) for each in made.manifest.inputs] == [("steps", "batch", 4)]
     assert [each.name for each in made.manifest.outputs] == ["probabilities"]
     for length in LENGTHS:

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from optimization import models
-from optimization.architectures import Cnn, Mlp
+from optimization.artifact.manifest import TensorSpec
 from optimization.errors import ExportError
-from optimization.examples import Dataset
 from optimization.graphs import export, graph
-from optimization.manifest import TensorSpec
+from optimization.networks import models
+from optimization.readers.examples import Dataset
+from optimization.recipe.architectures import Cnn, Mlp
 
 
 def exported(path: Path, dataset: Dataset, config: Mlp | Cnn) -> nn.Module:

@@ -5,9 +5,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from optimization.artifact.manifest import TensorSpec
 from optimization.errors import GraphError
 from optimization.graphs import graph
-from optimization.manifest import TensorSpec
 
 
 def toy(

@@ -3,12 +3,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from optimization import models
-from optimization.architectures import Mlp
-from optimization.examples import Dataset, Split
 from optimization.graphs import export
 from optimization.measuring import latency
 from optimization.measuring.latency import Latency
+from optimization.networks import models
+from optimization.readers.examples import Dataset, Split
+from optimization.recipe.architectures import Mlp
 from tests.optimization import architectures
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from optimization.architectures import HuggingFaceModel
 from optimization.networks import encoder
+from optimization.recipe.architectures import HuggingFaceModel
 
 transformers = pytest.importorskip("transformers")
 

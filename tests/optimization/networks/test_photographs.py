@@ -8,9 +8,10 @@ from PIL import Image
 from rich.console import Console
 from sklearn.datasets import load_sample_images
 
-from optimization import recipe, run
 from optimization.networks import photographs
+from optimization.recipe import recipe
 from optimization.report.terminal import Phases
+from optimization.running import run
 from tests.optimization.conftest import RECIPES
 
 pytest.importorskip("efficientnet_lite_pytorch")

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from optimization.examples import Split
 from optimization.pruning import costs, prune, stacks
 from optimization.pruning.prune import Amount
 from optimization.quantization.quantize import Method
+from optimization.readers.examples import Split
 from tests.optimization import architectures
 
 

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from optimization import models
-from optimization.architectures import Cnn, Mlp
 from optimization.errors import PruneError, WeightsError
-from optimization.examples import Dataset
+from optimization.networks import models
 from optimization.pruning import prune, schedule, structure, units
 from optimization.pruning.heads import SlimAttention
 from optimization.pruning.prune import Amount
+from optimization.readers.examples import Dataset
+from optimization.recipe.architectures import Cnn, Mlp
 from tests.optimization import architectures
 from tests.optimization.architectures import FAMILIES, HUGGING_FACE, ResNet
 

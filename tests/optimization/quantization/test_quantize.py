@@ -9,12 +9,12 @@ import onnxruntime
 import pytest
 from onnx import TensorProto
 
-from optimization import models
-from optimization.architectures import Mlp
-from optimization.examples import Dataset
 from optimization.graphs import export
 from optimization.measuring import evaluate
+from optimization.networks import models
 from optimization.quantization import quantize, sensitivity
+from optimization.readers.examples import Dataset
+from optimization.recipe.architectures import Mlp
 from tests.optimization import architectures
 from tests.optimization.architectures import HUGGING_FACE
 

@@ -15,11 +15,10 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import TensorDataset
 
-from optimization import data
 from optimization.errors import DataError
-from optimization.examples import Dataset
-from optimization.readers import streaming
-from optimization.sources import Data
+from optimization.readers import data, streaming
+from optimization.readers.examples import Dataset
+from optimization.recipe.sources import Data
 
 RANDOM = np.random.default_rng(0)
 FRAME = pd.DataFrame(

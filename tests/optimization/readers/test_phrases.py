@@ -5,12 +5,12 @@ import tokenizers
 import torch
 
 from optimization.distillation import targets
-from optimization.examples import UNLABELLED, Dataset, Split
-from optimization.methods import Training
 from optimization.readers import phrases, text
-from optimization.sources import Phrases
+from optimization.readers.examples import UNLABELLED, Dataset, Split
+from optimization.recipe.methods import Training
+from optimization.recipe.sources import Phrases
+from optimization.training.coordinator import Job
 from optimization.training.loop import Place, fit
-from optimization.training.mailbox import Job
 
 TEXTS = ["a cab", "cab b", "abde", "a a"]
 

@@ -8,7 +8,7 @@ from torch import nn
 from optimization.errors import DataError, RecipeError
 from optimization.networks import weights
 from optimization.readers import tables
-from optimization.sources import Table
+from optimization.recipe.sources import Table
 
 FRAME = pd.DataFrame({"a": [0.0, 1, 2, 3] * 5, "b": [1] * 20, "label": ["no", "yes"] * 10})
 

@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from optimization import artifact, models, recipe
-from optimization.architectures import Mlp
-from optimization.artifact import Artifact
+from optimization.artifact import store
+from optimization.artifact.store import Artifact
 from optimization.errors import CompareError
-from optimization.examples import Dataset
 from optimization.graphs import export, graph
 from optimization.measuring import evaluate
-from optimization.recipe import Recipe
+from optimization.networks import models
+from optimization.readers.examples import Dataset
+from optimization.recipe import recipe
+from optimization.recipe.architectures import Mlp
+from optimization.recipe.recipe import Recipe
 from optimization.report import compare
 
 
@@ -23,9 +25,9 @@ def publish(root: Path, dataset: Dataset, wanted: Recipe | None, seed: int, widt
     model = models.build(Mlp(kind="mlp", hidden=(width,)), dataset, seed).eval()
     export.export(model, path, dataset.train, num_outputs=dataset.num_outputs)
     served = graph.read(path)
-    return artifact.publish(
+    return store.publish(
         root,
-        {artifact.MODEL: path},
+        {store.MODEL: path},
         name="toy",
         recipe=wanted.model_dump(mode="json") if wanted else None,
         inputs=graph.inputs(served),

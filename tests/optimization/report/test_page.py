@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from optimization.findings import Difference, Findings, Layer, SearchResult, Trial
-from optimization.manifest import FileEntry, Machine, Manifest, Measurement, TensorSpec
+from optimization.artifact.findings import Difference, Findings, Layer, SearchResult, Trial
+from optimization.artifact.manifest import FileEntry, Machine, Manifest, Measurement, TensorSpec
 from optimization.report import page, plots
 from tests.optimization.report.test_terminal import CONTROL, TEACHER, measurement
 

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from optimization.artifact import Artifact
-from optimization.findings import Difference, Findings, Speedup
-from optimization.manifest import FileEntry, Manifest, Measurement, Quality, TensorSpec
+from optimization.artifact.findings import Difference, Findings, Speedup
+from optimization.artifact.manifest import FileEntry, Manifest, Measurement, Quality, TensorSpec
+from optimization.artifact.store import Artifact
 from optimization.report import terminal
 
 

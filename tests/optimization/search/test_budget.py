@@ -6,7 +6,7 @@ from scipy import stats
 
 from optimization.measuring import paired
 from optimization.measuring.paired import Pairs
-from optimization.recipe import Budget
+from optimization.recipe.recipe import Budget
 from optimization.search import budget
 
 COUNTS = st.tuples(st.integers(0, 40), st.integers(0, 40))

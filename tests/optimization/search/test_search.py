@@ -9,22 +9,24 @@ import pytest
 from rich.console import Console
 from torch import nn
 
-from optimization import artifact, recipe, run, steps
-from optimization.artifact import Artifact
-from optimization.examples import Dataset
+from optimization.artifact import store
+from optimization.artifact.store import Artifact
 from optimization.measuring import evaluate
-from optimization.recipe import Recipe
+from optimization.readers.examples import Dataset
+from optimization.recipe import recipe
+from optimization.recipe.recipe import Recipe
 from optimization.report.terminal import Phases
+from optimization.running import run, steps
+from optimization.running.steps import Candidate, TeacherAnswers, Workspace
 from optimization.search import outcome, search, space, trials
 from optimization.search.outcome import Made
 from optimization.search.search import Attempt
 from optimization.search.tuning import Ended
-from optimization.steps import Bench, Candidate, Lesson
 from optimization.training.alone import Alone
-from optimization.training.journal import Journal
-from optimization.training.mailbox import Job
+from optimization.training.checkpoint_store import CheckpointStore
+from optimization.training.coordinator import Job
 from optimization.training.metering import Meter
-from telemetry.emit import Emitter
+from telemetry.emitting.emitter import Emitter
 
 
 @pytest.fixture(scope="module")
@@ -45,31 +47,31 @@ def phases() -> Iterator[Phases]:
         yield shown
 
 
-def alone(wanted: Recipe, dataset: Dataset, folder: Path, phases: Phases) -> Bench:
+def alone(wanted: Recipe, dataset: Dataset, folder: Path, phases: Phases) -> Workspace:
     meter = Meter(Emitter(service="test", version="1", role="train_worker", instance="a"), rank=0)
     trainer = Alone(dataset.train, meter, lambda _model: None)
-    return Bench(recipe=wanted, dataset=dataset, folder=folder, trainer=trainer, phases=phases)
+    return Workspace(recipe=wanted, dataset=dataset, folder=folder, trainer=trainer, phases=phases)
 
 
 @pytest.fixture
-def made(wanted: Recipe, tumours: Dataset, tmp_path: Path, phases: Phases) -> tuple[Bench, Lesson]:
-    bench = alone(wanted, tumours, tmp_path, phases)
-    return bench, steps.teach(bench)
+def made(wanted: Recipe, tumours: Dataset, tmp_path: Path, phases: Phases) -> tuple[Workspace, TeacherAnswers]:
+    workspace = alone(wanted, tumours, tmp_path, phases)
+    return workspace, steps.teach(workspace)
 
 
-def attempt(wanted: Recipe, made: tuple[Bench, Lesson]) -> Attempt:
-    bench, lesson = made
+def attempt(wanted: Recipe, made: tuple[Workspace, TeacherAnswers]) -> Attempt:
+    workspace, teacher_answers = made
     return Attempt(
         variants=space.variants(wanted),
-        dataset=bench.dataset,
-        lesson=lesson,
-        watched=bench.dataset.held_out,
+        dataset=workspace.dataset,
+        teacher_answers=teacher_answers,
+        watched=workspace.dataset.held_out,
         endpoint=None,
         good_enough=0.5,
     )
 
 
-def test_trials_tell_how_far_they_are(wanted: Recipe, made: tuple[Bench, Lesson]) -> None:
+def test_trials_tell_how_far_they_are(wanted: Recipe, made: tuple[Workspace, TeacherAnswers]) -> None:
     heard: list[tuple[float, float]] = []
     tried = attempt(wanted, made)(0, lambda share, shortfall: heard.append((share, shortfall)))
     assert [share for share, _ in heard] == pytest.approx(np.linspace(0.1, 1, 10).tolist())
@@ -79,31 +81,31 @@ def test_trials_tell_how_far_they_are(wanted: Recipe, made: tuple[Bench, Lesson]
 
 
 def test_cheapest_proven_trial_is_chosen_and_published(
-    wanted: Recipe, made: tuple[Bench, Lesson], tmp_path: Path
+    wanted: Recipe, made: tuple[Workspace, TeacherAnswers], tmp_path: Path
 ) -> None:
-    bench, _ = made
+    workspace, _ = made
     assert wanted.search is not None
     tried, variants = attempt(wanted, made), space.variants(wanted)
     outcomes = [tried(number, lambda _share, _shortfall: None) for number in range(len(variants))]
     unpacked = [outcome.unpack(each, tmp_path / str(number)) for number, each in enumerate(outcomes)]
     finals = {number: candidates[-1].path for number, candidates in enumerate(unpacked)}
     settings = wanted.search.model_copy(update={"target": "size"})
-    finished = trials.measure(settings, bench.candidates[0].path, finals, bench.dataset.held_out)
+    finished = trials.measure(settings, workspace.candidates[0].path, finals, workspace.dataset.held_out)
     result = trials.judge(settings, variants, finished, {})
     sizes = [path.stat().st_size for path in finals.values()]
     assert result.is_proven
     assert result.trials[result.chosen].size_bytes == min(sizes)
-    bench.candidates.extend(unpacked[result.chosen])
-    check(run.publish(wanted, bench, tmp_path / "artifacts", result), wanted, bench.dataset)
-    teacher = artifact.load(tmp_path / "artifacts" / "searched-teacher" / "1")
-    assert teacher.model_path.read_bytes() == bench.candidates[0].path.read_bytes()
+    workspace.candidates.extend(unpacked[result.chosen])
+    check(run.publish(wanted, workspace, tmp_path / "artifacts", result), wanted, workspace.dataset)
+    teacher = store.load(tmp_path / "artifacts" / "searched-teacher" / "1")
+    assert teacher.model_path.read_bytes() == workspace.candidates[0].path.read_bytes()
     assert [each.step for each in teacher.manifest.measurements] == ["teacher"]
 
 
 def test_a_search_that_stopped_goes_on_with_the_trials_that_are_left(
-    wanted: Recipe, made: tuple[Bench, Lesson], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    wanted: Recipe, made: tuple[Workspace, TeacherAnswers], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench, lesson = made
+    workspace, teacher_answers = made
     assert wanted.search is not None
     variants, tried = space.variants(wanted), attempt(wanted, made)
     first = Ended(outcome=tried(0, lambda _share, _shortfall: None))
@@ -116,7 +118,7 @@ def test_a_search_that_stopped_goes_on_with_the_trials_that_are_left(
 
     monkeypatch.setattr(search.tuning, "run", run_left)
     for _ in range(2):  # at the second time none is left
-        ended = search._try_all(variants, bench.dataset, lesson, wanted.search, bench.phases, kept)
+        ended = search._try_all(variants, workspace.dataset, teacher_answers, wanted.search, workspace.phases, kept)
         assert ended == {0: first, 1: Ended(stopped_at=0.2)}
         monkeypatch.delattr(search.tuning, "run", raising=False)
 
@@ -132,11 +134,11 @@ def test_a_trial_that_failed_or_whose_files_are_gone_is_tried_again(tmp_path: Pa
     assert outcome.kept(tmp_path / "whole") is None
 
 
-def test_control_of_the_chosen_trial_is_trained_without_its_student(made: tuple[Bench, Lesson]) -> None:
-    bench, lesson = made
-    search._train_control(bench, lesson)
-    assert [each.step for each in bench.candidates] == ["teacher", "control"]
-    assert "distill" not in bench.losses or not bench.losses["distill"]
+def test_control_of_the_chosen_trial_is_trained_without_its_student(made: tuple[Workspace, TeacherAnswers]) -> None:
+    workspace, teacher_answers = made
+    search._train_control(workspace, teacher_answers)
+    assert [each.step for each in workspace.candidates] == ["teacher", "control"]
+    assert "distill" not in workspace.losses or not workspace.losses["distill"]
 
 
 def test_control_of_several_stages_is_as_small_as_what_is_served(
@@ -145,16 +147,16 @@ def test_control_of_several_stages_is_as_small_as_what_is_served(
     raw = wanted.model_dump(mode="json") | {"search": None}
     recovery = {"epochs": 2, "batch_size": 32}
     raw["steps"] = [{"kind": "prune", "ratio": 0.5, "stages": 2, "recovery": recovery}]
-    bench = alone(recipe.parse(raw), tumours, tmp_path, phases)
-    lesson = steps.teach(bench)
-    steps.shrink(bench, lesson)
-    assert [each.step for each in bench.candidates] == ["teacher", "control", "prune"]
-    assert {step: len(losses) for step, losses in bench.losses.items()} == {"teacher": 10, "control": 2, "prune": 4}
-    whole, control, pruned = (each.num_parameters for each in bench.candidates)
+    workspace = alone(recipe.parse(raw), tumours, tmp_path, phases)
+    teacher_answers = steps.teach(workspace)
+    steps.shrink(workspace, teacher_answers)
+    assert [each.step for each in workspace.candidates] == ["teacher", "control", "prune"]
+    assert {step: len(losses) for step, losses in workspace.losses.items()} == {"teacher": 10, "control": 2, "prune": 4}
+    whole, control, pruned = (each.num_parameters for each in workspace.candidates)
     assert whole > control == pruned
 
     chosen = alone(recipe.parse(raw), tumours, tmp_path, phases)
-    search._train_control(chosen, lesson)
+    search._train_control(chosen, teacher_answers)
     assert [(each.step, each.num_parameters) for each in chosen.candidates] == [("control", pruned)]
 
 
@@ -163,30 +165,30 @@ def test_a_stage_goes_on_with_chance_where_the_one_before_ended(
 ) -> None:
     raw = wanted.model_dump(mode="json") | {"search": None, "seed": 5}
     raw["steps"] = [{"kind": "prune", "ratio": 0.5, "stages": 3, "recovery": {"epochs": 2, "batch_size": 32}}]
-    bench = alone(recipe.parse(raw), tumours, tmp_path, phases)
-    lesson = steps.teach(bench)
-    train, seeds = bench.trainer.train, []
+    workspace = alone(recipe.parse(raw), tumours, tmp_path, phases)
+    teacher_answers = steps.teach(workspace)
+    train, seeds = workspace.trainer.train, []
 
     def noted(job: Job, advance: Callable[[int, float], None]) -> nn.Module:
         seeds.append((job.step, job.seed))
         return train(job, advance)
 
-    monkeypatch.setattr(bench.trainer, "train", noted)
-    steps.shrink(bench, lesson)
+    monkeypatch.setattr(workspace.trainer, "train", noted)
+    steps.shrink(workspace, teacher_answers)
     assert seeds == [("prune", 5), ("prune", 7), ("control", 9), ("prune", 9)]
 
 
 def check(published: Artifact, wanted: Recipe, dataset: Dataset) -> None:
-    loaded = artifact.load(published.path)
+    loaded = store.load(published.path)
     found = loaded.manifest.findings.search
     assert found is not None
     chosen = found.trials[found.chosen]
     assert loaded.manifest.recipe_sha256 == wanted.sha256
-    assert loaded.manifest.files[artifact.MODEL].size_bytes == chosen.size_bytes, "what was judged is what is served"
+    assert loaded.manifest.files[store.MODEL].size_bytes == chosen.size_bytes, "what was judged is what is served"
     answers = evaluate.predict(loaded.model_path, dataset.held_out)
     assert evaluate.accuracy(answers, dataset.held_out.labels).value == chosen.accuracy
     assert loaded.manifest.findings.losses["teacher"]
-    assert "Search" in (loaded.path / artifact.REPORT).read_text()
+    assert "Search" in (loaded.path / store.REPORT).read_text()
 
 
 @pytest.mark.ray
@@ -195,8 +197,8 @@ def check(published: Artifact, wanted: Recipe, dataset: Dataset) -> None:
 def test_search_on_a_cluster_publishes_what_it_judged(
     ray_cluster: None, wanted: Recipe, tumours: Dataset, tmp_path: Path, phases: Phases
 ) -> None:
-    journal = Journal(tmp_path / "runs", wanted, resume=False)
-    published = search.search(wanted, tmp_path, phases, journal)
+    checkpoints = CheckpointStore(tmp_path / "runs", wanted, resume=False)
+    published = search.search(wanted, tmp_path, phases, checkpoints)
     check(published, wanted, tumours)
     found = published.manifest.findings.search
     assert found is not None

@@ -2,9 +2,9 @@ from typing import Any
 
 import pytest
 
-from optimization import recipe
 from optimization.errors import RecipeError
-from optimization.recipe import Recipe
+from optimization.recipe import recipe
+from optimization.recipe.recipe import Recipe
 from optimization.search import space
 
 

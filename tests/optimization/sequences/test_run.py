@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from optimization import artifact
+from optimization.artifact import store
 from optimization.graphs import graph
 from optimization.report.terminal import Phases
 from optimization.sequences import greedy, recipe, writing
 from optimization.sequences import run as sequences
 from optimization.sequences.pairs import encode
-from optimization.training.journal import Journal
+from optimization.training.checkpoint_store import CheckpointStore
 from tests.optimization.sequences.test_sequences import READ, WORDS
 from tests.optimization.sequences.toys import END, SPECIAL, model, write_task
 
@@ -58,8 +58,8 @@ def test_small_model_writes_what_its_teacher_writes(ray_cluster: None, tmp_path:
         }
     )
     with Phases(Console(quiet=True)) as phases:
-        made = sequences.run(wanted, tmp_path, phases, Journal(tmp_path / "runs", wanted, resume=False))
-    loaded = artifact.load(made.path)
+        made = sequences.run(wanted, tmp_path, phases, CheckpointStore(tmp_path / "runs", wanted, resume=False))
+    loaded = store.load(made.path)
     manifest = loaded.manifest
 
     assert [each.step for each in manifest.measurements] == ["teacher", "control", "distill", "quantize"]

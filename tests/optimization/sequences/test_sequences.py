@@ -9,13 +9,13 @@ import torch
 
 from optimization.distillation.targets import distillation_loss, hard_loss
 from optimization.errors import RecipeError
-from optimization.examples import UNLABELLED, Split
 from optimization.graphs.export import tensors
-from optimization.methods import Training
+from optimization.readers.examples import UNLABELLED, Split
+from optimization.recipe.methods import Training
 from optimization.sequences import export, greedy, models, pairs, recipe, writing
 from optimization.training import loop
+from optimization.training.coordinator import Job
 from optimization.training.loop import Place
-from optimization.training.mailbox import Job
 from tests.optimization.sequences.toys import SPECIAL, model
 from tests.optimization.training.test_loop import Silent
 

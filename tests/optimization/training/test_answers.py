@@ -6,7 +6,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from optimization.examples import Split
+from optimization.readers.examples import Split
 from optimization.training import answers
 
 

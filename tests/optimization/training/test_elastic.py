@@ -9,7 +9,7 @@ import torch
 from ray.cluster_utils import Cluster
 from torch import Tensor, nn
 
-from optimization.examples import Split
+from optimization.readers.examples import Split
 from optimization.training.train import Workers
 from tests.optimization.training.test_train import job, model, trained_plainly
 

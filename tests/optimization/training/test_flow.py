@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from optimization.examples import Split, Stream
-from optimization.methods import Training
 from optimization.readers import files
+from optimization.readers.examples import Split, Stream
 from optimization.readers.streaming import Columns
+from optimization.recipe.methods import Training
+from optimization.training.coordinator import Job
 from optimization.training.flow import Flow
 from optimization.training.loop import Place, num_batches
-from optimization.training.mailbox import Job
 from optimization.training.train import Workers
 
 

@@ -12,13 +12,13 @@ from torch import nn
 
 from optimization.distillation import targets, transfer
 from optimization.distillation.targets import SoftTargets
-from optimization.distillation.teaching import Pooled
-from optimization.examples import Augmentation, Split
-from optimization.methods import Training
+from optimization.readers.examples import Augmentation, Split
+from optimization.recipe.methods import Training
+from optimization.recipe.teaching import Pooled
 from optimization.training import loop
 from optimization.training.augment import augment
+from optimization.training.coordinator import Job, Progress
 from optimization.training.loop import Place
-from optimization.training.mailbox import Job, Letter
 
 
 class Silent:
@@ -33,7 +33,7 @@ def job(dropout: float = 0.3, **training: object) -> Job:
     return Job(step="teacher", model=model, training=settings, seed=5)
 
 
-def letters(wanted: Job, split: Split, place: Place, saved: bytes | None = None) -> list[Letter]:
+def letters(wanted: Job, split: Split, place: Place, saved: bytes | None = None) -> list[Progress]:
     return list(loop.fit(replace(wanted, saved=saved), split, Silent(), place))
 
 
@@ -121,14 +121,18 @@ def _taught(epochs: int = 4) -> Job:
     torch.manual_seed(1)
     teacher = nn.Sequential(nn.Linear(8, 10), nn.Tanh(), nn.Linear(10, 1)).eval()
     wanted = job(0, accumulate=2, epochs=epochs)
-    bonds = transfer.bond([Pooled(kind="pooled", weight=2)], wanted.model, teacher, (torch.zeros(2, 8),), "distill")
-    return replace(wanted, soft=SoftTargets(logits=None, teacher=teacher, temperature=2, alpha=0.5, bonds=bonds))
+    state_pairs = transfer.pair_states(
+        [Pooled(kind="pooled", weight=2)], wanted.model, teacher, (torch.zeros(2, 8),), "distill"
+    )
+    return replace(
+        wanted, soft=SoftTargets(logits=None, teacher=teacher, temperature=2, alpha=0.5, state_pairs=state_pairs)
+    )
 
 
 def test_teacher_that_was_asked_before_teaches_as_one_that_is_asked_for_each_batch(points: Split) -> None:
     wanted = _taught()
     assert wanted.soft is not None
-    informant = transfer.Informant(wanted.soft.teacher, wanted.soft.bonds[0].teacher)
+    informant = transfer.TeacherWithStates(wanted.soft.teacher, wanted.soft.state_pairs[0].teacher)
     answers = targets.teacher_logits(informant, points)
     known = replace(wanted.soft, teacher=None, logits=answers[:, :1], pooled=answers[:, 1:])
     asked = letters(_taught(), points, Place())[-1]
@@ -144,7 +148,7 @@ def test_states_are_learned(points: Split) -> None:
         wanted = _taught(epochs=30)
         assert wanted.soft is not None
         assert wanted.soft.teacher is not None
-        soft = wanted.soft if is_learned else replace(wanted.soft, bonds=())
+        soft = wanted.soft if is_learned else replace(wanted.soft, state_pairs=())
         letters(replace(wanted, soft=soft), points, Place())
         with torch.inference_mode():
             own, other = wanted.model[:2](inputs), wanted.soft.teacher[:2](inputs)

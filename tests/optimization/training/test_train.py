@@ -17,11 +17,11 @@ from torch import nn
 from optimization.distillation import targets
 from optimization.distillation.targets import SoftTargets
 from optimization.errors import TrainError
-from optimization.examples import Split
-from optimization.methods import Training
 from optimization.pruning import sparsify
+from optimization.readers.examples import Split
+from optimization.recipe.methods import Training
 from optimization.training import loop, train
-from optimization.training.mailbox import Job
+from optimization.training.coordinator import Job
 from optimization.training.train import Workers
 from tests.optimization.training.test_loop import Silent
 

@@ -1,0 +1,27 @@
+"""What a model gave for a request, and what one call of it was."""
+
+from dataclasses import dataclass
+
+from deployments.oip.tensors import Array
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prediction:
+    """A request's outputs and where its time went, in nanoseconds since the epoch."""
+
+    outputs: dict[str, Array]
+    submitted_ns: int
+    started_ns: int
+    ended_ns: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BatchDone:
+    """What one call of the model was, for telemetry."""
+
+    num_samples: int
+    duration_s: float
+    input_s: float
+    """Of it, to make one batch of the requests' inputs."""
+    output_s: float
+    """Afterwards, to give each request its own rows."""

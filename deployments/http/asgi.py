@@ -1,0 +1,163 @@
+"""The little HTTP that the replicas need on the hot path: bodies in, JSON out."""
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import orjson
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from deployments.errors import BodyTooLargeError
+from deployments.execution.byte_budget import ByteBudget
+
+_T = TypeVar("_T")
+
+JSON = ((b"content-type", b"application/json"),)
+
+
+class ClientGone(Exception):  # noqa: N818 - an event, not an error
+    """The client hung up before its request was whole."""
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """Value of the request header `name` (lower case)."""
+    for key, value in scope["headers"]:
+        if key == name:
+            text: str = value.decode("latin-1")
+            return text
+    return None
+
+
+def path_below(scope: Scope) -> str:
+    """The request's path below the application's route prefix, such as "/infer"; empty for the prefix itself."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
+
+
+async def read_body(scope: Scope, receive: Receive, limit_bytes: int, budget: ByteBudget | None = None) -> bytes:
+    """The whole request body; its bytes are reserved in `budget`, and the caller releases them.
+
+    Raises:
+        BodyTooLargeError: it has more than `limit_bytes`; what was announced is believed, the rest is counted.
+        OverloadedError: `budget` has no bytes left for it.
+        ClientGone: the connection closed.
+    """
+    announced = header(scope, b"content-length")
+    if announced is not None and announced.isdigit():
+        if int(announced) > limit_bytes:
+            raise BodyTooLargeError(f"the body must have at most {limit_bytes} bytes, got {announced}")
+        if budget:
+            budget.check(int(announced))
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            chunk = message.get("body", b"")
+            if size + len(chunk) > limit_bytes:
+                raise BodyTooLargeError(f"the body must have at most {limit_bytes} bytes, got more")
+            if budget:
+                budget.reserve(len(chunk))
+            size += len(chunk)
+            chunks.append(chunk)
+            if not message.get("more_body", False):
+                return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    except BaseException:
+        if budget:
+            budget.release(size)
+        raise
+
+
+async def while_connected(answer: Coroutine[Any, Any, _T], receive: Receive) -> _T:
+    """Await `answer`; let go of it when the client hangs up.
+
+    Raises:
+        ClientGone: it did.
+    """
+    task = asyncio.ensure_future(answer)
+    gone = asyncio.ensure_future(_disconnected(receive))
+    try:
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientGone
+        return task.result()
+    finally:
+        gone.cancel()
+        task.cancel()
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def respond(send: Send, status: int, body: bytes, headers: tuple[tuple[bytes, bytes], ...] = JSON) -> None:
+    """Send a whole response."""
+    length = (b"content-length", str(len(body)).encode())
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
+    await send({"type": "http.response.body", "body": body})
+
+
+def error_body(error: str) -> bytes:
+    """An error as the protocol words it."""
+    return orjson.dumps({"error": error})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """A request that another part of Trimtab makes of an application, past any socket."""
+
+    method: str
+    path: str
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    body: bytes = b""
+    client: tuple[str, int] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What the application said."""
+
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+
+
+async def call(app: ASGIApp, request: Call, root_path: str) -> Answer:
+    """What `app`, mounted at `root_path`, answers; cancelled where the caller is."""
+    scope: Scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "scheme": "http",
+        "method": request.method,
+        "path": request.path,
+        "root_path": root_path,
+        "query_string": b"",
+        "headers": request.headers,
+        "client": request.client,
+        "server": None,
+    }
+    body = iter((request.body,))
+    status = 500
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    chunks: list[bytes] = []
+
+    async def receive() -> Message:
+        for whole in body:
+            return {"type": "http.request", "body": whole}
+        await asyncio.Event().wait()  # the caller stays until it has its answer
+        raise AssertionError("unreachable")
+
+    async def send(message: Message) -> None:
+        nonlocal status, headers
+        if message["type"] == "http.response.start":
+            status, headers = message["status"], tuple(message["headers"])
+        else:
+            chunks.append(message.get("body", b""))
+
+    await app(scope, receive, send)
+    return Answer(status=status, headers=headers, body=b"".join(chunks))

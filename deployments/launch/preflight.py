@@ -1,0 +1,163 @@
+"""What can be known to fail before Ray starts: settings, artifacts, ports."""
+
+import os
+import socket
+import ssl
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from deployments.access import keys
+from deployments.access.guard import keys_file
+from deployments.errors import SettingsError
+from deployments.ingress.haproxy import TLS_CERT
+from deployments.settings import AccessSettings, ModelSettings, ServerSettings, parse, split_access
+from optimization.artifact.store import ArtifactError, find, load
+from telemetry.collector import CollectorConfig
+
+DEFAULT_HTTP_PORT = 8000
+DEFAULT_GRPC_PORT = 9000
+"""Ray's own, where `serve_config.yaml` names none."""
+_RECIPES = Path("optimization/recipes")
+
+
+def check(config: Mapping[str, Any], *, ports: bool = True) -> None:
+    """Check Trimtab's applications in a parsed `serve_config.yaml`.
+
+    `ports` says whether they are about to be opened on this machine, and so must be free.
+
+    Raises:
+        SettingsError: a setting breaks its rule, or a port is taken.
+        ArtifactError: an artifact is missing or damaged; the message says what makes it.
+    """
+    for application in _applications(config):
+        builder, args = application.get("import_path", ""), application.get("args") or {}
+        where = f"application {application.get('name', 'default')!r}: args"
+        if builder.startswith("deployments.app:"):
+            file = keys_file(parse(AccessSettings, split_access(args)[0], where).access, http_address(config)[0])
+            if file is not None:
+                keys.load(file)
+        match builder:
+            case "deployments.app:model":
+                settings = parse(ModelSettings, args, where)
+                _check_names(application, settings.artifact)
+                _check_model(settings)
+            case "deployments.app:server":
+                parse(ServerSettings, args, where)
+            case "deployments.app:telemetry":
+                collector = parse(CollectorConfig, split_access(args)[1], where)
+                if ports:
+                    _check_port(collector.host, collector.grpc_port, f"{where}.grpc_port")
+                    _check_port(collector.host, collector.http_port, f"{where}.http_port")
+    check_certificate()
+    if ports:
+        host, port = http_address(config)
+        _check_port(host, port, "http_options.port")
+        grpc_port = grpc_port_of(config)
+        if grpc_port is not None:
+            _check_port(host, grpc_port, "grpc_options.port")
+
+
+def check_certificate() -> Path | None:
+    """The certificate that the ingress is to show, if there is one.
+
+    Raises:
+        SettingsError: it cannot be used.
+    """
+    certificate = os.environ.get(TLS_CERT)
+    if not certificate:
+        return None
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(
+            f"{TLS_CERT} must name a PEM file with a certificate and its private key, got {certificate}: {error}"
+        ) from error
+    binary = Path(os.environ.get("RAY_SERVE_HAPROXY_BINARY_PATH", "")).name
+    if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") != "1" or binary != "trimtab-haproxy":
+        raise SettingsError(
+            f"{TLS_CERT} needs the ingress trimtab-haproxy, which RAY_SERVE_ENABLE_HA_PROXY or "
+            "RAY_SERVE_HAPROXY_BINARY_PATH turns off: unset them"
+        )
+    return Path(certificate)
+
+
+def http_address(config: Mapping[str, Any]) -> tuple[str, int]:
+    """Host and port the ingress is to listen on."""
+    options = config.get("http_options") or {}
+    return options.get("host", "0.0.0.0"), options.get("port", DEFAULT_HTTP_PORT)
+
+
+def grpc_port_of(config: Mapping[str, Any]) -> int | None:
+    """The port the ingress is to listen on for gRPC, on the host of HTTP; none where there is no service."""
+    options = config.get("grpc_options") or {}
+    return options.get("port", DEFAULT_GRPC_PORT) if options.get("grpc_servicer_functions") else None
+
+
+def models(config: Mapping[str, Any]) -> list[tuple[str, ModelSettings]]:
+    """Route prefix and settings of each model."""
+    return [
+        (application["route_prefix"], parse(ModelSettings, application.get("args") or {}, "args"))
+        for application in config.get("applications") or []
+        if application.get("import_path") == "deployments.app:model"
+    ]
+
+
+def free_port(wanted: int) -> int:
+    """`wanted`, or any free port where it is taken."""
+    try:
+        _bind("", wanted)
+    except OSError:
+        with socket.socket() as probe:
+            probe.bind(("", 0))
+            port: int = probe.getsockname()[1]
+            return port
+    return wanted
+
+
+def _applications(config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    applications = config.get("applications") or []
+    if not isinstance(applications, list):
+        raise SettingsError(f"applications must be a list, got {type(applications).__name__}")
+    for application in applications:
+        if isinstance(application, dict):  # whatever else is wrong with it, Ray's own schema says
+            yield application
+
+
+def _check_names(application: Mapping[str, Any], artifact: str) -> None:
+    """A model has one name: gRPC and the repository find its application by it, the ingress its route."""
+    wanted = {"name": artifact, "route_prefix": f"/v2/models/{artifact}"}
+    got = {"name": application.get("name", "default"), "route_prefix": application.get("route_prefix", "/")}
+    for setting, value in wanted.items():
+        if got[setting] != value:
+            raise SettingsError(
+                f"application {got['name']!r}: {setting} must be {value!r}, as its args.artifact is {artifact!r}, "
+                f"got {got[setting]!r}"
+            )
+
+
+def _check_model(settings: ModelSettings) -> None:
+    recipe = _RECIPES / f"{settings.artifact}.yaml"
+    make = f"python -m optimization {recipe if recipe.exists() else '<recipe.yaml>'}"
+    try:
+        for version in settings.version or (None,):
+            load(find(settings.artifacts, settings.artifact, version))
+    except ArtifactError as error:
+        raise ArtifactError(f"{error}\nMake it with: {make}") from error
+
+
+def _check_port(host: str, port: int, setting: str) -> None:
+    try:
+        _bind(host, port)
+    except OSError as error:
+        raise SettingsError(
+            f"{setting} must be free, got {port}: {error.strerror} ({host}:{port}). "
+            "End what listens there, or give another port in serve_config.yaml"
+        ) from error
+
+
+def _bind(host: str, port: int) -> None:
+    """Bind and let go. Without SO_REUSEPORT, so that a listener which has it counts as well."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))

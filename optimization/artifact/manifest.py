@@ -1,0 +1,191 @@
+"""What `manifest.json` of an artifact holds: inputs and outputs, what was measured, and how raw input gets in."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from optimization.artifact.findings import Findings
+
+SCHEMA_VERSION = 1
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$"
+
+Datatype = Literal[
+    "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "BF16", "FP32", "FP64",
+    "BYTES",
+]  # fmt: skip
+"""Tensor element types, as the Open Inference Protocol names them."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class TensorSpec(_Model):
+    """One input or output of the model."""
+
+    name: str
+    datatype: Datatype
+    shape: tuple[int | str, ...]
+    """Sizes; a name such as "batch" stands for a dynamic dimension. The first dimension is the batch."""
+
+
+class Quality(_Model):
+    """A quality with its 95 % confidence interval."""
+
+    metric: str
+    """What was measured, such as "accuracy"."""
+    value: float
+    low: float
+    high: float
+    num_samples: int
+    """Held-out examples it was measured on."""
+
+
+class Measurement(_Model):
+    """What one step left behind, measured on the machine named in the manifest."""
+
+    step: str
+    """"teacher", "control", or the kind of the recipe's step: "distill", "prune", "quantize", ..."""
+    quality: Quality
+    num_parameters: int
+    """Weights in the model; zeros count."""
+    sparsity: float = 0.0
+    """Fraction of weights that are zero."""
+    size_bytes: int
+    """Bytes of the one-file ONNX model."""
+    latency_s: dict[int, float]
+    """Median seconds a call takes in ONNX Runtime with one thread, by batch size."""
+    latency_interval_s: dict[int, tuple[float, float]] = {}
+    """95 % interval of that median, by batch size."""
+
+
+class Machine(_Model):
+    """Where latency was measured."""
+
+    cpu: str
+    num_cpus: int
+    gpu: str | None = None
+
+
+class Histogram(_Model):
+    """A reference distribution, for telling drift: `len(counts) == len(edges) + 1`, the outer bins open.
+
+    A value on an edge counts above it, as in `numpy.searchsorted(edges, value, side="right")`.
+    """
+
+    name: str
+    """The tensor it describes, or "top_probability": the largest output of each sample."""
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
+class TextPreprocessing(_Model):
+    """Text becomes the int64 tensors `input_ids` and `attention_mask`, padded to the longest of its batch."""
+
+    kind: Literal["text"] = "text"
+    tokenizer: str = "tokenizer.json"
+    """The artifact's file for Hugging Face's `tokenizers`; it pads and adds the special tokens as it says."""
+    max_length: int = Field(ge=1)
+    """Tokens beyond this many, special ones among them, are cut off."""
+    input: str = "text"
+    """Name of the BYTES tensor that raw requests carry, of shape [batch]."""
+
+
+class PicturePreprocessing(_Model):
+    """A JPEG or PNG becomes one float32 tensor: resized, cropped at the centre, scaled to [0, 1], normalised."""
+
+    kind: Literal["picture"] = "picture"
+    input: str = "image"
+    """Name of the BYTES tensor that raw requests carry, of shape [batch]; one encoded picture per element."""
+    height: int = Field(ge=1)
+    width: int = Field(ge=1)
+    channels: Literal[1, 3] = 3
+    """1 makes it grey, 3 RGB."""
+    resize: int | None = Field(default=None, ge=1)
+    """Pixels of the shorter side before the crop; without it, the picture is stretched to height and width."""
+    mean: tuple[float, ...] = (0.0,)
+    """Subtracted from each channel after scaling to [0, 1]; one number stands for all channels."""
+    std: tuple[float, ...] = (1.0,)
+    """Divides each channel after that; one number stands for all channels."""
+    layout: Literal["NCHW", "NHWC"] = "NCHW"
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        for name, numbers in (("mean", self.mean), ("std", self.std)):
+            if len(numbers) not in (1, self.channels):
+                raise ValueError(f"{name} must have 1 or {self.channels} numbers, got {len(numbers)}")
+        if self.resize is not None and self.resize < max(self.height, self.width):
+            raise ValueError(f"resize must be at least height and width, got {self.resize}")
+        return self
+
+
+Preprocessing = Annotated[TextPreprocessing | PicturePreprocessing, Field(discriminator="kind")]
+
+
+class FileEntry(_Model):
+    """Size and digest of one file of the artifact."""
+
+    size_bytes: int
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class Stream(_Model):
+    """How a model that answers step by step is driven: outputs of one step become inputs of the next."""
+
+    carry: dict[str, str]
+    """The input that each such output becomes: the state, and what the model writes if it reads it again."""
+    emit: tuple[str, ...] = Field(min_length=1)
+    """Outputs that a client is given after each step."""
+    until: dict[str, int] = {}
+    """The value of an output, such as the token that ends a text, after which there is no further step."""
+    max_steps: int = Field(default=256, ge=1)
+    """Most steps of one answer."""
+
+
+class Manifest(_Model):
+    """Everything known of an artifact; `manifest.json` is this, as JSON."""
+
+    schema_version: int = SCHEMA_VERSION
+    name: str = Field(pattern=NAME_PATTERN)
+    version: str = Field(pattern=r"^[1-9][0-9]*$")
+    created: datetime
+    recipe: dict[str, Any] | None = None
+    """The recipe that made it; none for a model that came ready as ONNX."""
+    recipe_sha256: str | None = None
+    parent: str | None = None
+    """`name/version` of the artifact this one was made from."""
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    labels: tuple[str, ...] | None = None
+    """Names of the classes, in the order of the output's last dimension."""
+    measurements: tuple[Measurement, ...] = ()
+    """Teacher, no-teacher control and each step, in the order they ran; the last one is what is served."""
+    parity: float | None = None
+    """Largest absolute difference between the outputs of the fp32 ONNX model and of the model it was exported from."""
+    agreement: float | None = None
+    """Fraction of held-out examples on which the served model and its fp32 form give the same class."""
+    machine: Machine | None = None
+    histograms: tuple[Histogram, ...] = ()
+    preprocessing: Preprocessing | None = None
+    """How raw input becomes the model's tensors; none for a model that takes tensors alone."""
+    stream: Stream | None = None
+    """How it is driven step by step; none for a model that answers at once."""
+    libraries: dict[str, str] = {}
+    findings: Findings = Findings()
+    """Curves, comparisons, confusions, layers and the search: what a report shows besides the measurements."""
+    files: dict[str, FileEntry]
+
+    @model_validator(mode="after")
+    def _stream_fits(self) -> "Manifest":
+        if self.stream is None:
+            return self
+        given, taken = ({spec.name: spec for spec in specs} for specs in (self.outputs, self.inputs))
+        for name in (*self.stream.carry, *self.stream.emit, *self.stream.until):
+            if name not in given:
+                raise ValueError(f"stream: outputs are {', '.join(given)}, got {name!r}")
+        for out, into in self.stream.carry.items():
+            if into not in taken or given[out].datatype != taken[into].datatype:
+                raise ValueError(f"stream.carry: {out!r} must become an input of its own datatype, got {into!r}")
+        return self

@@ -1,0 +1,185 @@
+"""The artifact: a directory `<root>/<name>/<version>/` with `model.onnx`, `manifest.json` and what raw input needs.
+
+    publish:  files + Manifest -> temporary directory -> one rename -> artifacts/<name>/<version>/
+    load:     directory -> manifest checked -> every file's path, size and sha256 checked -> Artifact
+
+Everything is JSON or ONNX; nothing is ever unpickled.
+"""
+
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pydantic import ValidationError
+
+from optimization.artifact.manifest import NAME_PATTERN, SCHEMA_VERSION, FileEntry, Manifest
+
+MANIFEST = "manifest.json"
+MODEL = "model.onnx"
+REPORT = "report.html"
+"""What was found, for people; an artifact need not have one."""
+EXAMPLE = "example.json"
+"""A request to try, as the Open Inference Protocol wants it; an artifact need not have one."""
+
+
+class ArtifactError(Exception):
+    """An artifact is missing, damaged, or not one this version can read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """A verified artifact on disk."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def model_path(self) -> Path:
+        """The one ONNX file."""
+        return self.path / MODEL
+
+
+def publish(
+    root: Path, files: Mapping[str, Path], pages: Mapping[str, Callable[[Manifest], str]] | None = None, **fields: Any
+) -> Artifact:
+    """Copy `files` and a manifest made of `fields` into the next version of the artifact `fields["name"]`.
+
+    `files` maps names inside the artifact to the files to copy, `pages` to what writes a text of the manifest. A reader
+    sees the whole version or none of it.
+
+    Raises:
+        ArtifactError: the model lacks, or a field breaks the schema.
+    """
+    if MODEL not in files:
+        raise ArtifactError(f"an artifact needs the file {MODEL!r}, got {sorted(files)}")
+    name = fields.get("name")
+    if not isinstance(name, str) or not re.match(NAME_PATTERN, name):
+        raise ArtifactError(f"artifact name must match {NAME_PATTERN}, got {name!r}")
+    home = root / name
+    home.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=".publishing-", dir=home))
+    try:
+        for inside, source in files.items():
+            target = _inside(staging, inside)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+        entries = {inside: _entry(_inside(staging, inside)) for inside in files}
+        while True:
+            version = str(max(versions(root, name), default=0) + 1)
+            known = {"schema_version": SCHEMA_VERSION, "created": datetime.now(UTC), **fields, "version": version}
+            for inside, write in (pages or {}).items():
+                target = _inside(staging, inside)
+                target.write_text(write(_manifest(known | {"files": entries}, home / version)), encoding="utf-8")
+                entries[inside] = _entry(target)
+            manifest = _manifest(known | {"files": entries}, home / version)
+            (staging / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
+            try:
+                staging.rename(home / version)
+            except OSError:
+                if (home / version).exists():  # another publisher was faster: take the next number
+                    continue
+                raise
+            (home / version).chmod(0o755)
+            return Artifact(path=home / version, manifest=manifest)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def versions(root: Path, name: str) -> list[int]:
+    """Published versions of `name` under `root`, oldest first."""
+    home = root / name
+    if not home.is_dir():
+        return []
+    found = (entry.name for entry in home.iterdir() if (entry / MANIFEST).is_file())
+    return sorted(int(version) for version in found if re.match(r"^[1-9][0-9]*$", version))
+
+
+def find(root: Path, name: str, version: str | None = None) -> Path:
+    """Directory of `name` at `version`, or of its newest version.
+
+    Raises:
+        ArtifactError: there is none.
+    """
+    known = versions(root, name)
+    if not known:
+        raise ArtifactError(f"artifact {name!r} is missing: no version of it under {(root / name).absolute()}")
+    if version is None:
+        return root / name / str(known[-1])
+    if version not in map(str, known):
+        raise ArtifactError(f"artifact {name!r} has no version {version!r}, only {', '.join(map(str, known))}")
+    return root / name / version
+
+
+def load(path: Path) -> Artifact:
+    """Read the artifact in the directory `path` and check every file against the manifest.
+
+    Raises:
+        ArtifactError: a file is missing, truncated, altered or outside the artifact, or the manifest cannot be read.
+    """
+    source = path / MANIFEST
+    try:
+        raw = json.loads(source.read_bytes())
+    except OSError as error:
+        raise ArtifactError(f"{source} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise ArtifactError(f"{source} is no JSON: {error}") from error
+    if not isinstance(raw, dict):
+        raise ArtifactError(f"{source} must hold a JSON object, got {type(raw).__name__}")
+    found = raw.get("schema_version")
+    if isinstance(found, int) and found > SCHEMA_VERSION:
+        raise ArtifactError(
+            f"{source} has schema version {found}, this Trimtab reads up to {SCHEMA_VERSION}: update Trimtab"
+        )
+    if found != SCHEMA_VERSION:
+        raise ArtifactError(f"{source}: schema_version must be {SCHEMA_VERSION}, got {found!r}")
+    manifest = _manifest(raw, path)
+    if MODEL not in manifest.files:
+        raise ArtifactError(f"{source} does not list {MODEL!r}")
+    for inside, expected in manifest.files.items():
+        _check(_inside(path, inside), expected)
+    return Artifact(path=path, manifest=manifest)
+
+
+def _manifest(raw: Mapping[str, Any], path: Path) -> Manifest:
+    try:
+        return Manifest.model_validate(raw)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise ArtifactError(f"manifest of {path} breaks the schema: {problems}") from error
+
+
+def _inside(root: Path, name: str) -> Path:
+    """`root / name`, refused where it would leave `root`, by `..`, an absolute path or a link."""
+    parts = PurePosixPath(name).parts
+    target = root.joinpath(*parts)
+    escapes = not parts or PurePosixPath(name).is_absolute() or ".." in parts or "\\" in name or "\0" in name
+    if escapes or not target.resolve().is_relative_to(root.resolve()):
+        raise ArtifactError(f"file {name!r} must lie inside the artifact {root}")
+    return target
+
+
+def _entry(path: Path) -> FileEntry:
+    return FileEntry(size_bytes=path.stat().st_size, sha256=_sha256(path))
+
+
+def _check(path: Path, expected: FileEntry) -> None:
+    if not path.is_file():
+        raise ArtifactError(f"{path} is missing")
+    size = path.stat().st_size
+    if size != expected.size_bytes:
+        raise ArtifactError(f"{path} must have {expected.size_bytes} bytes, got {size}: truncated or altered")
+    digest = _sha256(path)
+    if digest != expected.sha256:
+        raise ArtifactError(f"{path} must have sha256 {expected.sha256}, got {digest}: damaged or altered")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

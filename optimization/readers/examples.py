@@ -1,0 +1,139 @@
+"""Examples as every step sees them: tensors by name, labels, and what a model of them needs to know."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from optimization.artifact.manifest import Preprocessing
+
+Inputs = dict[str, NDArray[Any]]
+"""One batch, by tensor name in the order the model takes them; the first dimension counts the samples."""
+
+
+UNLABELLED = -1
+"""Stands for the class of an example that only the teacher answers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Examples: inputs whose first dimension counts the samples, labels of shape [samples].
+
+    Pictures are kept as bytes, and given in batches as float32 in [0, 1].
+    """
+
+    inputs: Inputs
+    labels: NDArray[np.int64]
+    lengths: NDArray[np.int64] | None = None
+    """Tokens of each sample, where inputs are padded along their second dimension; batches are cut to their longest."""
+    texts: NDArray[np.object_] | None = None
+    """What the token ids were made of."""
+    numbers: NDArray[np.int64] | None = None
+    """What tells examples of a stream apart, where the rows of a batch do not."""
+    answers: NDArray[np.float32] | None = None
+    """The teacher's logits, where they come along in a stream."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, rows: NDArray[np.int64]) -> Inputs:
+        """The inputs of those rows, as the model takes them."""
+        longest = None if self.lengths is None else max(1, int(self.lengths[rows].max()))
+        return {name: _served(values[rows], longest) for name, values in self.inputs.items()}
+
+    def batches(self, size: int) -> Iterator[tuple[NDArray[np.int64], Inputs]]:
+        """All examples, with their rows; samples of one length come together."""
+        order = np.arange(len(self)) if self.lengths is None else np.argsort(self.lengths, kind="stable")
+        for start in range(0, len(self), size):
+            rows = order[start : start + size]
+            yield rows, self.batch(rows)
+
+    def labelled(self) -> "Split":
+        """The examples that have a label."""
+        rows = np.flatnonzero((self.labels.reshape(len(self), -1) != UNLABELLED).any(axis=1))  # a text has many
+        return self if len(rows) == len(self) else self.take(rows)
+
+    def take(self, rows: NDArray[np.int64]) -> "Split":
+        """Those examples alone."""
+        return Split(
+            inputs={name: values[rows] for name, values in self.inputs.items()},
+            labels=self.labels[rows],
+            lengths=None if self.lengths is None else self.lengths[rows],
+            texts=None if self.texts is None else self.texts[rows],
+            numbers=None if self.numbers is None else self.numbers[rows],
+            answers=None if self.answers is None else self.answers[rows],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stream:
+    """Training examples in Parquet files, which are read anew in each epoch."""
+
+    folder: Path
+    """Where every node of the cluster finds them."""
+    num: int
+    example_bytes: int
+    """What one takes in memory."""
+
+    def __len__(self) -> int:
+        return self.num
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """What is done to training pictures at random, anew in each epoch."""
+
+    shift: int
+    """Pixels a picture is moved at most."""
+    flip: bool
+    """Whether half of them are mirrored."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """Training and held-out examples, and what a model of them needs to know."""
+
+    train: Split
+    """Where the examples are streamed, a sample of them."""
+    held_out: Split
+    labels: tuple[str, ...]
+    """Names of the classes."""
+    offset: NDArray[np.float32] | None = None
+    """Subtracted from the one input, of a shape that broadcasts to a sample; then it is divided by `scale`."""
+    scale: NDArray[np.float32] | None = None
+    image: tuple[int, ...] | None = None
+    """Channels and sides of a sample that is an image or a signal; the input itself may be flat."""
+    augmentation: Augmentation | None = None
+    metric: str = "accuracy"
+    """What the share of right classes is called; agreement where the labels are a model's own answers."""
+    preprocessing: Preprocessing | None = None
+    """How raw input becomes the model's."""
+    stream: Stream | None = None
+    """All training examples, where they do not lie in memory."""
+    files: dict[str, Path] = field(default_factory=dict)
+    """What the preprocessing needs, by name inside the artifact."""
+
+    @property
+    def num_features(self) -> int:
+        """Numbers in one sample of the first input."""
+        return int(np.prod(next(iter(self.train.inputs.values())).shape[1:]))
+
+    @property
+    def num_outputs(self) -> int:
+        """Logits per sample: one for two classes, else one per class."""
+        return 1 if len(self.labels) == 2 else len(self.labels)
+
+
+def dynamic_axes(split: Split) -> dict[str, dict[int, str]]:
+    """Names of the dimensions that vary between calls, by tensor: the batch, and the sequence of texts."""
+    padded = {0: "batch"} if split.lengths is None else {0: "batch", 1: "sequence"}
+    return {name: padded if values.ndim > 1 else {0: "batch"} for name, values in split.inputs.items()}
+
+
+def _served(values: NDArray[Any], longest: int | None) -> NDArray[Any]:
+    if values.dtype == np.uint8:
+        return values.astype(np.float32) / 255
+    return values if longest is None or values.ndim == 1 else values[:, :longest]

@@ -1,0 +1,1 @@
+"""What a recipe may say, and how it is told what is wrong with it."""

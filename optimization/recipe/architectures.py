@@ -1,0 +1,98 @@
+"""What a recipe's `model` and `student` may say: architectures of ours, of Hugging Face, or by import path."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from optimization.recipe.settings import Count, Fraction, ImportPath, Index, Part, Settings, Widths, rule
+
+
+class _Architecture(Settings):
+    weights: str | None = None
+    """State dict to begin with: .safetensors, or a .pt, .pth or .th that holds tensors alone; none begins at random."""
+
+
+class Mlp(_Architecture):
+    """Fully connected layers with ReLU between them."""
+
+    kind: Literal["mlp"]
+    """Selects this architecture."""
+    hidden: Widths
+    """Units of each hidden layer, from input to output."""
+
+
+class Cnn(_Architecture):
+    """Blocks of convolution, ReLU and max pooling over 2, then fully connected layers; for images and signals."""
+
+    kind: Literal["cnn"]
+    """Selects this architecture."""
+    channels: Widths
+    """Channels of each block, from input to output; each block halves the image's sides."""
+    hidden: Widths
+    """Units of each hidden fully connected layer."""
+    kernel: Annotated[int, Field(ge=1, multiple_of=1), rule("be a whole number of at least 1")] = 3
+    """Side of the convolutions' kernels, odd."""
+
+
+class Resnet(_Architecture):
+    """A residual network for small pictures; shortcuts subsample and pad with zeros (arXiv:1512.03385, 4.2)."""
+
+    kind: Literal["resnet"]
+    """Selects this architecture."""
+    depth: Annotated[int, Field(ge=8), rule("be 6 n + 2: 8, 14, 20, 32, 44, 56, 110, ...")] = 20
+    """Layers with weights: 6 n + 2."""
+    width: Count = 16
+    """Channels of the first stage; the next two double it."""
+
+
+class TorchModel(_Architecture):
+    """A torch module by import path; it takes the data's tensors in order and gives logits."""
+
+    kind: Literal["torch"]
+    """Selects this architecture."""
+    name: ImportPath
+    """A class or function, such as `torchvision.models:resnet18`."""
+    kwargs: dict[str, Any] = Field(default={})
+    """What it is called with."""
+
+
+class HuggingFaceModel(_Architecture):
+    """A text encoder of Hugging Face (extra `hf`) with a classifier on its pooled output."""
+
+    kind: Literal["huggingface"]
+    """Selects this architecture."""
+    name: str
+    """Hub name or local folder: its configuration, and its weights unless `pretrained` is false."""
+    pretrained: bool = True
+    """Whether to begin with its weights; else at random."""
+    pooling: Literal["mean", "first"] = "mean"
+    """What the classifier sees: the mean over the text's tokens, or the first token."""
+    dropout: Fraction = 0.1
+    """Share of values dropped in training."""
+    overrides: dict[str, Any] = Field(default={})
+    """Changes to its configuration, such as `num_hidden_layers: 3`."""
+
+
+class TeacherLayers(Settings):
+    """A student made of some of the teacher's layers, with their weights, and of all that is no layer."""
+
+    kind: Literal["teacher_layers"]
+    """Selects this architecture."""
+    keep: Annotated[tuple[Index, ...], Field(min_length=1), rule("be a list of layers, counted from 0")]
+    """The layers to keep, counted from 0."""
+    vocabulary: Count | None = None
+    """Tokens of a text encoder to keep embeddings of: the data's, frequent ones first, then the first; others are read
+    as the kept one most alike; none keeps all."""
+    activation: Literal["relu", "gelu"] | None = None
+    """In place of theirs: ReLU is fast on CPUs, and more so in INT8; none keeps theirs."""
+    feed_forward: Part = 1.0
+    """Share of their feed-forward units to keep, in (0, 1], those of the largest weights."""
+    heads: Part = 1.0
+    """Share of their attention heads to keep, in (0, 1], those of the largest weights."""
+    dropout: Fraction | None = None
+    """Share of values dropped in training; a small student that learns from many examples needs none. None keeps the
+    teacher's."""
+
+
+Model = Annotated[Mlp | Cnn | Resnet | TorchModel | HuggingFaceModel, Field(discriminator="kind")]
+Student = Annotated[Mlp | Cnn | Resnet | TorchModel | HuggingFaceModel | TeacherLayers, Field(discriminator="kind")]

@@ -1,0 +1,70 @@
+"""The grammar of a recipe's settings: values with their rules in words, and a base that knows every key."""
+
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from optimization.artifact.manifest import NAME_PATTERN
+from optimization.recipe import wording
+
+
+def rule(text: str) -> WrapValidator:
+    """Say a type's rule in our own words when a value breaks it."""
+
+    def check(value: Any, inner: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return inner(value)
+        except ValidationError:
+            raise PydanticCustomError("rule", f"must {text}") from None
+
+    return WrapValidator(check)
+
+
+def misfit(text: str, got: object) -> PydanticCustomError:
+    """An error of several settings together; `text` names them and their rule."""
+    return PydanticCustomError("misfit", "{text}", {"text": f"{text}, got {got!r}"})
+
+
+# Floats are not strict: YAML reads 1e-3, which lacks the dot, as a string.
+Ratio = Annotated[float, Field(gt=0, lt=1), rule("lie in (0, 1)")]
+Share = Annotated[float, Field(ge=0, le=1), rule("lie in [0, 1]")]
+Part = Annotated[float, Field(gt=0, le=1), rule("lie in (0, 1]")]
+Fraction = Annotated[float, Field(ge=0, lt=1), rule("lie in [0, 1)")]
+Positive = Annotated[float, Field(gt=0), rule("be greater than 0")]
+NonNegative = Annotated[float, Field(ge=0), rule("be 0 or greater")]
+Confidence = Annotated[float, Field(ge=0.5, lt=1), rule("lie in [0.5, 1)")]
+Count = Annotated[int, Field(ge=1, strict=True), rule("be a whole number of at least 1")]
+Index = Annotated[int, Field(ge=0, strict=True), rule("be a whole number of at least 0")]
+Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True), rule("be a whole number in [0, 2^32)")]
+Widths = Annotated[tuple[Count, ...], Field(min_length=1), rule("be a list of whole numbers of at least 1")]
+Choice = Annotated[tuple[Any, ...], Field(min_length=1), rule("be a list of values to try")]
+Name = Annotated[str, Field(pattern=NAME_PATTERN), rule(f"match {NAME_PATTERN}")]
+ImportPath = Annotated[
+    str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"), rule("name a function or class as 'package.module:name'")
+]
+
+
+class Settings(BaseModel):
+    """A group of settings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _know_every_key(cls, raw: Any) -> Any:
+        unknown = [key for key in raw if key not in cls.model_fields] if isinstance(raw, dict) else []
+        if unknown:
+            hints = "; ".join(
+                f"unknown setting {str(key)!r}{wording.nearest(key, list(cls.model_fields))}" for key in unknown
+            )
+            raise PydanticCustomError("unknown", "{hints}", {"hints": hints})
+        return raw

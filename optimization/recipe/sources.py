@@ -1,0 +1,215 @@
+"""What a recipe's `data` may say: data that packages carry, tables, pictures, and whatever code can give."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from optimization.recipe.settings import Count, ImportPath, Index, Part, Ratio, Settings, misfit, rule
+
+TABLE_ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
+Channels = Annotated[tuple[float, ...], Field(min_length=1, max_length=3), rule("be a list of one or three numbers")]
+
+
+class _Source(Settings):
+    @property
+    def sides(self) -> tuple[int, ...] | None:
+        """Height and width of an image, or the length of a signal; none where a sample is neither."""
+        return None
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the samples are texts."""
+        return getattr(self, "text", None) is not None
+
+
+class Digits(_Source):
+    """scikit-learn's handwritten digits: 1797 images of 8 x 8 pixels, ten classes."""
+
+    kind: Literal["digits"]
+    """Selects this data."""
+    held_out: Ratio = 1 / 3
+    """Fraction of the examples kept from training, in (0, 1); every quality is measured on it."""
+    shifts: bool = False
+    """Whether each training image is also given shifted by one pixel up, down, left and right."""
+
+    @property
+    def sides(self) -> tuple[int, ...] | None:
+        """Height and width."""
+        return (8, 8)
+
+
+class BreastCancer(_Source):
+    """scikit-learn's breast cancer data: 569 tumours, malignant or benign."""
+
+    kind: Literal["breast_cancer"]
+    """Selects this data."""
+    held_out: Ratio = 1 / 3
+    """Fraction of the examples kept from training, in (0, 1); every quality is measured on it."""
+    num_features: Annotated[int, Field(ge=1, le=30, strict=True), rule("be a whole number in [1, 30]")] = 8
+    """How many of the 30 features to use, counted from the first."""
+
+
+class Mnist1d(_Source):
+    """Digits as noisy signals of 40 values: 4000 to train on, 1000 held out (arXiv:2011.14439; extra `mnist1d`)."""
+
+    kind: Literal["mnist1d"]
+    """Selects this data."""
+
+    @property
+    def sides(self) -> tuple[int, ...] | None:
+        """A sample is a signal."""
+        return (40,)
+
+
+class _Files(_Source):
+    held_out: Ratio | str = 0.2
+    """Fraction of the examples kept from training, in (0, 1), or where the held-out examples lie."""
+    share: Part = 1.0
+    """Fraction of the training examples to use, in (0, 1]; the classes keep their proportion."""
+
+
+class Phrases(Settings):
+    """Further texts, made of the training texts: students learn the teacher's answers to them (arXiv:1903.12136)."""
+
+    num: Count
+    """How many."""
+    joints: Annotated[tuple[str, ...], Field(min_length=1), rule("be a list of words or signs")] = (",", ".", ";")
+    """What stands between the texts that one is made of."""
+
+
+class _Streamed(_Files):
+    stream: bool = False
+    """Whether training examples stay on disk and are streamed to the workers, since memory cannot hold them all."""
+
+
+class Table(_Streamed):
+    """A CSV, TSV, JSONL or Parquet file, read through Ray Data: columns of numbers, or one of text."""
+
+    kind: Literal["table"]
+    """Selects this data."""
+    train: str
+    """The file, or a folder of such files."""
+    label: str = "label"
+    """Column of the class: names or numbers."""
+    features: tuple[str, ...] | None = None
+    """Columns of numbers; none takes all but the label."""
+    text: str | None = None
+    """Column of text, instead of features."""
+    tokenizer: str | None = None
+    """For text: a tokenizer.json, a folder that holds one, or a Hugging Face hub name."""
+    max_length: Count = 128
+    """Tokens of a text, special ones included; what is longer is cut."""
+    phrases: Phrases | None = None
+    """Texts without a label to learn the teacher's answers to; none makes none."""
+
+    @model_validator(mode="after")
+    def _text_or_features(self) -> Self:
+        if self.text is not None and self.features is not None:
+            raise misfit("data.features must be left out where data.text is set", self.features)
+        if self.text is not None and self.tokenizer is None:
+            raise misfit("data.tokenizer must be set where data.text is set", self.tokenizer)
+        if self.phrases is not None and (self.text is None or self.stream):
+            alone = "where data.text is not set" if self.text is None else "where data.stream is true"
+            raise misfit(f"data.phrases must be left out {alone}", self.phrases.num)
+        return self
+
+
+class Pictures(_Streamed):
+    """A folder of one folder per class, or an .npz of `x` (bytes, [samples, height, width(, channels)]) and `y`."""
+
+    kind: Literal["pictures"]
+    """Selects this data."""
+    train: str
+    """The folder, or the .npz."""
+    height: Count
+    """Pixels of a picture; those of a folder are resized to it."""
+    width: Count
+    """Pixels of a picture."""
+    mean: Channels = (0.5,)
+    """Subtracted from pixels in [0, 1], by channel."""
+    std: Channels = (0.5,)
+    """Divides them then, by channel."""
+    shift: Index = 0
+    """Pixels a training picture is moved at most, at random in each epoch, zeros coming in."""
+    flip: bool = False
+    """Whether half of the training pictures are mirrored, at random in each epoch."""
+
+    @property
+    def sides(self) -> tuple[int, ...] | None:
+        """Height and width."""
+        return (self.height, self.width)
+
+
+class TorchData(_Files):
+    """A torch Dataset by import path: its items are (input, label) or (inputs by name, label).
+
+    Where the Dataset has `classes`, they name the classes, and where it has `preprocessing`, raw input is made so.
+    """
+
+    kind: Literal["torch"]
+    """Selects this data."""
+    train: ImportPath
+    """What gives the Dataset, such as `package.module:function`."""
+    kwargs: dict[str, Any] = Field(default={})
+    """What it is called with."""
+    held_out_kwargs: dict[str, Any] | None = None
+    """What it is called with for the held-out examples; none takes the fraction `held_out`."""
+    classes: tuple[str, ...] | None = None
+    """Names of the classes; none takes the Dataset's own `classes`, else numbers them."""
+    quality: Literal["accuracy", "agreement"] = "accuracy"
+    """What the share of equal classes is called: agreement where the labels are a model's own answers."""
+
+
+class HuggingFaceData(_Files):
+    """A Hugging Face dataset, by hub name or local folder (extra `hf`): columns as in a table."""
+
+    kind: Literal["huggingface"]
+    """Selects this data."""
+    name: str
+    """Hub name, or a folder that `save_to_disk` or `load_dataset` knows."""
+    config: str | None = None
+    """The dataset's configuration, such as "sst2" of "glue"."""
+    train: str = "train"
+    """Name of the split to train on; `held_out` may name another."""
+    label: str = "label"
+    """Column of the class."""
+    features: tuple[str, ...] | None = None
+    """Columns of numbers; none takes all but the label."""
+    text: str | None = None
+    """Column of text, instead of features."""
+    tokenizer: str | None = None
+    """For text: a tokenizer.json, a folder that holds one, or a Hugging Face hub name."""
+    max_length: Count = 128
+    """Tokens of a text, special ones included; what is longer is cut."""
+    phrases: Phrases | None = None
+    """Texts without a label to learn the teacher's answers to; none makes none."""
+
+
+Data = Annotated[
+    Digits | BreastCancer | Mnist1d | Table | Pictures | TorchData | HuggingFaceData, Field(discriminator="kind")
+]
+
+
+def is_streamed(data: Data) -> bool:
+    """Whether training examples stay on disk."""
+    return isinstance(data, Table | Pictures) and data.stream
+
+
+def is_read_by_ray(data: Data) -> bool:
+    """Whether reading the data takes a cluster."""
+    return isinstance(data, Table) or (isinstance(data, Pictures) and not data.train.endswith(".npz"))
+
+
+def missing(data: Data) -> list[str]:
+    """Files the settings name that are not there, as `data.train must exist, got 'x.csv'`."""
+    if not isinstance(data, Table | Pictures):
+        return []
+    named = {"train": data.train, "held_out": data.held_out, "tokenizer": getattr(data, "tokenizer", None)}
+    paths = {field: path for field, path in named.items() if isinstance(path, str) and _is_local(field, path)}
+    return [f"data.{field} must exist, got {path!r}" for field, path in paths.items() if not Path(path).exists()]
+
+
+def _is_local(field: str, path: str) -> bool:
+    """Whether a name is a path: a tokenizer may lie on the hub, as "owner/name"."""
+    return field != "tokenizer" or path.endswith(".json") or path.startswith((".", "/", "~")) or path.count("/") > 1

@@ -1,0 +1,1 @@
+"""Runs a recipe: what it plans, what it builds first, its steps in order."""

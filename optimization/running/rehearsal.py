@@ -1,0 +1,53 @@
+"""Builds what a recipe names before anything is trained, so that what does not fit is told at once."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from torch import nn
+
+from optimization.distillation import students, transfer
+from optimization.graphs import export
+from optimization.networks import models
+from optimization.pruning import prune
+from optimization.quantization import qat
+from optimization.readers.examples import Dataset
+from optimization.recipe.architectures import HuggingFaceModel, TorchModel
+from optimization.recipe.methods import Prune
+from optimization.recipe.recipe import Recipe
+
+
+def rehearse(recipe: Recipe, dataset: Dataset, variants: Iterable[Recipe] = ()) -> None:
+    """Build the teacher and the student, export those of others' code, and pair the states that are to be transferred.
+
+    The `variants` of a search share the recipe's teacher, and take the place of its steps.
+
+    Raises:
+        RecipeError: a model cannot be built, or lacks the states.
+        DataError: a model does not fit the data.
+        ExportError: a model computes what cannot be written in ONNX.
+        PruneError: a student has nothing of what is to be cut.
+    """
+    if recipe.teacher.model is None:
+        return
+    teacher = models.build(recipe.teacher.model, dataset, recipe.seed)
+    example = export.example(dataset.train, 2)
+    if isinstance(recipe.teacher.model, TorchModel | HuggingFaceModel):
+        _export(teacher, dataset)
+    for each in tuple(variants) or (recipe,):
+        student = teacher
+        if each.distill is not None:
+            student = students.build(each.distill.student, teacher, dataset, each.seed)
+            if isinstance(each.distill.student, TorchModel | HuggingFaceModel):
+                _export(student, dataset)
+        for where, teaching in each.teachings.items():
+            student_with_states = qat.prepare(student) if where == "quantize.training" else student
+            transfer.pair_states(teaching.transfer, student_with_states, teacher, example, where)
+        for step in each.steps:
+            if isinstance(step, Prune):
+                prune.refuse(prune.prepare(student, example), next(prune.amounts(step)), example)
+
+
+def _export(model: nn.Module, dataset: Dataset) -> None:
+    with TemporaryDirectory(prefix="trimtab-") as folder:
+        export.export(model, Path(folder) / "model.onnx", dataset.train, num_outputs=dataset.num_outputs)

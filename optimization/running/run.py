@@ -1,0 +1,191 @@
+"""Runs a recipe: teacher, control and each step in order, then measures all of them and publishes the last.
+
+recipe ─▶ train the teacher ─▶ distill │ prune │ sparsify │ quantize ─▶ measure ─▶ store.publish
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from optimization.artifact import store
+from optimization.artifact.findings import Findings, SearchResult
+from optimization.artifact.manifest import Measurement
+from optimization.artifact.store import Artifact
+from optimization.graphs import export, graph
+from optimization.measuring import evaluate, latency
+from optimization.measuring.latency import Latency
+from optimization.readers import data
+from optimization.readers.examples import Dataset
+from optimization.recipe import sources
+from optimization.recipe.methods import Quantize, Step
+from optimization.recipe.recipe import Recipe
+from optimization.report import examine, page
+from optimization.report.board import Board
+from optimization.report.terminal import Phases
+from optimization.running import steps
+from optimization.running.rehearsal import rehearse
+from optimization.running.steps import Candidate, Workspace
+from optimization.training.checkpoint_store import CheckpointStore
+from optimization.training.train import Workers, cluster
+
+_LIBRARIES = ("torch", "onnx", "onnxruntime", "onnxscript", "torch-pruning", "ray", "numpy", "scikit-learn")
+
+
+def run(recipe: Recipe, root: Path, phases: Phases, checkpoints: CheckpointStore | None = None) -> Artifact:
+    """Make what the recipe describes and publish it under `root`; the checkpoints keeps checkpoints, to go on from.
+
+    Raises:
+        OptimizationError: a step failed its check, or training did not finish.
+    """
+    with TemporaryDirectory(prefix="trimtab-") as folder:
+        with ExitStack() as stack:
+            if sources.is_read_by_ray(recipe.data):
+                with phases.phase("start Ray"):
+                    stack.enter_context(cluster(recipe.num_cpus + _num_cpus_reading(recipe)))
+            with phases.phase("load data"):
+                dataset = data.load(recipe.data, recipe.seed, root.parent / "runs" / "streams")
+            with phases.phase("build models"):
+                rehearse(recipe, dataset)
+            made = stack.enter_context(open_workspace(recipe, dataset, Path(folder), phases, root, checkpoints))
+            steps.shrink(made, steps.teach(made))
+        published = publish(recipe, made, root)
+    if checkpoints is not None:
+        checkpoints.clear()
+    return published
+
+
+@contextmanager
+def open_workspace(
+    recipe: Recipe,
+    dataset: Dataset,
+    folder: Path,
+    phases: Phases,
+    root: Path,
+    checkpoints: CheckpointStore | None = None,
+) -> Iterator[Workspace]:
+    """A place to make models, whose training Ray Train workers share; they start where something is to be trained."""
+    workers = Workers(
+        dataset.train,
+        num_workers=recipe.workers,
+        cpus_per_worker=recipe.cpus_per_worker,
+        min_workers=recipe.min_workers,
+        num_cpus_reading=_num_cpus_reading(recipe),
+        service=recipe.name,
+    )
+    with ExitStack() as stack:
+        if recipe.teacher.training is not None or recipe.has_students:
+            with phases.phase(f"start {recipe.workers} workers"):
+                stack.enter_context(workers)
+        board = stack.enter_context(Board(_runs(recipe, root)))
+        yield Workspace(
+            recipe=recipe,
+            dataset=dataset,
+            folder=folder,
+            trainer=workers,
+            phases=phases,
+            board=board,
+            checkpoints=checkpoints,
+        )
+
+
+def publish(recipe: Recipe, made: Workspace, root: Path, search: SearchResult | None = None) -> Artifact:
+    """Measure all candidates and publish the last one, as what `recipe` asked for."""
+    dataset, candidates, phases = made.dataset, made.candidates, made.phases
+    held_out = dataset.held_out
+    with phases.phase("measure"):
+        timed = latency.measure({each.step: each.path for each in candidates}, held_out)
+        if search is None:  # else it was chosen, whatever it is
+            candidates = _faster_last(recipe.steps[-1], candidates, timed)
+        predictions = [evaluate.predict(candidate.path, held_out) for candidate in candidates]
+        measurements = tuple(
+            Measurement(
+                step=candidate.step,
+                quality=evaluate.accuracy(prediction, held_out.labels, dataset.metric),
+                num_parameters=candidate.num_parameters,
+                sparsity=graph.sparsity(graph.read(candidate.path)),
+                size_bytes=candidate.path.stat().st_size,
+                latency_s={size: each.median_s for size, each in timed[candidate.step].items()},
+                latency_interval_s={size: each.interval_s for size, each in timed[candidate.step].items()},
+            )
+            for candidate, prediction in zip(candidates, predictions, strict=True)
+        )
+    with Board(_runs(recipe, root)) as board:
+        board.measurements(measurements)
+    final = candidates[-1]
+    example = final.path.with_name(store.EXAMPLE)
+    export.save_example(held_out.batch(np.arange(1)), example)
+    if recipe.teacher.publish:
+        with phases.phase("publish the teacher"):
+            _publish_teacher(recipe, made, root, example, measurements[0])
+    classes = {each.step: evaluate.classes(found) for each, found in zip(candidates, predictions, strict=True)}
+    served = graph.read(final.path)
+    is_quantized = final.step == "quantize"
+    with phases.phase("publish"):
+        return store.publish(
+            root,
+            {store.MODEL: final.path, store.EXAMPLE: example, **dataset.files},
+            {store.REPORT: page.render},
+            name=recipe.name,
+            recipe=recipe.model_dump(mode="json"),
+            recipe_sha256=recipe.sha256,
+            inputs=graph.inputs(served),
+            outputs=graph.outputs(served),
+            labels=dataset.labels,
+            measurements=measurements,
+            parity=next((each.parity for each in reversed(candidates) if each.parity is not None), None),
+            agreement=evaluate.agreement(predictions[-1], predictions[-2]) if is_quantized else None,
+            machine=evaluate.machine(),
+            histograms=evaluate.histograms(held_out.inputs, predictions[-1]),
+            preprocessing=dataset.preprocessing,
+            libraries={name: version(name) for name in _LIBRARIES},
+            findings=Findings(
+                losses={step: tuple(losses) for step, losses in made.losses.items()},
+                differences=examine.differences(classes, held_out.labels),
+                speedups=examine.speedups({each.step: timed[each.step] for each in candidates}),
+                confusion=examine.confusion(classes[final.step], held_out.labels, len(dataset.labels)),
+                layers=examine.layers(served, final.sensitivity),
+                search=search,
+            ),
+        )
+
+
+def _publish_teacher(recipe: Recipe, made: Workspace, root: Path, example: Path, measurement: Measurement) -> None:
+    """Publish what the others were made of, to be served beside them."""
+    teacher, dataset = made.candidates[0], made.dataset
+    model = graph.read(teacher.path)
+    store.publish(
+        root,
+        {store.MODEL: teacher.path, store.EXAMPLE: example, **dataset.files},
+        name=f"{recipe.name}-teacher",
+        inputs=graph.inputs(model),
+        outputs=graph.outputs(model),
+        labels=dataset.labels,
+        measurements=(measurement,),
+        parity=teacher.parity,
+        machine=evaluate.machine(),
+        preprocessing=dataset.preprocessing,
+        libraries={name: version(name) for name in _LIBRARIES},
+    )
+
+
+def _num_cpus_reading(recipe: Recipe) -> int:
+    """CPUs beside the workers', where examples are streamed: Ray Data reads with them."""
+    return int(sources.is_streamed(recipe.data))
+
+
+def _runs(recipe: Recipe, root: Path) -> Path:
+    """Where TensorBoard finds this recipe's runs: beside the artifacts."""
+    return root.parent / "runs" / recipe.name / recipe.sha256[:12]
+
+
+def _faster_last(step: Step, candidates: list[Candidate], timed: dict[str, dict[int, Latency]]) -> list[Candidate]:
+    """The last one is served: put an INT8 model that is not faster than fp32 here before it, unless it is wanted so."""
+    if not isinstance(step, Quantize) or step.publish == "always" or step.method == "fp16":
+        return candidates
+    *others, fp32, int8 = candidates
+    is_faster = latency.speedup(timed[fp32.step], timed[int8.step]) > 1
+    return candidates if is_faster else [*others, int8, fp32]

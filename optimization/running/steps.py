@@ -1,0 +1,321 @@
+"""Makes a teacher, and of it what each step of a recipe leaves behind; knows nothing of where training happens.
+
+teach ─▶ TeacherAnswers (the teacher, its logits) ─▶ shrink: distill │ prune │ sparsify │ quantize ─▶ a Candidate each
+"""
+
+import copy
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from optimization.distillation import students, taps, transfer
+from optimization.distillation.targets import Bf16, SoftTargets
+from optimization.foreign import convert, onnx_teacher
+from optimization.graphs import export, graph
+from optimization.networks import models
+from optimization.pruning import costs, depth, prune, scores, sparsify
+from optimization.pruning.scores import Saliency
+from optimization.quantization import qat, quantize, sensitivity
+from optimization.readers import streaming
+from optimization.readers.examples import Dataset, Split, Stream
+from optimization.recipe.methods import Distill, Prune, Quantize, Sparsify, Training
+from optimization.recipe.recipe import Recipe
+from optimization.recipe.teaching import Teaching
+from optimization.report.board import Board
+from optimization.report.terminal import Advance, Phases
+from optimization.training import answers
+from optimization.training.checkpoint_store import CheckpointStore
+from optimization.training.coordinator import Job
+
+_AT_ONCE = 256
+_CHECK_SAMPLES = 256
+"""Training examples that a pruned model is compared with its masked original on."""
+
+Score = Literal["taylor", "movement"] | None
+
+
+class Trainer(Protocol):
+    """Trains here or on workers."""
+
+    def train(self, job: Job, advance: Advance) -> nn.Module:
+        """Train the job's model, and tell of each epoch."""
+        ...
+
+    def answer(self, model: nn.Module) -> NDArray[np.float32]:
+        """The model's logits on the training data."""
+        ...
+
+    def saliency(self) -> Saliency | None:
+        """What the score of the job trained last gathered."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """What a step left behind."""
+
+    step: str
+    path: Path
+    """Its ONNX file."""
+    num_parameters: int
+    parity: float | None = None
+    """Largest difference from the model it was exported from; none where there is no such model."""
+    sensitivity: dict[str, float] = field(default_factory=dict)
+    """Fraction of calibration examples that change class with one weight alone in INT8; empty where none was tried."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherAnswers:
+    """What students learn from; empty where the teacher is an ONNX file, which is only quantized."""
+
+    teacher: nn.Module | None = None
+    logits: NDArray[np.float32] | None = None
+    """The teacher's, of shape [samples, outputs], in the order of the training data; none where that changes."""
+    pooled: NDArray[np.float32] | None = None
+    """Its pooled states, of shape [samples, width], where students learn them and they are known."""
+    stream: Stream | None = None
+    """The training examples with the teacher's logits, where they are streamed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workspace:
+    """Where a recipe's models are made, and what was made there so far."""
+
+    recipe: Recipe
+    dataset: Dataset
+    folder: Path
+    """Takes the ONNX files."""
+    trainer: Trainer
+    phases: Phases
+    board: Board | None = None
+    """Takes the losses as they come."""
+    checkpoints: CheckpointStore | None = None
+    """Keeps checkpoints and the teacher's answers; none where nothing is kept."""
+    with_control: bool = True
+    """Whether the control is trained as well, right before the first student."""
+    candidates: list[Candidate] = field(default_factory=list)
+    controls: list[Job] = field(default_factory=list)
+    """The training of the first student, without its teacher; at most one."""
+    losses: dict[str, list[float]] = field(default_factory=dict)
+    """Mean training loss of each epoch, by step."""
+
+    def train(self, job: Job) -> nn.Module:
+        """Train the job's model, and note its losses; what was trained before the run stopped is gone on from."""
+        if self.checkpoints is not None:
+            job = self.checkpoints.begin(job)
+        losses = self.losses.setdefault(job.step, [])
+        with self.phases.phase(f"{job.step}: train", job.training.epochs) as advance:
+
+            def heard(num_epochs: int, loss: float) -> None:
+                losses.append(loss)
+                if self.board is not None:
+                    self.board.loss(job.step, len(losses), loss)
+                advance(num_epochs, loss)
+
+            return self.trainer.train(job, heard)
+
+    def learn(self, job: Job) -> nn.Module:
+        """Train a student on the teacher's outputs, the first one after its control: the same job without a teacher.
+
+        Of a step of several stages that is the last one, so that the control is as small.
+        """
+        if not self.controls:
+            self.controls.append(replace(job, step="control", model=copy.deepcopy(job.model), soft=None, score=None))
+            if self.with_control:
+                self.keep("control", self.train(self.controls[0]))
+        return self.train(job)
+
+    def keep(self, step: str, model: nn.Module) -> None:
+        """Export `model` as what the step left behind."""
+        path, data = self.folder / f"{step}.onnx", self.dataset
+        with self.phases.phase(f"{step}: export"):
+            export.export(model, path, data.train, num_outputs=data.num_outputs)
+            parity = export.parity(model, path, data.held_out, num_outputs=data.num_outputs, seed=self.recipe.seed)
+        parameters = models.num_parameters(model)
+        self.candidates.append(Candidate(step=step, path=path, num_parameters=parameters, parity=parity))
+
+
+def teach(workspace: Workspace) -> TeacherAnswers:
+    """Train the teacher, and let it answer the training data once for all students."""
+    settings, dataset, seed = workspace.recipe.teacher, workspace.dataset, workspace.recipe.seed
+    if settings.onnx is not None:
+        with workspace.phases.phase("teacher: check"):
+            path, parity = convert.onnx_file(Path(settings.onnx), workspace.folder, names=tuple(dataset.train.inputs))
+            model = graph.read(path)
+            onnx_teacher.check(path, model, dataset)
+        parameters = graph.num_parameters(model)
+        workspace.candidates.append(Candidate(step="teacher", path=path, num_parameters=parameters, parity=parity))
+        return TeacherAnswers()
+    assert settings.model is not None, "the recipe was checked"
+    teacher = models.build(settings.model, dataset, seed)
+    if settings.training is not None:
+        augmentation = dataset.augmentation
+        job = Job(step="teacher", model=teacher, training=settings.training, seed=seed, augmentation=augmentation)
+        teacher = workspace.train(replace(job, stream=dataset.stream))
+    workspace.keep("teacher", teacher)
+    if not workspace.recipe.has_students:
+        return TeacherAnswers(teacher=teacher)
+    with workspace.phases.phase("teacher: answer"):
+        if dataset.augmentation is not None:
+            return TeacherAnswers(teacher=teacher)  # it must see each picture as the student does
+        asked = teacher
+        is_pooled = any(each.kind == "pooled" for one in workspace.recipe.teachings.values() for each in one.transfer)
+        if is_pooled and dataset.stream is None:
+            pooled_at = taps.find("pooled", teacher, export.example(dataset.train, _CHECK_SAMPLES))
+            asked = transfer.TeacherWithStates(teacher, pooled_at)
+        if workspace.recipe.learns_in_bf16:
+            asked = Bf16(asked)
+        if dataset.stream is not None:
+            stream = streaming.answered(dataset.stream, dataset.train, asked, workspace.recipe.workers)
+            return TeacherAnswers(teacher=teacher, stream=stream)
+        if workspace.checkpoints is None:
+            answer = workspace.trainer.answer(asked)
+        else:
+            answer = answers.once(asked, dataset.train, workspace.checkpoints.answers, workspace.trainer.answer)
+        logits, pooled = np.split(answer, [dataset.num_outputs], axis=1)
+        return TeacherAnswers(teacher=teacher, logits=logits, pooled=pooled if pooled.size else None)
+
+
+def shrink(workspace: Workspace, teacher_answers: TeacherAnswers) -> None:
+    """Follow the recipe's steps; the last candidate is what they come to."""
+    recipe = workspace.recipe
+    if teacher_answers.teacher is None:
+        for step in recipe.steps:
+            assert isinstance(step, Quantize), "the recipe was checked: an ONNX file is only quantized"
+            _quantize(workspace, step)
+        return
+    student = copy.deepcopy(teacher_answers.teacher)
+    example = export.example(workspace.dataset.train, _CHECK_SAMPLES)
+    is_sparse = False  # from then on zeros stay zero
+
+    def job(step: str, where: str, model: nn.Module, training: Training, score: Score = None, *, stage: int = 1) -> Job:
+        return Job(
+            step=step,
+            model=model,
+            training=training,
+            seed=recipe.seed + (stage - 1) * training.epochs,  # order and augmentation go on where the last one ended
+            soft=_soft_targets(teacher_answers, where, recipe.teachings[where], model, example),
+            score=score,
+            holds_zeros=is_sparse,
+            stream=teacher_answers.stream or workspace.dataset.stream,
+            augmentation=workspace.dataset.augmentation,
+        )
+
+    for step in recipe.steps:
+        match step:
+            case Distill():
+                student = students.build(step.student, teacher_answers.teacher, workspace.dataset, recipe.seed)
+                student = workspace.learn(job(step.kind, "distill", student, step.training))
+            case Prune():
+                student, saliency = prune.prepare(student, example), None
+                score = scores.of_gradients(step.score)
+                if score is not None:
+                    once = step.recovery.model_copy(update={"epochs": 1})
+                    student = workspace.train(job("score", "prune.recovery", student, once, score))
+                    saliency = workspace.trainer.saliency()
+                taken = _layer_costs(workspace, step, student, example)
+                for stage, amount in enumerate(prune.amounts(step), start=1):
+                    student = prune.prune(student, amount, example, step.score, recipe.seed, saliency, taken)
+                    recover = workspace.learn if stage == step.stages else workspace.train
+                    student = recover(job(step.kind, "prune.recovery", student, step.recovery, score, stage=stage))
+                    saliency = workspace.trainer.saliency()
+            case Sparsify():
+                is_sparse = True
+                for stage, ratio in enumerate(sparsify.ratios(step), start=1):
+                    student = sparsify.sparsify(
+                        student, threshold=step.threshold, ratio=ratio, pattern=step.pattern, scope=step.scope
+                    )
+                    if step.recovery is not None:
+                        recover = workspace.learn if stage == step.stages else workspace.train
+                        student = recover(job(step.kind, "sparsify.recovery", student, step.recovery, stage=stage))
+            case Quantize():
+                if step.training is not None:
+                    student = qat.prepare(student)
+                    student = qat.strip(workspace.learn(job("qat", "quantize.training", student, step.training)))
+                    workspace.keep("qat", student)
+                _quantize(workspace, step)
+                continue
+        workspace.keep(step.kind, student)
+
+
+def _rounding(step: Quantize) -> quantize.Method | None:
+    """How ONNX Runtime rounds to 8 bits; training that rounds ends in static ranges too, FP16 needs none."""
+    if step.method == "fp16":
+        return None
+    return "dynamic" if step.method == "dynamic" else "static"
+
+
+def _layer_costs(workspace: Workspace, step: Prune, model: nn.Module, example: tuple[Tensor, ...]) -> dict[str, float]:
+    """What a layer of each stack costs, where the stacks compete."""
+    if not step.layers or step.scope != "global":
+        return {}
+    removable = depth.removable(model, example)
+    if len(removable) < 2:
+        return {}
+    data, last = workspace.dataset, workspace.recipe.steps[-1]
+
+    def measure() -> dict[str, float]:
+        method = _rounding(last) if isinstance(last, Quantize) else None
+        return costs.of_layers(
+            model, removable, data.train, num_outputs=data.num_outputs, method=method, folder=workspace.folder
+        )
+
+    with workspace.phases.phase("prune: time layers"):
+        return measure() if workspace.checkpoints is None else workspace.checkpoints.once("costs", measure)
+
+
+def accuracy(model: nn.Module, split: Split) -> float:
+    """Fraction of right classes of a model that gives logits, and goes on being trained afterwards."""
+    was_training, device = model.training, next(model.parameters()).device
+    model.eval()
+    num_right = 0
+    with torch.inference_mode():
+        for rows, batch in split.batches(_AT_ONCE):
+            logits = model(*(values.to(device) for values in export.tensors(batch))).cpu().numpy()
+            classes = logits[:, 0] > 0 if logits.shape[1] == 1 else logits.argmax(axis=1)
+            num_right += int((classes == split.labels[rows]).sum())
+    model.train(was_training)
+    return num_right / len(split)
+
+
+def _soft_targets(
+    teacher_answers: TeacherAnswers, where: str, teaching: Teaching, student: nn.Module, example: tuple[Tensor, ...]
+) -> SoftTargets:
+    """What the student learns; the teacher itself goes along where not all of that is known of it."""
+    assert teacher_answers.teacher is not None, "an ONNX file teaches nobody"
+    state_pairs = transfer.pair_states(teaching.transfer, student, teacher_answers.teacher, example, where)
+    only_pooled = [each.kind for each in teaching.transfer] == ["pooled"]
+    is_known = not state_pairs and (teacher_answers.logits is not None or teacher_answers.stream is not None)
+    is_known = is_known or (only_pooled and teacher_answers.pooled is not None)
+    return SoftTargets(
+        logits=teacher_answers.logits if is_known else None,
+        pooled=teacher_answers.pooled if is_known and state_pairs else None,
+        teacher=None if is_known else teacher_answers.teacher,
+        temperature=teaching.temperature,
+        alpha=teaching.alpha,
+        soft_loss=teaching.soft_loss,
+        state_pairs=state_pairs,
+    )
+
+
+def _quantize(workspace: Workspace, step: Quantize) -> None:
+    before, path, split = workspace.candidates[-1], workspace.folder / "quantize.onnx", workspace.dataset.train
+    rows = np.random.default_rng(workspace.recipe.seed).permutation(len(split))[: step.calibration_samples]
+    batches = [batch for _, batch in split.take(rows).batches(64)]
+    costs: dict[str, float] = {}
+    with workspace.phases.phase("quantize: calibrate"):
+        method = _rounding(step)
+        if method is None:
+            quantize.halve(before.path, path)
+        else:
+            prepared = quantize.prepare(before.path, workspace.folder, batches, method=method, ranges=step.ranges)
+            outcome = sensitivity.within(prepared, path, batches, step.max_changed)
+            costs = {cost.weight: cost.changed for cost in outcome.costs.values()}
+    workspace.candidates.append(
+        Candidate(step=step.kind, path=path, num_parameters=before.num_parameters, sensitivity=costs)
+    )

@@ -1,0 +1,1 @@
+"""How a process reports: counted in place, exported in bulk."""

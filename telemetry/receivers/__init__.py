@@ -1,0 +1,1 @@
+"""OTLP over gRPC and HTTP, and what a request of it says."""

@@ -1,0 +1,1 @@
+"""What was received, in bounded memory: series, distributions, spans, and the signals made of them."""

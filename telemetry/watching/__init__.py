@@ -1,0 +1,1 @@
+"""What is watched of each service, and what becomes an alert."""

@@ -1,0 +1,83 @@
+"""Runs a service's watches: frames in, alerts out.
+
+Frame -> Watch (scores) -> Verdict -> Machine (decides) -> Alert
+"""
+
+import math
+from collections.abc import Sequence
+
+from telemetry.series.signals import Frame
+from telemetry.watching.alerts import Alert, AlertBook, Machine, State
+from telemetry.watching.watches import Verdict, Watch
+
+QUIET_S = 60.0
+"""Without any value for so long, an alert ends: its traffic did."""
+
+
+class Watcher:
+    """Runs one service's watches and keeps their alerts up to date."""
+
+    def __init__(self, service: str, watches: Sequence[Watch], book: AlertBook) -> None:
+        self._service = service
+        self._posts = [_Post(watch) for watch in watches]
+        self._book = book
+
+    def see(self, frame: Frame) -> None:
+        """Take a frame; raise, change and resolve alerts."""
+        for post in self._posts:
+            verdict = post.watch.see(frame)
+            if verdict is None:
+                self._end_if_quiet(post, frame.time_s)
+                continue
+            post.seen_s = verdict.time_s
+            state = post.machine.step(verdict.unusual, verdict.time_s)
+            if state is State.FIRING:
+                self._raise(post, verdict)
+            elif post.alert and post.alert.state is State.FIRING:
+                self._resolve(post.alert, verdict.time_s)
+
+    def tick(self, now_s: float) -> None:
+        """End alerts about which nothing more is heard."""
+        for post in self._posts:
+            self._end_if_quiet(post, now_s)
+
+    def _raise(self, post: "_Post", verdict: Verdict) -> None:
+        alert = post.alert
+        if alert is None or (alert.state is not State.FIRING and not post.machine.is_refractory(verdict.time_s)):
+            alert = post.alert = Alert(
+                id=self._book.next_id(),
+                service=self._service,
+                signal=post.watch.signal,
+                state=State.FIRING,
+                started_s=post.machine.since_s,
+                fired_s=verdict.time_s,
+                value=verdict.value,
+                expected_low=verdict.expected[0],
+                expected_high=verdict.expected[1],
+                score=-math.inf,
+                sentence="",
+            )
+            self._book.add(alert)
+        alert.state, alert.resolved_s = State.FIRING, None
+        if verdict.score > alert.score:
+            alert.score, alert.value = verdict.score, verdict.value
+            alert.expected_low, alert.expected_high = verdict.expected
+            alert.sentence = f"{self._service}: {verdict.sentence}"
+
+    def _resolve(self, alert: Alert, now_s: float) -> None:
+        alert.state, alert.resolved_s = State.RESOLVED, now_s
+
+    def _end_if_quiet(self, post: "_Post", now_s: float) -> None:
+        if post.alert and post.alert.state is State.FIRING and now_s - post.seen_s > QUIET_S:
+            post.machine.resolve(now_s)
+            self._resolve(post.alert, now_s)
+
+
+class _Post:
+    """A watch, what was decided about it and the alert it raised last."""
+
+    def __init__(self, watch: Watch) -> None:
+        self.watch = watch
+        self.machine = Machine(watch.decision)
+        self.alert: Alert | None = None
+        self.seen_s = 0.0

@@ -1,0 +1,82 @@
+"""ONNX Runtime behind the protocol's datatypes: every one of them through a real session."""
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from deployments.errors import RequestError
+from deployments.execution.session import Session
+from deployments.oip.tensors import DTYPES
+from tests.conftest import expected_probabilities
+from tests.served import ONNX_TYPES, publish_same, publish_string
+
+
+def session(root, datatype):
+    """A model that gives back what it is given."""
+    return Session(publish_same(root, (datatype,)), num_threads=1, max_batch_size=8)
+
+
+def test_every_datatype_of_the_protocol_is_covered():
+    assert ONNX_TYPES.keys() == DTYPES.keys()
+
+
+@pytest.mark.parametrize("datatype", sorted(DTYPES))
+def test_a_tensor_survives_the_session(tmp_path, datatype):
+    if datatype == "BYTES":
+        array = np.array([[b"", "déjà".encode()], [b"nul\0", b"b'x'"]], dtype=object)
+    else:
+        array = np.array([[0, 1], [1, 0]]).astype(DTYPES[datatype])
+    (same,) = session(tmp_path, datatype).run({f"in_{datatype}": array}).values()
+    if datatype == "BYTES":
+        same = np.vectorize(str.encode, otypes=[object])(same)
+    assert same.dtype == array.dtype
+    assert same.tolist() == array.tolist()
+
+
+def test_text_that_is_not_utf8_is_the_clients_error(tmp_path):
+    with pytest.raises(RequestError, match="input 'in_BYTES': the model takes text, element 1 is no UTF-8"):
+        session(tmp_path, "BYTES").run({"in_BYTES": np.array([[b"a", b"\xff"]], dtype=object)})
+
+
+def test_a_model_that_reads_numbers_from_text_is_warmed_up_and_answers(tmp_path):
+    """It refuses text that is no number, the empty one too."""
+    session = Session(publish_string(tmp_path), num_threads=1, max_batch_size=8)
+    first, second = (np.array([[str(n).encode() for n in row]], object) for row in (range(16), [1] * 16))
+    outputs = session.run({"INPUT0": first, "INPUT1": second})
+    assert outputs["OUTPUT0"].tolist() == [[str(n + 1) for n in range(16)]]
+    assert outputs["OUTPUT1"].tolist() == [[str(n - 1) for n in range(16)]]
+
+
+@pytest.mark.parametrize(
+    ("use_gpu", "available", "asked_for"),
+    [
+        (True, ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"], None),
+        (True, ["CUDAExecutionProvider", "CPUExecutionProvider"], None),
+        (True, ["CPUExecutionProvider"], None),
+        (False, ["CUDAExecutionProvider", "CPUExecutionProvider"], ["CPUExecutionProvider"]),
+    ],
+)
+def test_a_replica_with_a_gpu_asks_for_its_providers_and_binds_its_buffers(
+    tiny_artifact, tmp_path, monkeypatch, use_gpu, available, asked_for
+):
+    """There need be no GPU: the model runs on the CPU, whatever was asked for, and through the same bound buffers."""
+    asked, bound = [], []
+    real = onnxruntime.InferenceSession
+
+    class Recording(real):
+        def __init__(self, model, options, providers):
+            asked.extend(providers)
+            super().__init__(model, options, providers=["CPUExecutionProvider"])
+
+        def run_with_iobinding(self, *args):
+            bound.append(args)
+            super().run_with_iobinding(*args)
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: available)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Recording)
+    session = Session(tiny_artifact, num_threads=1, max_batch_size=4, cache=tmp_path, use_gpu=use_gpu)
+    features = np.array([[1, 2, 3, 4], [0, 0, 1, 0]], np.float32)
+    outputs = session.run({"features": features})
+    np.testing.assert_allclose(outputs["probabilities"], expected_probabilities(features), rtol=1e-5)
+    assert asked == (asked_for or available)
+    assert bool(bound) == (asked != ["CPUExecutionProvider"])
