@@ -69,6 +69,20 @@ def test_every_path_in_the_readme_tree_exists():
     assert [path for path in paths if not path.exists()] == []
 
 
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_every_path_and_module_that_is_named_exists(page):
+    """From the root; `<name>` stands for any. What lies in an artifact, and routes, are no paths of the checkout."""
+    quoted = re.findall(r"`([^`\n]+)`", Path(page).read_text())
+    paths = [word for word in quoted if re.fullmatch(r"[\w.<>-]+(/[\w.<>-]+)*/?", word)]
+    files = [word for word in paths if "/" in word or word.endswith((".py", ".md", ".yaml"))]
+    modules = [word for word in quoted if re.fullmatch(r"(optimization|deployments|telemetry)(\.\w+)*", word)]
+    commands = [module for word in quoted for module in re.findall(r"python -m ((?:tests|benchmarks)[\w.]*)", word)]
+    assert len(files) >= 10
+    assert [word for word in files if not list(Path().glob(re.sub(r"<\w+>", "*", word)))] == []
+    as_paths = {word: Path(*word.split(".")) for word in modules + commands}
+    assert [word for word, path in as_paths.items() if not (path.is_dir() or path.with_suffix(".py").exists())] == []
+
+
 def test_every_python_module_in_the_readme_can_be_called():
     for module in set(re.findall(r"python -m ([a-z_.]+)", README)):
         path = Path(*module.split("."))
