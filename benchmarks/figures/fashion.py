@@ -20,7 +20,7 @@ from optimization.recipe.architectures import Cnn
 from optimization.recipe.methods import Training
 from optimization.recipe.sources import Pictures
 from optimization.training.alone import Alone
-from optimization.training.coordinator import Job
+from optimization.training.job import Job
 
 KEYS = ("han12x_loss", "hinton3pct_gain")
 _FOLDER = Path(__file__).parent

@@ -24,7 +24,7 @@ from optimization.readers import data
 from optimization.readers.examples import Dataset
 from optimization.recipe import recipe
 from optimization.recipe.recipe import Recipe
-from optimization.training.coordinator import Job
+from optimization.training.job import Job
 from optimization.training.loop import shards
 from optimization.training.train import Workers
 

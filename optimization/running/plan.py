@@ -24,7 +24,7 @@ from optimization.recipe.settings import Settings
 from optimization.report import terminal
 from optimization.search import space
 from optimization.search.space import Variant
-from optimization.training.coordinator import Job
+from optimization.training.job import Job
 from optimization.training.loop import Place, fit, num_batches
 
 _NUM_STEPS = 4

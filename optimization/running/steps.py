@@ -30,7 +30,7 @@ from optimization.report.board import Board
 from optimization.report.terminal import Advance, Phases
 from optimization.training import answers
 from optimization.training.checkpoint_store import CheckpointStore
-from optimization.training.coordinator import Job
+from optimization.training.job import Job
 
 _AT_ONCE = 256
 _CHECK_SAMPLES = 256

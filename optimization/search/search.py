@@ -40,7 +40,7 @@ from optimization.search.tuning import Ended, Report
 from optimization.training import metering, train
 from optimization.training.alone import Alone
 from optimization.training.checkpoint_store import CheckpointStore
-from optimization.training.coordinator import Job
+from optimization.training.job import Job
 
 _NUM_WATCHED = 1000
 """Held-out examples, at most, on which a trial's progress is judged."""

@@ -33,7 +33,7 @@ from optimization.sequences.models import Seq2Seq
 from optimization.sequences.pairs import Corpus
 from optimization.sequences.recipe import SequenceDistill, SequenceQuantize, SequenceRecipe
 from optimization.training.checkpoint_store import CheckpointStore
-from optimization.training.coordinator import Job
+from optimization.training.job import Job
 from optimization.training.train import Workers, cluster
 
 _LIBRARIES = ("torch", "transformers", "onnx", "onnxruntime", "onnxscript", "sacrebleu", "ray", "numpy")

@@ -11,7 +11,7 @@ from optimization.distillation.targets import teacher_logits
 from optimization.errors import TrainError
 from optimization.pruning.scores import Saliency
 from optimization.readers.examples import Split
-from optimization.training.coordinator import Job
+from optimization.training.job import Job
 from optimization.training.loop import Meter, Place, fit
 
 

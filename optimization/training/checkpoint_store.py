@@ -11,7 +11,7 @@ from pathlib import Path
 
 from optimization.recipe.recipe import Named
 from optimization.training import checkpoint
-from optimization.training.coordinator import Job
+from optimization.training.job import Job
 
 
 class CheckpointStore:

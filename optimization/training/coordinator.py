@@ -1,4 +1,4 @@
-"""What driver and workers send each other; `train` makes the coordinator an actor. Nothing here knows Ray.
+"""What passes between driver and workers; `train` makes the coordinator an actor. Nothing here knows Ray.
 
 driver ── Job ──▶ Coordinator ── Job ──▶ workers
 driver ◀─ Progress ─ Coordinator ◀─ Progress ─ worker of rank 0
@@ -6,46 +6,14 @@ driver ◀─ Progress ─ Coordinator ◀─ Progress ─ worker of rank 0
 
 import asyncio
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from optimization.distillation.targets import SoftTargets
 from optimization.pruning.scores import Saliency
-from optimization.readers.examples import Augmentation, Split, Stream
-from optimization.recipe.methods import Training
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """One model to train."""
-
-    step: str
-    """What it is trained for: "teacher", "control", or the kind of the recipe's step."""
-    model: nn.Module
-    """Where training starts; gives logits."""
-    training: Training
-    seed: int
-    """Seeds the order of the examples."""
-    soft: SoftTargets | None = None
-    """The teacher's outputs; none to learn from the labels alone."""
-    score: Literal["taylor", "movement"] | None = None
-    """What to gather on the way for pruning to choose by."""
-    holds_zeros: bool = False
-    """Whether weights that are zero stay zero."""
-    stream: Stream | None = None
-    """The training examples, where they do not lie in memory."""
-    augmentation: Augmentation | None = None
-    """What is done to training pictures."""
-    is_question: bool = False
-    """Whether the model only answers the training data, and learns nothing."""
-    saved: bytes | None = None
-    """Checkpoint of an epoch to go on from."""
-    kept: Path | None = None
-    """Where the driver keeps the newest checkpoint."""
+from optimization.readers.examples import Split
+from optimization.training.job import Job
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +44,8 @@ class Coordinator:
         self._closed = False
         self._changed = asyncio.Condition()
 
-    async def enter(self, rank: int, world: int) -> tuple[Split, int, bytes | None]:
-        """Note that a worker is there; give it the data, the number of its first job and where that goes on."""
+    async def join(self, rank: int, world: int) -> tuple[Split, int, bytes | None]:
+        """Note that a worker is there; give it the data, the number of its first job and a checkpoint to go on from."""
         self._present.add(rank)
         self._world = world
         is_pending = bool(self._jobs) and self._progress.weights is None and self._progress.problem is None
@@ -89,14 +57,14 @@ class Coordinator:
         """Whether all workers are there."""
         return self._world is not None and len(self._present) >= self._world
 
-    async def post(self, job: Job) -> None:
-        """Offer a job to every worker."""
+    async def submit(self, job: Job) -> None:
+        """Give every worker its next job."""
         async with self._changed:
             self._progress, self._checkpoint, self._answers = Progress(), None, {}
             self._jobs.append(job)
             self._changed.notify_all()
 
-    async def take(self, number: int) -> Job | None:
+    async def next_job(self, number: int) -> Job | None:
         """Wait for the job of that number; none once the coordinator is closed."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._closed or len(self._jobs) > number)
@@ -109,7 +77,7 @@ class Coordinator:
             self._checkpoint = progress.checkpoint or self._checkpoint
             self._changed.notify_all()
 
-    async def deliver(self, rows: NDArray[np.int64], logits: NDArray[np.float32]) -> None:
+    async def add_answers(self, rows: NDArray[np.int64], logits: NDArray[np.float32]) -> None:
         """Note a worker's answers to its share of the data."""
         async with self._changed:
             self._answers |= dict(zip(rows.tolist(), logits, strict=True))
@@ -145,7 +113,7 @@ class Coordinator:
         return self._progress.saliency
 
     async def close(self) -> None:
-        """Send the workers home."""
+        """Let the workers end: there are no more jobs."""
         async with self._changed:
             self._closed = True
             self._changed.notify_all()

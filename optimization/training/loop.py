@@ -24,7 +24,8 @@ from optimization.pruning.scores import Gradients
 from optimization.readers.examples import Inputs, Split
 from optimization.training import checkpoint
 from optimization.training.augment import augment
-from optimization.training.coordinator import Job, Progress
+from optimization.training.coordinator import Progress
+from optimization.training.job import Job
 from optimization.training.stopwatch import Stopwatch
 
 _BATCHES_SORTED = 50

@@ -37,8 +37,9 @@ from optimization.pruning.scores import Saliency
 from optimization.readers.examples import Split
 from optimization.recipe.methods import Training
 from optimization.training import checkpoint
-from optimization.training.coordinator import Coordinator, Job, Progress
+from optimization.training.coordinator import Coordinator, Progress
 from optimization.training.flow import Flow, flow
+from optimization.training.job import Job
 from optimization.training.loop import Place, fit, flush_denormals
 from optimization.training.metering import Meter, reporting
 
@@ -109,7 +110,7 @@ class Workers:
         Raises:
             TrainError: the loss is no number any more, or the workers are gone.
         """
-        ray.get(self._coordinator.post.remote(job))
+        ray.get(self._coordinator.submit.remote(job))
         num_heard = num_kept = 0
         while True:
             progress: Progress = self._hear(self._coordinator.progress.remote(num_heard), f"{job.step!r} was trained")
@@ -133,7 +134,7 @@ class Workers:
             TrainError: the workers are gone.
         """
         question = Job(step="teacher", model=model, training=_NO_TRAINING, seed=0, is_question=True)
-        ray.get(self._coordinator.post.remote(question))
+        ray.get(self._coordinator.submit.remote(question))
         found: NDArray[np.float32] = self._hear(self._coordinator.answers.remote(), "the teacher had answered")
         return found
 
@@ -271,12 +272,12 @@ def work(config: dict[str, Any]) -> None:
     place = Place(rank=rank, world=world, device=get_device())
     instance = f"{config['run']}-rank{rank}"
     with reporting(config["service"], instance, rank, config["endpoint"]) as meter:
-        split, number, saved = ray.get(coordinator.enter.remote(rank, world))
-        while (job := ray.get(coordinator.take.remote(number))) is not None:
+        split, number, saved = ray.get(coordinator.join.remote(rank, world))
+        while (job := ray.get(coordinator.next_job.remote(number))) is not None:
             if job.is_question:
                 rows = np.arange(rank, len(split), world)
                 asked = job.model.to(place.device)
-                ray.get(coordinator.deliver.remote(rows, teacher_logits(asked, split.take(rows))))
+                ray.get(coordinator.add_answers.remote(rows, teacher_logits(asked, split.take(rows))))
             else:
                 examples = split if job.stream is None else flow(job.stream, job.seed, place)
                 _fit(replace(job, saved=saved or job.saved), examples, meter, place, coordinator)

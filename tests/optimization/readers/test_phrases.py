@@ -9,7 +9,7 @@ from optimization.readers import phrases, text
 from optimization.readers.examples import UNLABELLED, Dataset, Split
 from optimization.recipe.methods import Training
 from optimization.recipe.sources import Phrases
-from optimization.training.coordinator import Job
+from optimization.training.job import Job
 from optimization.training.loop import Place, fit
 
 TEXTS = ["a cab", "cab b", "abde", "a a"]

@@ -24,7 +24,7 @@ from optimization.search.search import Attempt
 from optimization.search.tuning import Ended
 from optimization.training.alone import Alone
 from optimization.training.checkpoint_store import CheckpointStore
-from optimization.training.coordinator import Job
+from optimization.training.job import Job
 from optimization.training.metering import Meter
 from telemetry.emitting.emitter import Emitter
 

@@ -14,7 +14,7 @@ from optimization.readers.examples import UNLABELLED, Split
 from optimization.recipe.methods import Training
 from optimization.sequences import export, greedy, models, pairs, recipe, writing
 from optimization.training import loop
-from optimization.training.coordinator import Job
+from optimization.training.job import Job
 from optimization.training.loop import Place
 from tests.optimization.sequences.toys import SPECIAL, model
 from tests.optimization.training.test_loop import Silent

@@ -5,7 +5,7 @@ import torch
 from optimization.recipe.methods import Training
 from optimization.recipe.recipe import Recipe
 from optimization.training.checkpoint_store import CheckpointStore
-from optimization.training.coordinator import Job
+from optimization.training.job import Job
 
 
 def test_what_was_measured_before_a_run_stopped_is_what_it_goes_on_with(tmp_path: Path, digits_recipe: Recipe) -> None:

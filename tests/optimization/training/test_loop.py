@@ -17,7 +17,8 @@ from optimization.recipe.methods import Training
 from optimization.recipe.teaching import Pooled
 from optimization.training import loop
 from optimization.training.augment import augment
-from optimization.training.coordinator import Job, Progress
+from optimization.training.coordinator import Progress
+from optimization.training.job import Job
 from optimization.training.loop import Place
 
 

@@ -21,7 +21,7 @@ from optimization.pruning import sparsify
 from optimization.readers.examples import Split
 from optimization.recipe.methods import Training
 from optimization.training import loop, train
-from optimization.training.coordinator import Job
+from optimization.training.job import Job
 from optimization.training.train import Workers
 from tests.optimization.training.test_loop import Silent
 

@@ -1,0 +1,40 @@
+"""One model to train, with all that its training depends on. Nothing here knows Ray."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from torch import nn
+
+from optimization.distillation.targets import SoftTargets
+from optimization.readers.examples import Augmentation, Stream
+from optimization.recipe.methods import Training
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One model to train."""
+
+    step: str
+    """What it is trained for: "teacher", "control", or the kind of the recipe's step."""
+    model: nn.Module
+    """Where training starts; gives logits."""
+    training: Training
+    seed: int
+    """Seeds the order of the examples."""
+    soft: SoftTargets | None = None
+    """The teacher's outputs; none to learn from the labels alone."""
+    score: Literal["taylor", "movement"] | None = None
+    """What to gather on the way for pruning to choose by."""
+    holds_zeros: bool = False
+    """Whether weights that are zero stay zero."""
+    stream: Stream | None = None
+    """The training examples, where they do not lie in memory."""
+    augmentation: Augmentation | None = None
+    """What is done to training pictures."""
+    is_question: bool = False
+    """Whether the model only answers the training data, and learns nothing."""
+    saved: bytes | None = None
+    """Checkpoint of an epoch to go on from."""
+    kept: Path | None = None
+    """Where the driver keeps the newest checkpoint."""
