@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Mapping
 
+from deployments.errors import RequestError
 from deployments.oip.tensors import Array
-from deployments.raw.pictures import pixels
-from deployments.raw.prepare import Prepare
-from deployments.raw.text import tokens
-from optimization.artifact.manifest import PicturePreprocessing, Preprocessing, TensorSpec, TextPreprocessing
+from optimization.artifact.manifest import TensorSpec
+from optimization.artifact.raw.inputs import preparation
+from optimization.artifact.raw.prepare import RawInputError
 from optimization.artifact.store import Artifact
 
 
@@ -21,22 +21,18 @@ def raw_input(artifact: Artifact) -> TensorSpec | None:
 def accepting_raw(
     artifact: Artifact, run: Callable[[Mapping[str, Array]], dict[str, Array]], num_threads: int
 ) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
-    """`run`, taking raw input too where the artifact says how."""
-    preprocessing = artifact.manifest.preprocessing
-    if preprocessing is None:
+    """`run`, taking raw input too where the artifact says how; what cannot be prepared raises `RequestError`."""
+    raw, prepare = raw_input(artifact), preparation(artifact.manifest, artifact.path, num_threads)
+    if raw is None or prepare is None:
         return run
-    name, prepare = preprocessing.input, _prepare(artifact, preprocessing, num_threads)
 
     def prepared(feeds: Mapping[str, Array]) -> dict[str, Array]:
-        return run(prepare(feeds[name]) if name in feeds else feeds)
+        if raw.name not in feeds:
+            return run(feeds)
+        try:
+            tensors = prepare(feeds[raw.name])
+        except RawInputError as error:
+            raise RequestError(str(error)) from error
+        return run(tensors)
 
     return prepared
-
-
-def _prepare(artifact: Artifact, preprocessing: Preprocessing, num_threads: int) -> Prepare:
-    names = [spec.name for spec in artifact.manifest.inputs]
-    match preprocessing:
-        case TextPreprocessing():
-            return tokens(preprocessing, artifact.path / preprocessing.tokenizer, names)
-        case PicturePreprocessing():
-            return pixels(preprocessing, names[0], num_threads)

@@ -13,13 +13,13 @@ from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from deployments.batching.batcher import Limits
-from deployments.errors import RequestError
 from deployments.execution.session import Session
 from deployments.http.model import ModelApp
 from deployments.raw.inputs import accepting_raw, raw_input
-from deployments.raw.pictures import pixels
-from deployments.raw.text import tokens
 from optimization.artifact.manifest import PicturePreprocessing, TextPreprocessing
+from optimization.artifact.raw.pictures import pixels
+from optimization.artifact.raw.prepare import RawInputError
+from optimization.artifact.raw.text import tokens
 from optimization.artifact.store import ArtifactError, publish
 from telemetry.emitting.emitter import Emitter
 
@@ -61,7 +61,7 @@ def test_a_long_text_is_cut_with_its_special_tokens_kept(tokenizer_file):
 
 def test_text_that_is_no_utf8_is_the_clients_mistake(tokenizer_file):
     prepare = tokens(TextPreprocessing(max_length=4), tokenizer_file, ["input_ids"])
-    with pytest.raises(RequestError, match="input 'text' must be UTF-8 text"):
+    with pytest.raises(RawInputError, match="input 'text' must be UTF-8 text"):
         prepare(texts(b"\xff\xfe"))
 
 
@@ -110,7 +110,7 @@ def test_grey_jpegs_of_any_size_share_a_batch():
 
 @pytest.mark.parametrize("bad", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n", encoded(NOISE)[:200]])
 def test_what_is_no_whole_picture_is_the_clients_mistake(bad):
-    with pytest.raises(RequestError, match="input 'image' must be a JPEG or PNG"):
+    with pytest.raises(RawInputError, match="input 'image' must be a JPEG or PNG"):
         pixels(PicturePreprocessing(height=8, width=8), "x", 1)(texts(bad))
 
 

@@ -6,10 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from PIL import Image, ImageOps
 
-from deployments.errors import RequestError
-from deployments.oip.tensors import Array
-from deployments.raw.prepare import Prepare
 from optimization.artifact.manifest import PicturePreprocessing
+from optimization.artifact.raw.prepare import Array, Prepare, RawInputError
 
 FORMATS = ("JPEG", "PNG")
 MOST_PIXELS = 64 * 10**6
@@ -37,12 +35,12 @@ def _decoded(encoded: bytes, picture: PicturePreprocessing) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(encoded), formats=FORMATS)
         if image.width * image.height > MOST_PIXELS:
-            raise RequestError(
+            raise RawInputError(
                 f"input {picture.input!r}: a picture may have {MOST_PIXELS} pixels, got {image.width} x {image.height}"
             )
         return ImageOps.exif_transpose(image).convert("RGB" if picture.channels == 3 else "L")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise RequestError(f"input {picture.input!r} must be a {' or '.join(FORMATS)}: {error}") from error
+        raise RawInputError(f"input {picture.input!r} must be a {' or '.join(FORMATS)}: {error}") from error
 
 
 def _cut(image: Image.Image, picture: PicturePreprocessing) -> Image.Image:

@@ -6,10 +6,8 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
-from deployments.errors import RequestError
-from deployments.oip.tensors import Array
-from deployments.raw.prepare import Prepare
 from optimization.artifact.manifest import TextPreprocessing
+from optimization.artifact.raw.prepare import Array, Prepare, RawInputError
 from optimization.artifact.store import ArtifactError
 
 
@@ -47,4 +45,4 @@ def _decoded(element: bytes, name: str) -> str:
     try:
         return element.decode()
     except UnicodeDecodeError as error:
-        raise RequestError(f"input {name!r} must be UTF-8 text: {error}") from error
+        raise RawInputError(f"input {name!r} must be UTF-8 text: {error}") from error
