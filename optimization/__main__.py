@@ -15,6 +15,7 @@ from optimization.errors import OptimizationError, RecipeError
 from optimization.recipe import recipe, sources
 from optimization.recipe.recipe import Named, Recipe
 from optimization.report import terminal
+from optimization.report.phases import Phases
 from optimization.search import space
 from optimization.search.space import Variant
 from optimization.sequences import recipe as pairs
@@ -108,7 +109,7 @@ def _run(options: argparse.Namespace) -> int:
     from optimization.search.search import search
     from optimization.training.checkpoint_store import CheckpointStore
 
-    with terminal.Phases(console) as phases:
+    with Phases(console) as phases:
         checkpoints = CheckpointStore(options.runs, wanted, resume=options.resume)
         make = run if wanted.search is None else search
         made = make(wanted, options.artifacts, phases, checkpoints)
@@ -128,7 +129,7 @@ def _run_pairs(options: argparse.Namespace, wanted: SequenceRecipe) -> int:
     from optimization.sequences.run import run
     from optimization.training.checkpoint_store import CheckpointStore
 
-    with terminal.Phases(console) as phases:
+    with Phases(console) as phases:
         made = run(wanted, options.artifacts, phases, CheckpointStore(options.runs, wanted, resume=options.resume))
     terminal.show(console, made)
     return 0

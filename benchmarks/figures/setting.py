@@ -13,7 +13,7 @@ from optimization.artifact import store
 from optimization.artifact.manifest import Measurement
 from optimization.artifact.store import Artifact
 from optimization.recipe import recipe
-from optimization.report.terminal import Phases
+from optimization.report.phases import Phases
 from optimization.running import run
 
 RECIPES = Path("optimization/recipes")

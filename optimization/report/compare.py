@@ -3,9 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from optimization.artifact.findings import Difference
 from optimization.artifact.manifest import Quality
@@ -78,10 +76,7 @@ def compare(first: Artifact, second: Artifact) -> Comparison:
 
 def show(console: Console, found: Comparison) -> None:
     """Print both side by side, and what is beyond chance."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("")
-    for heading in ("first", "second", "second against first"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    table = terminal.columns("", "first", "second", "second against first")
     for row in _rows(found):
         table.add_row(*row)
     for place, side in (("first", found.first), ("second", found.second)):
@@ -114,11 +109,14 @@ def _rows(found: Comparison) -> Iterator[tuple[str, ...]]:
     for size, before in one.timed.items():
         after = other.timed[size]
         ratio = before.speedup(after)
-        yield (
-            f"latency, batch {size}",
-            *(terminal.interval(each.median_s, each.interval_s, "s") for each in (before, after)),
-            f"{ratio.value:.2f} x faster ({ratio.low:.2f}-{ratio.high:.2f})",
-        )
+        times, low, high = (terminal.three_digits(each) for each in (ratio.value, ratio.low, ratio.high))
+        yield f"latency\nbatch {size}", _stacked(before), _stacked(after), f"{times} x faster\n({low}-{high})"
+
+
+def _stacked(timed: Latency) -> str:
+    """The median, and below it its interval: side by side the table would need 92 columns."""
+    number, ends, unit = terminal.interval(timed.median_s, timed.interval_s, "s").split()
+    return f"{number} {unit}\n{ends}"
 
 
 def _held_out(first: Artifact, second: Artifact) -> Split:

@@ -1,24 +1,17 @@
-"""What the user sees: a progress bar for each phase, and the closing table."""
+"""What the user sees of an artifact: the closing table, and what it means."""
 
-import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import yaml
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from optimization.artifact.findings import Difference, SearchResult, Speedup
 from optimization.artifact.manifest import Manifest, Measurement
 from optimization.artifact.store import Artifact
-
-Advance = Callable[[int, float], None]
-"""Tells how far a phase is, and the loss; no number where there is none."""
-
 
 _OUTCOMES = {
     "proven": "within the budget",
@@ -26,40 +19,6 @@ _OUTCOMES = {
     "stopped": "stopped early",
     "failed": "failed",
 }
-
-
-class Phases:
-    """A progress bar for each phase of a run, to be used in a `with` statement."""
-
-    def __init__(self, console: Console) -> None:
-        self._progress = Progress(
-            SpinnerColumn(finished_text="[green]✓"),
-            TextColumn("{task.description:<28}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=console,
-        )
-
-    def __enter__(self) -> "Phases":
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._progress.stop()
-
-    @contextmanager
-    def phase(self, description: str, total: int = 1) -> Iterator[Advance]:
-        """Show a bar while the block runs; it is full when the block ends without an error."""
-        task = self._progress.add_task(description, total=total, note="")
-
-        def advance(completed: int, loss: float) -> None:
-            note = f"loss {loss:.4f}" if math.isfinite(loss) else ""
-            self._progress.update(task, completed=completed, note=note)
-
-        yield advance
-        self._progress.update(task, completed=total)
 
 
 def show(console: Console, artifact: Artifact) -> None:
@@ -84,14 +43,9 @@ def describe(manifest: Manifest) -> str:
 def _table(manifest: Manifest) -> Table:
     first = manifest.measurements[0]
     quality, sizes = first.quality.metric, list(first.latency_s)
-    table = Table(
-        title=f"{manifest.name} {manifest.version}", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
-    )
-    table.add_column("step", no_wrap=True)
-    for heading in (f"{quality} %\n(95 % CI)", "para-\nmeters", "ONNX\nfile"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for size in sizes:
-        table.add_column(f"latency\nbatch {size}", justify="right", no_wrap=True)
+    latencies = [f"latency\nbatch {size}" for size in sizes]
+    table = columns("step", f"{quality} %\n(95 % CI)", "para-\nmeters", "ONNX\nfile", *latencies)
+    table.title, table.title_justify = f"{manifest.name} {manifest.version}", "left"
     for each in manifest.measurements:
         table.add_row(
             each.step,
@@ -111,6 +65,15 @@ def _table(manifest: Manifest) -> Table:
             f"{teacher.size_bytes / final.size_bytes:.1f} x",
             *(f"{teacher.latency_s[size] / final.latency_s[size]:.1f} x" for size in sizes),
         )
+    return table
+
+
+def columns(first: str, *others: str) -> Table:
+    """An empty table, so close that ours fit 80 columns; on a narrower terminal cells are folded, never cut."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column(first, overflow="fold")
+    for each in others:
+        table.add_column(each, justify="right", overflow="fold")
     return table
 
 
@@ -240,14 +203,14 @@ def interval(value: float, ends: tuple[float, float] | None, unit: str) -> str:
     if ends is None:
         return short(value, unit)
     scale, prefix = _prefix(value)
-    low, high = (_three_digits(end / scale) for end in ends)
-    return f"{_three_digits(value / scale)} ({low}-{high}) {prefix}{unit}"
+    low, high = (three_digits(end / scale) for end in ends)
+    return f"{three_digits(value / scale)} ({low}-{high}) {prefix}{unit}"
 
 
 def short(value: float, unit: str) -> str:
     """Three digits and a prefix: 12.3 kB, 45.6 µs."""
     scale, prefix = _prefix(value)
-    return f"{_three_digits(value / scale)} {prefix}{unit}".rstrip()
+    return f"{three_digits(value / scale)} {prefix}{unit}".rstrip()
 
 
 def _prefix(value: float) -> tuple[float, str]:
@@ -255,5 +218,6 @@ def _prefix(value: float) -> tuple[float, str]:
     return next((each for each in prefixes if value >= 0.9995 * each[0]), (1e-6, "µ"))
 
 
-def _three_digits(number: float) -> str:
+def three_digits(number: float) -> str:
+    """1.23, 12.3 or 123."""
     return f"{number:.{2 if number < 9.995 else 1 if number < 99.95 else 0}f}"

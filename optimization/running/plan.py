@@ -22,6 +22,7 @@ from optimization.recipe.methods import Training
 from optimization.recipe.recipe import Recipe
 from optimization.recipe.settings import Settings
 from optimization.report import terminal
+from optimization.report.phases import duration
 from optimization.search import space
 from optimization.search.space import Variant
 from optimization.training.job import Job
@@ -106,7 +107,7 @@ def show(console: Console, recipe: Recipe, variants: Sequence[Variant], found: E
     line("training", _parts([found.once, *([] if variants else found.trials)]))
     if found.seconds:
         early = f", {found.num_at_once} trials at a time and none stopped early" if variants else ""
-        line("time", f"about {_duration(found.seconds)} of training{early}, by {_NUM_STEPS} steps of each part here")
+        line("time", f"about {duration(found.seconds)} of training{early}, by {_NUM_STEPS} steps of each part here")
 
 
 def _students(recipe: Recipe, dataset: Dataset, *, num_workers: int) -> Iterator[Stretch]:
@@ -139,13 +140,5 @@ def _settings(settings: Settings, without: set[str] | None = None) -> str:
 
 
 def _parts(trainings: Sequence[Sequence[Stretch]]) -> str:
-    parts = (f"{each.step} {each.num_epochs} epochs {_duration(each.seconds)}" for one in trainings for each in one)
+    parts = (f"{each.step} {each.num_epochs} epochs {duration(each.seconds)}" for one in trainings for each in one)
     return ", ".join(parts) or "nothing is trained"
-
-
-def _duration(seconds: float) -> str:
-    """Two digits: 45 s, 12 min, 3.4 h."""
-    for unit, size in (("h", 3600), ("min", 60)):
-        if seconds >= 1.5 * size:
-            return f"{seconds / size:.2g} {unit}"
-    return f"{seconds:.2g} s"

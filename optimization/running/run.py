@@ -25,7 +25,7 @@ from optimization.recipe.methods import Quantize, Step
 from optimization.recipe.recipe import Recipe
 from optimization.report import examine, page
 from optimization.report.board import Board
-from optimization.report.terminal import Phases
+from optimization.report.phases import Phases
 from optimization.running import steps
 from optimization.running.rehearsal import rehearse
 from optimization.running.steps import Candidate, Workspace

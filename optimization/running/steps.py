@@ -27,7 +27,7 @@ from optimization.recipe.methods import Distill, Prune, Quantize, Sparsify, Trai
 from optimization.recipe.recipe import Recipe
 from optimization.recipe.teaching import Teaching
 from optimization.report.board import Board
-from optimization.report.terminal import Advance, Phases
+from optimization.report.phases import Advance, Phases
 from optimization.training import answers
 from optimization.training.checkpoint_store import CheckpointStore
 from optimization.training.job import Job

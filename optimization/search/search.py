@@ -29,7 +29,7 @@ from optimization.pruning.scores import Saliency
 from optimization.readers import data
 from optimization.readers.examples import Dataset, Split
 from optimization.recipe.recipe import Recipe, Search
-from optimization.report.terminal import Advance, Phases
+from optimization.report.phases import Advance, Phases
 from optimization.running import run, steps
 from optimization.running.rehearsal import rehearse
 from optimization.running.steps import TeacherAnswers, Trainer, Workspace

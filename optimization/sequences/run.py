@@ -25,7 +25,7 @@ from optimization.quantization import quantize, sensitivity
 from optimization.readers import text
 from optimization.readers.examples import UNLABELLED, Split
 from optimization.report import examine, page
-from optimization.report.terminal import Phases
+from optimization.report.phases import Phases
 from optimization.running.steps import Candidate
 from optimization.sequences import export, greedy, pairs, writing
 from optimization.sequences import models as networks

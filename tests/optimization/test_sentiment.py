@@ -12,7 +12,7 @@ from optimization.readers import phrases, text
 from optimization.readers.examples import Dataset
 from optimization.recipe import recipe
 from optimization.recipe.sources import Phrases
-from optimization.report.terminal import Phases
+from optimization.report.phases import Phases
 from optimization.running import steps
 from optimization.running.steps import Workspace
 from optimization.training.alone import Alone

@@ -10,7 +10,7 @@ from sklearn.datasets import load_sample_images
 
 from optimization.networks import photographs
 from optimization.recipe import recipe
-from optimization.report.terminal import Phases
+from optimization.report.phases import Phases
 from optimization.running import run
 from tests.optimization.conftest import RECIPES
 

@@ -7,16 +7,20 @@ import pytest
 from rich.console import Console
 
 from optimization.artifact import store
+from optimization.artifact.findings import Difference
+from optimization.artifact.manifest import Quality
 from optimization.artifact.store import Artifact
 from optimization.errors import CompareError
 from optimization.graphs import export, graph
 from optimization.measuring import evaluate
+from optimization.measuring.latency import Latency
 from optimization.networks import models
 from optimization.readers.examples import Dataset
 from optimization.recipe import recipe
 from optimization.recipe.architectures import Mlp
 from optimization.recipe.recipe import Recipe
 from optimization.report import compare
+from optimization.report.compare import Comparison, Side
 
 
 def publish(root: Path, dataset: Dataset, wanted: Recipe | None, seed: int, width: int = 8) -> Artifact:
@@ -53,6 +57,28 @@ def test_both_are_measured_on_the_same_held_out_examples(tmp_path: Path, seed_re
     assert "toy 1" in shown
     assert "toy 2" in shown
     assert "95 % interval" in shown
+
+
+def test_every_number_is_whole_at_eighty_columns() -> None:
+    surely = Quality(metric="agreement", value=1.0, low=1.0, high=1.0, num_samples=9999)
+    slow, fast = (Latency(turns_s=np.full((1, 4), seconds)) for seconds in (0.9994, 0.8e-3))
+    one, other = (
+        Side(name=f"toy {size}", quality=surely, size_bytes=size, timed={1: timed, 32: timed})
+        for size, timed in ((9_990_000_000, slow), (9_994, fast))
+    )
+    lost = Difference(
+        reference="toy 1", other="toy 2", num_lost=9999, num_won=0, num_samples=9999, drop=1.0, low=1.0, high=1.0
+    )
+    console = Console(file=io.StringIO(), width=80)
+    compare.show(console, Comparison(first=one, second=other, difference=lost, agreement=0.0))
+    text: str = console.file.getvalue()  # type: ignore[attr-defined]
+    table = text[: text.index("quality:")]
+    assert "…" not in table
+    assert all(len(line) <= 80 for line in table.splitlines())
+    words = " ".join(table.split())
+    numbers = ("100.0 (100.0-100.0)", "-100.00 points", "9.99 GB", "9.99 kB", "999599.76 x smaller")
+    for number in (*numbers, "999 ms", "(999-999)", "800 µs", "(800-800)", "1249 x faster", "(1249-1249)"):
+        assert number in words, number
 
 
 def test_a_wider_model_is_larger_and_slower(tmp_path: Path, seed_recipe: Recipe, tumours: Dataset) -> None:

@@ -54,6 +54,24 @@ def test_nothing_is_cut_off_at_eighty_columns() -> None:
     assert "…" not in shown(TEACHER, CONTROL, measurement("sparsify", 1.0, 999_999_000, 9.9999))
 
 
+def test_every_number_of_the_largest_is_whole_at_eighty_columns() -> None:
+    sizes = ((9.99e9, 9.994), (999_900, 99.94e-6), (99.9e6, 9.994e-3))
+    steps = [
+        measurement(step, 1.0, int(size_bytes), latency_s).model_copy(
+            update={"quality": Quality(metric="agreement", value=1.0, low=1.0, high=1.0, num_samples=9999)}
+            | {"latency_interval_s": {1: (0.1 * latency_s, 2.6 * latency_s), 32: (latency_s, 26 * latency_s)}}
+        )
+        for step, (size_bytes, latency_s) in zip(("teacher", "sparsify", "quantize"), sizes, strict=True)
+    ]
+    text = shown(*steps)
+    table = text[: text.index("x FP32")]
+    assert all(len(line) <= 80 for line in table.splitlines())
+    words = " ".join(table.split())
+    numbers = ("100.0", "(100.0-100.0)", "2.50 G", "9.99 GB", "9.99 ±12.49 s", "99.9 ±124.9 s", "250 k", "1.00 MB")
+    for number in (*numbers, "99.9 ±124.9 µs", "999 ±1249 µs", "25.0 M", "99.9 MB", "9.99 ±12.49 ms", "1000.0 x"):
+        assert number in words, number
+
+
 def test_ratios_of_speed_are_told_with_their_intervals() -> None:
     faster = Speedup(reference="teacher", other="distill", batch_size=1, value=4.0, low=3.9, high=4.125)
     text = shown(TEACHER, measurement("distill", 0.97, 80_000, 10e-6), findings=Findings(speedups=(faster,)))

@@ -1,5 +1,3 @@
-import pytest
-
 from optimization.readers.examples import Dataset
 from optimization.recipe import recipe
 from optimization.recipe.recipe import Recipe
@@ -26,8 +24,3 @@ def test_trials_share_the_machine_and_the_teacher_does_not() -> None:
     second = Stretch(step="distill", num_epochs=1, seconds=1.0)
     found = Estimate(once=(second, second), trials=((second,),) * 6, num_at_once=3)
     assert found.seconds == 4
-
-
-@pytest.mark.parametrize(("seconds", "shown"), [(0.25, "0.25 s"), (89, "89 s"), (90, "1.5 min"), (36_000, "10 h")])
-def test_durations_are_told_in_two_digits(seconds: float, shown: str) -> None:
-    assert plan._duration(seconds) == shown

@@ -14,7 +14,7 @@ from optimization.errors import DataError, ExportError, OptimizationError, Prune
 from optimization.readers.examples import Dataset
 from optimization.recipe import recipe
 from optimization.recipe.recipe import Recipe
-from optimization.report.terminal import Phases
+from optimization.report.phases import Phases
 from optimization.running.rehearsal import rehearse
 from optimization.running.run import run
 

@@ -22,7 +22,7 @@ from optimization.artifact import store
 from optimization.measuring import evaluate
 from optimization.readers.examples import Dataset
 from optimization.recipe.recipe import Recipe
-from optimization.report.terminal import Phases
+from optimization.report.phases import Phases
 from optimization.running.run import run
 from telemetry import conventions
 from tests.optimization.conftest import RECIPES

@@ -15,7 +15,7 @@ from optimization.measuring import evaluate
 from optimization.readers.examples import Dataset
 from optimization.recipe import recipe
 from optimization.recipe.recipe import Recipe
-from optimization.report.terminal import Phases
+from optimization.report.phases import Phases
 from optimization.running import run, steps
 from optimization.running.steps import Candidate, TeacherAnswers, Workspace
 from optimization.search import outcome, search, space, trials

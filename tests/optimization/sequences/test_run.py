@@ -8,7 +8,7 @@ from rich.console import Console
 
 from optimization.artifact import store
 from optimization.graphs import graph
-from optimization.report.terminal import Phases
+from optimization.report.phases import Phases
 from optimization.sequences import greedy, recipe, writing
 from optimization.sequences import run as sequences
 from optimization.sequences.pairs import encode
