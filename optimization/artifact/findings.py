@@ -49,7 +49,7 @@ class Layer(_Finding):
     """Fraction of its elements that are zero."""
     datatype: str
     sensitivity: float | None = None
-    """Fraction of examples that get another class with this layer alone in INT8; none where it was not measured."""
+    """Fraction of validation examples that get another class with this layer alone in INT8; none where unmeasured."""
 
 
 class Trial(_Finding):
@@ -96,9 +96,23 @@ class SearchResult(_Finding):
     trials: tuple[Trial, ...]
 
 
+class Examples(_Finding):
+    """How many examples there were of each part of the data, none of which is in two."""
+
+    num_train: int
+    """What models learned from."""
+    num_unlabelled: int = 0
+    """How many of these had no label, so that only the teacher said something of them."""
+    num_validation: int
+    """What decided: trials that were stopped or chosen, weights that stayed in fp32, INT8 or fp32."""
+    num_held_out: int
+    """What every quality is reported on, read once all had been decided."""
+
+
 class Findings(_Finding):
     """What was found on the way; every part may be empty."""
 
+    examples: Examples | None = None
     losses: dict[str, tuple[float, ...]] = {}
     """Mean training loss of each epoch, by step."""
     differences: tuple[Difference, ...] = ()

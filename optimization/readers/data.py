@@ -1,4 +1,4 @@
-"""Loads what a recipe's `data` names, and holds examples out of training.
+"""Loads what a recipe's `data` names, and divides it: what teaches, what decides, what reports.
 
     data.kind ─▶ packaged │ tables │ pictures │ hub ─▶ Dataset (examples.py) ─▶ phrases, for texts
 
@@ -42,7 +42,7 @@ def _read(config: Data, seed: int, kept: Path) -> Dataset:
         case BreastCancer():
             return packaged.breast_cancer(config, seed)
         case Mnist1d():
-            return packaged.mnist1d()
+            return packaged.mnist1d(config, seed)
         case Table():
             return tables.load(config, seed, kept)
         case Pictures():

@@ -94,11 +94,14 @@ class Augmentation:
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """Training and held-out examples, and what a model of them needs to know."""
+    """Examples that teach, that decide and that report, and what a model of them needs to know."""
 
     train: Split
-    """Where the examples are streamed, a sample of them."""
+    """What models learn from; where the examples are streamed, a sample of them."""
+    validation: Split
+    """What decides between models: trials that are stopped or chosen, weights that stay in fp32, INT8 or fp32."""
     held_out: Split
+    """What every quality is reported on; nothing reads it before all has been decided."""
     labels: tuple[str, ...]
     """Names of the classes."""
     offset: NDArray[np.float32] | None = None

@@ -1,21 +1,26 @@
-"""Holds examples out of training, the classes in equal proportion."""
+"""Divides examples: what teaches, what decides, what reports. The classes keep their proportion in each."""
+
+import math
 
 import numpy as np
+from numpy.typing import NDArray
 
+from optimization.chance import generator
 from optimization.errors import DataError
 from optimization.readers.examples import Split
 
 
 def hold_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
-    """What to train on, and the fraction held out.
+    """What is left, and the fraction held out: at least one example of each class in both.
 
     Raises:
         DataError: a class has too few examples to be in both.
     """
     from sklearn.model_selection import train_test_split
 
-    _expect_several(split)
-    chosen = train_test_split(np.arange(len(split)), test_size=fraction, stratify=split.labels, random_state=seed)
+    num_classes = _expect_several(split)
+    num_held = min(max(math.ceil(fraction * len(split)), num_classes), len(split) - num_classes)
+    chosen = train_test_split(np.arange(len(split)), test_size=num_held, stratify=split.labels, random_state=seed)
     train, held = (split.take(rows) for rows in chosen)
     return train, held
 
@@ -27,8 +32,37 @@ def some(split: Split, share: float, seed: int) -> Split:
     return hold_out(split, share, seed)[1]
 
 
-def _expect_several(split: Split) -> None:
+def cut(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
+    """What is left to train on, and the fraction that decides; a class of one example stays to be trained on."""
+    num = min(max(1, round(fraction * len(split))), len(split) - 1)
+    order = _spread(split.labels, generator(seed, "validation"))
+    counts = np.bincount(split.labels)[split.labels]
+    order = np.concatenate([order[counts[order] > 1], order[counts[order] == 1]])
+    return split.take(np.sort(order[num:])), split.take(np.sort(order[:num]))
+
+
+def sample(split: Split, num: int, seed: int) -> Split:
+    """So many labelled examples at random, or all; in any first part of them, too, the classes keep their proportion.
+
+    A file that is sorted by class would else give examples of one class alone.
+    """
+    labelled = split.labelled() if (split.labels >= 0).any() else split
+    return labelled.take(_spread(labelled.labels, generator(seed, "sample"))[:num])
+
+
+def _spread(labels: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
+    """All rows, each class at random and spread evenly over the whole."""
+    places = np.empty(len(labels))
+    for each in np.unique(labels):
+        rows = random.permutation(np.flatnonzero(labels == each))
+        places[rows] = (np.arange(len(rows)) + random.random()) / len(rows)
+    return np.argsort(places, kind="stable")
+
+
+def _expect_several(split: Split) -> int:
+    """The number of classes, each of which has several examples."""
     counts = np.bincount(split.labels)
     rare = np.flatnonzero((counts > 0) & (counts < 2))
     if len(rare):
         raise DataError(f"each class must have at least 2 examples to hold one out, got 1 of class {rare[0]}")
+    return int((counts > 0).sum())

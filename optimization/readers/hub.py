@@ -10,7 +10,7 @@ from optimization import extras
 from optimization.errors import DataError
 from optimization.readers import tables
 from optimization.readers.examples import Dataset, Split
-from optimization.readers.holding import hold_out, some
+from optimization.readers.holding import cut, hold_out, some
 from optimization.recipe.sources import HuggingFaceData, TorchData
 
 
@@ -24,22 +24,28 @@ def torch_data(config: TorchData, seed: int) -> Dataset:
     make = extras.load(config.train)
     items = make(**config.kwargs)
     train = _stacked(items, config.train)
-    if config.held_out_kwargs is not None:
-        held_out = _stacked(make(**config.held_out_kwargs), config.train)
-    elif isinstance(config.held_out, float):
-        train, held_out = hold_out(train, config.held_out, seed)
-    else:
-        raise DataError(f"data.held_out must be a fraction for a torch Dataset, got {config.held_out!r}")
+    held: dict[str, Split] = {}
+    for name, fraction, kwargs, take in (
+        ("held_out", config.held_out, config.held_out_kwargs, hold_out),
+        ("validation", config.validation, config.validation_kwargs, cut),
+    ):
+        if kwargs is not None:
+            held[name] = _stacked(make(**kwargs), config.train)
+        elif isinstance(fraction, float):
+            train, held[name] = take(train, fraction, seed)
+        else:
+            raise DataError(f"data.{name} must be a fraction for a torch Dataset, got {fraction!r}")
     numbered = tuple(map(str, range(int(train.labels.max()) + 1)))
     classes = config.classes or tuple(map(str, getattr(items, "classes", numbered)))
-    worst = max(int(train.labels.max()), int(held_out.labels.max()))
+    worst = max(int(each.labels.max()) for each in (train, *held.values()))
     if worst >= len(classes):
         raise DataError(f"labels must lie in [0, {len(classes)}), got {worst}")
     first = next(iter(train.inputs.values()))
     is_image = len(train.inputs) == 1 and first.ndim == 4
     return Dataset(
         train=some(train, config.share, seed),
-        held_out=held_out,
+        validation=held["validation"],
+        held_out=held["held_out"],
         labels=classes,
         image=tuple(first.shape[1:]) if is_image else None,
         metric=config.quality,
@@ -59,11 +65,15 @@ def huggingface_data(config: HuggingFaceData, seed: int) -> Dataset:
             loaded = datasets.load_from_disk(config.name)
         else:
             loaded = datasets.load_dataset(config.name, config.config)
-        train = loaded[config.train]
-        held_out = loaded[config.held_out] if isinstance(config.held_out, str) else None
+        train = loaded[config.train].to_pandas()
+        held = {
+            name: loaded[split].to_pandas()
+            for name, split in (("validation", config.validation), ("held_out", config.held_out))
+            if isinstance(split, str)
+        }
     except Exception as error:  # the hub's, the cache's and the loader's errors share no base
         raise DataError(f"data {config.name!r} cannot be loaded: {error}") from error
-    return tables.dataset(config, train.to_pandas(), None if held_out is None else held_out.to_pandas(), seed)
+    return tables.dataset(config, train, held, seed)
 
 
 def _stacked(items: Any, name: str) -> Split:

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from optimization.extras import require
 from optimization.readers.examples import Dataset, Split
-from optimization.readers.holding import hold_out
-from optimization.recipe.sources import BreastCancer, Digits
+from optimization.readers.holding import cut, hold_out
+from optimization.recipe.sources import BreastCancer, Digits, Mnist1d
 
 
 def digits(config: Digits, seed: int) -> Dataset:
@@ -16,9 +16,11 @@ def digits(config: Digits, seed: int) -> Dataset:
     from sklearn.datasets import load_digits
 
     pixels, classes = load_digits(return_X_y=True)
-    train, held_out = hold_out(_split("pixels", pixels, classes), config.held_out, seed)
+    others, held_out = hold_out(_split("pixels", pixels, classes), config.held_out, seed)
+    train, validation = cut(others, config.validation, seed)
     return Dataset(
         train=_with_shifts(train) if config.shifts else train,
+        validation=validation,
         held_out=held_out,
         labels=tuple("0123456789"),
         offset=np.zeros(64, np.float32),
@@ -33,10 +35,12 @@ def breast_cancer(config: BreastCancer, seed: int) -> Dataset:
 
     bunch = load_breast_cancer()
     examples = _split("features", bunch.data[:, : config.num_features], bunch.target)
-    train, held_out = hold_out(examples, config.held_out, seed)
+    others, held_out = hold_out(examples, config.held_out, seed)
+    train, validation = cut(others, config.validation, seed)
     features = train.inputs["features"]
     return Dataset(
         train=train,
+        validation=validation,
         held_out=held_out,
         labels=tuple(map(str, bunch.target_names)),
         offset=features.mean(axis=0),
@@ -44,12 +48,14 @@ def breast_cancer(config: BreastCancer, seed: int) -> Dataset:
     )
 
 
-def mnist1d() -> Dataset:
-    """Signals of 40 values, as the package makes them by default: the published benchmark."""
+def mnist1d(config: Mnist1d, seed: int) -> Dataset:
+    """Signals of 40 values, as the package makes them by default: the published benchmark, less what decides."""
     package = require("mnist1d.data", extra="mnist1d")
     made = package.make_dataset(package.get_dataset_args())
+    train, validation = cut(_split("signal", made["x"], made["y"]), config.validation, seed)
     return Dataset(
-        train=_split("signal", made["x"], made["y"]),
+        train=train,
+        validation=validation,
         held_out=_split("signal", made["x_test"], made["y_test"]),
         labels=tuple("0123456789"),
         image=(1, 40),

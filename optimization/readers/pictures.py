@@ -14,9 +14,9 @@ from optimization.artifact.manifest import PicturePreprocessing
 from optimization.errors import DataError
 from optimization.readers import files, streaming
 from optimization.readers.examples import Augmentation, Dataset, Split
-from optimization.readers.holding import hold_out, some
+from optimization.readers.holding import cut, hold_out, some
 from optimization.readers.streaming import Columns, Prepared, Share
-from optimization.recipe.sources import Pictures
+from optimization.recipe.sources import Pictures, part_of
 
 _ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 _AT_ONCE = 256
@@ -32,17 +32,22 @@ def load(config: Pictures, seed: int, kept: Path) -> Dataset:
     stream = None
     if config.stream:
         prepared, classes = _prepare(config, seed, kept)
-        train, held_out, stream = prepared.sample, prepared.held_out, prepared.stream
+        splits, stream = prepared.splits, prepared.stream
     else:
-        train, classes = _read(Path(config.train), config, None)
-    if isinstance(config.held_out, str):
-        held_out, _ = _read(Path(config.held_out), config, classes)
-    elif stream is None:
-        train, held_out = hold_out(train, config.held_out, seed)
-    channels = train.inputs["image"].shape[1]
+        train, classes = _read(config.train, config, None)
+        splits = {"train": train}
+    for name, where, take in (("held_out", config.held_out, hold_out), ("validation", config.validation, cut)):
+        if isinstance(where, str):
+            splits[name], _ = _read(where, config, classes)
+        elif stream is None:
+            splits["train"], splits[name] = take(splits["train"], where, seed)
+    if stream is None:
+        splits["train"] = some(splits["train"], config.share, seed)
+    channels = splits["train"].inputs["image"].shape[1]
     return Dataset(
-        train=train if stream is not None else some(train, config.share, seed),
-        held_out=held_out,
+        train=splits["train"],
+        validation=splits["validation"],
+        held_out=splits["held_out"],
         stream=stream,
         labels=classes,
         offset=_by_channel(config.mean, channels),
@@ -55,12 +60,14 @@ def load(config: Pictures, seed: int, kept: Path) -> Dataset:
     )
 
 
-def _read(path: Path, config: Pictures, known: tuple[str, ...] | None) -> tuple[Split, tuple[str, ...]]:
+def _read(name: str, config: Pictures, known: tuple[str, ...] | None) -> tuple[Split, tuple[str, ...]]:
+    file, part = part_of(name)
+    path = Path(file)
     if path.is_dir():
         return _read_folder(path, config, known)
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            pictures, labels = arrays["x"], arrays["y"].astype(np.int64).ravel()
+            pictures, labels = arrays["x"][part], arrays["y"].astype(np.int64).ravel()[part]
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} must be a folder, or an .npz of 'x' and 'y': {error}") from error
     pictures = pictures[..., None] if pictures.ndim == 3 else pictures
@@ -73,6 +80,8 @@ def _read(path: Path, config: Pictures, known: tuple[str, ...] | None) -> tuple[
     ):
         rule = f"{path}: x must be bytes of shape [samples, {config.height}, {config.width}(, 1 or 3)]"
         raise DataError(f"{rule}, got {pictures.dtype} {list(pictures.shape)}")
+    if not len(labels):
+        raise DataError(f"{name} must hold pictures, got none")
     classes = known or tuple(map(str, range(int(labels.max()) + 1)))
     if labels.min() < 0 or labels.max() >= len(classes):
         raise DataError(f"{path}: y must number classes in [0, {len(classes)}), got {labels.min()} to {labels.max()}")

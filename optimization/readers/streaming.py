@@ -1,7 +1,7 @@
 """Training examples that stay on disk: prepared once as Parquet through Ray Data, then read anew in each epoch.
 
 files ─▶ facts: classes, means ─▶ encode ─┬▶ train/*.parquet ─▶ workers (training/flow.py), teacher (`answered`)
-                                          └▶ kept.npz: held-out examples and a sample, in memory
+                                          └▶ kept.npz: what decides, what reports and a sample, in memory
 
 An example's number, drawn from what it holds and the seed, says where it goes: equal ones go the same way, whatever
 the order in which they are read.
@@ -53,13 +53,24 @@ class Share:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Shares:
+    held_out: Share
+    validation: Share
+    in_memory: Share
+    """Both of these and a sample of the others."""
+    train: Share
+
+
+@dataclass(frozen=True, kw_only=True)
 class Prepared:
     """What streamed training examples are, and those that are in memory."""
 
     stream: Stream
-    sample: Split
-    held_out: Split
-    """Empty where the recipe names held-out examples of its own."""
+    splits: dict[str, Split]
+    """A sample of the examples to "train" on, those for "validation", and the "held_out" ones.
+
+    The latter two are empty where the recipe names such examples of its own.
+    """
     facts: dict[str, Any]
 
 
@@ -88,31 +99,33 @@ def prepare(
     if not (folder / "facts.json").exists():
         shutil.rmtree(folder, ignore_errors=True)  # what a run that was stopped left behind
         facts = find()
-        held_out, sampled, train = _shares(config, facts["num"])
+        shares = _shares(config, facts["num"])
         with files.told(sources[0].parent):
-            memory = _gathered(read(facts, sampled))
-            rows = read(facts, train)
+            memory = _gathered(read(facts, shares.in_memory))
+            rows = read(facts, shares.train)
             rows.write_parquet(
                 str(folder / "train"), min_rows_per_file=_ROWS_PER_FILE, max_rows_per_file=_ROWS_PER_FILE
             )
         np.savez(folder / "kept.npz", allow_pickle=False, **memory)
         num = _count(folder / "train")
-        checkpoint.write(folder / "facts.json", json.dumps(facts | {"held_out": held_out.high, "num": num}).encode())
+        ends = {"held_out": shares.held_out.high, "validation": shares.validation.high}
+        checkpoint.write(folder / "facts.json", json.dumps(facts | ends | {"num": num}).encode())
     facts = json.loads((folder / "facts.json").read_text())
     with np.load(folder / "kept.npz", allow_pickle=False) as arrays:
         memory = dict(arrays)
-    is_held = Share(low=0, high=facts["held_out"]).of(memory["number"])
+    parts = {
+        "held_out": Share(low=0, high=facts["held_out"]),
+        "validation": Share(low=facts["held_out"], high=facts["validation"]),
+        "train": Share(low=facts["validation"], high=1),
+    }
     all_kept = split(memory)
-    sample = all_kept.take(np.flatnonzero(~is_held))
+    splits = {name: all_kept.take(np.flatnonzero(part.of(memory["number"]))) for name, part in parts.items()}
+    sample = splits["train"]
     if not len(sample) or not facts["num"]:
         raise DataError(f"{sources[0]} must hold more examples than are held out, got {len(all_kept)}")
     size = sum(values.nbytes for values in sample.inputs.values()) // len(sample)
-    return Prepared(
-        stream=Stream(folder=folder / "train", num=facts["num"], example_bytes=size),
-        sample=sample,
-        held_out=all_kept.take(np.flatnonzero(is_held)),
-        facts=facts,
-    )
+    stream = Stream(folder=folder / "train", num=facts["num"], example_bytes=size)
+    return Prepared(stream=stream, splits=splits, facts=facts)
 
 
 def answered(stream: Stream, sample: Split, teacher: nn.Module, num_actors: int) -> Stream:
@@ -188,11 +201,17 @@ class _Asked:
         return batch | {"logits": teacher_logits(self._teacher, split(batch))}
 
 
-def _shares(config: Table | Pictures, num: int) -> tuple[Share, Share, Share]:
-    """Held-out examples; those that are kept in memory, which the former begin; those to train on."""
+def _shares(config: Table | Pictures, num: int) -> _Shares:
     held = min(config.held_out, _NUM_HELD_OUT / num) if isinstance(config.held_out, float) else 0.0
-    end = held + config.share * (1 - held)
-    return Share(low=0, high=held), Share(low=0, high=min(end, held + _NUM_SAMPLED / num)), Share(low=held, high=end)
+    deciding = min(config.validation * (1 - held), _NUM_HELD_OUT / num) if isinstance(config.validation, float) else 0.0
+    begin = held + deciding
+    end = begin + config.share * (1 - begin)
+    return _Shares(
+        held_out=Share(low=0, high=held),
+        validation=Share(low=held, high=begin),
+        in_memory=Share(low=0, high=min(end, begin + _NUM_SAMPLED / num)),
+        train=Share(low=begin, high=end),
+    )
 
 
 def _gathered(rows: Any) -> Columns:

@@ -15,7 +15,7 @@ from optimization.artifact.manifest import TextPreprocessing
 from optimization.errors import DataError
 from optimization.readers import files, streaming, text
 from optimization.readers.examples import Dataset, Split
-from optimization.readers.holding import hold_out, some
+from optimization.readers.holding import cut, hold_out, some
 from optimization.readers.streaming import Columns, Share
 from optimization.recipe.sources import HuggingFaceData, Table
 
@@ -33,9 +33,10 @@ def load(config: Table, seed: int, kept: Path) -> Dataset:
         DataError: a file cannot be read, a column is missing, or a value is no number.
     """
     train = Path(config.train)
-    held_out = files.table(Path(config.held_out)) if isinstance(config.held_out, str) else None
+    named = {"validation": config.validation, "held_out": config.held_out}
+    held = {name: files.table(Path(each)) for name, each in named.items() if isinstance(each, str)}
     if not config.stream:
-        return dataset(config, files.table(train), held_out, seed)
+        return dataset(config, files.table(train), held, seed)
     prepared = streaming.prepare(
         config,
         seed,
@@ -45,12 +46,9 @@ def load(config: Table, seed: int, kept: Path) -> Dataset:
         read=partial(_read, config, train, seed),
     )
     facts = prepared.facts
-    made = _dataset(
-        config,
-        prepared.sample,
-        prepared.held_out if held_out is None else _Encoder(config, facts["classes"])(held_out),
-        tuple(map(str, facts["classes"])),
-    )
+    encode = _Encoder(config, facts["classes"])
+    splits = prepared.splits | {name: encode(frame) for name, frame in held.items()}
+    made = _dataset(config, splits, tuple(map(str, facts["classes"])))
     if config.text is not None:
         return replace(made, stream=prepared.stream)
     mean, scale = (np.asarray(facts[name], np.float32) for name in ("mean", "scale"))
@@ -58,19 +56,22 @@ def load(config: Table, seed: int, kept: Path) -> Dataset:
 
 
 def dataset(
-    config: Table | HuggingFaceData, train: "pd.DataFrame", held_out: "pd.DataFrame | None", seed: int
+    config: Table | HuggingFaceData, train: "pd.DataFrame", held: Mapping[str, "pd.DataFrame"], seed: int
 ) -> Dataset:
-    """Examples from the columns the settings name."""
+    """Examples from the columns the settings name; `held` are those that the settings name by "validation", "held_out".
+
+    What is not among them is cut from `train`.
+    """
     classes = _classes(_column(train, config.label).unique().tolist(), config.label)
     encode = _Encoder(config, classes)
     examples = encode(train)
-    if held_out is not None:
-        kept = encode(held_out)
-    else:
-        assert isinstance(config.held_out, float), "a name was read"
-        examples, kept = hold_out(examples, config.held_out, seed)
+    splits = {name: encode(frame) for name, frame in held.items()}
+    for name, fraction, take in (("held_out", config.held_out, hold_out), ("validation", config.validation, cut)):
+        if name not in splits:
+            assert isinstance(fraction, float), "a name was read"
+            examples, splits[name] = take(examples, fraction, seed)
     examples = some(examples, config.share, seed)
-    made = _dataset(config, examples, kept, tuple(map(str, classes)))
+    made = _dataset(config, splits | {"train": examples}, tuple(map(str, classes)))
     if config.text is not None:
         return made
     features = examples.inputs["features"]
@@ -97,14 +98,17 @@ class _Encoder:
         return Split(inputs={"features": _features(frame, self._config)}, labels=labels)
 
 
-def _dataset(config: Table | HuggingFaceData, train: Split, held_out: Split, classes: tuple[str, ...]) -> Dataset:
+def _dataset(config: Table | HuggingFaceData, splits: Mapping[str, Split], classes: tuple[str, ...]) -> Dataset:
     if config.text is None:
-        return Dataset(train=train, held_out=held_out, labels=classes)
+        return Dataset(
+            train=splits["train"], validation=splits["validation"], held_out=splits["held_out"], labels=classes
+        )
     folder = Path(tempfile.mkdtemp(prefix="trimtab-tokenizer-"))
     assert config.tokenizer is not None, "the recipe was checked"
     return Dataset(
-        train=train,
-        held_out=held_out,
+        train=splits["train"],
+        validation=splits["validation"],
+        held_out=splits["held_out"],
         labels=classes,
         preprocessing=TextPreprocessing(max_length=config.max_length),
         files={text.FILE: text.save(text.tokenizer(config.tokenizer, config.max_length), folder)},
@@ -179,7 +183,7 @@ def _labels(frame: "pd.DataFrame", label: str, numbers: Mapping[str, int]) -> ND
     if is_unknown.any():
         first = int(is_unknown.argmax())
         raise DataError(
-            f"held-out examples have the class {names.iloc[first]!r}, which no training example has, "
+            f"examples kept from training have the class {names.iloc[first]!r}, which no training example has, "
             f"in {_place(frame, first)}"
         )
     return np.asarray(names.map(dict(numbers)), np.int64)

@@ -134,9 +134,9 @@ class Quantize(Settings):
     ranges: Literal["minmax", "percentile", "entropy"] = "minmax"
     """What a static range spans: all values, all but one in ten thousand, or what changes the distribution least."""
     calibration_samples: Count = 256
-    """Training examples that set the ranges of the activations."""
+    """Training examples that set the ranges of the activations; as many of the validation examples judge the result."""
     max_changed: Share = 0.02
-    """Fraction of them that may get another class than in fp32; nodes that cost most stay in fp32 until it is met."""
+    """Fraction of those that may get another class than in fp32; nodes that cost most stay in fp32 until it is met."""
     publish: Literal["faster", "always"] = "faster"
     """Whether fp32 is published where INT8 is not faster on this machine, on average over the batch sizes measured."""
     training: Recovery | None = None

@@ -1,5 +1,6 @@
 """What a recipe's `data` may say: data that packages carry, tables, pictures, and whatever code can give."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -30,6 +31,8 @@ class Digits(_Source):
     """Selects this data."""
     held_out: Ratio = 1 / 3
     """Fraction of the examples kept from training, in (0, 1); every quality is measured on it."""
+    validation: Ratio = 0.1
+    """Fraction of the other examples that decide between models and teach none, in (0, 1)."""
     shifts: bool = False
     """Whether each training image is also given shifted by one pixel up, down, left and right."""
 
@@ -46,6 +49,8 @@ class BreastCancer(_Source):
     """Selects this data."""
     held_out: Ratio = 1 / 3
     """Fraction of the examples kept from training, in (0, 1); every quality is measured on it."""
+    validation: Ratio = 0.1
+    """Fraction of the other examples that decide between models and teach none, in (0, 1)."""
     num_features: Annotated[int, Field(ge=1, le=30, strict=True), rule("be a whole number in [1, 30]")] = 8
     """How many of the 30 features to use, counted from the first."""
 
@@ -55,6 +60,8 @@ class Mnist1d(_Source):
 
     kind: Literal["mnist1d"]
     """Selects this data."""
+    validation: Ratio = 0.1
+    """Fraction of the 4000 that decide between models and teach none, in (0, 1)."""
 
     @property
     def sides(self) -> tuple[int, ...] | None:
@@ -65,6 +72,8 @@ class Mnist1d(_Source):
 class _Files(_Source):
     held_out: Ratio | str = 0.2
     """Fraction of the examples kept from training, in (0, 1), or where the held-out examples lie."""
+    validation: Ratio | str = 0.1
+    """Fraction of the others that decide between models and teach none, in (0, 1), or where such examples lie."""
     share: Part = 1.0
     """Fraction of the training examples to use, in (0, 1]; the classes keep their proportion."""
 
@@ -121,7 +130,7 @@ class Pictures(_Streamed):
     kind: Literal["pictures"]
     """Selects this data."""
     train: str
-    """The folder, or the .npz."""
+    """The folder, or the .npz; `file.npz[:2500]` takes its first 2,500 pictures, `file.npz[2500:]` the others."""
     height: Count
     """Pixels of a picture; those of a folder are resized to it."""
     width: Count
@@ -155,6 +164,8 @@ class TorchData(_Files):
     """What it is called with."""
     held_out_kwargs: dict[str, Any] | None = None
     """What it is called with for the held-out examples; none takes the fraction `held_out`."""
+    validation_kwargs: dict[str, Any] | None = None
+    """What it is called with for the examples that decide; none takes the fraction `validation`."""
     classes: tuple[str, ...] | None = None
     """Names of the classes; none takes the Dataset's own `classes`, else numbers them."""
     quality: Literal["accuracy", "agreement"] = "accuracy"
@@ -171,7 +182,7 @@ class HuggingFaceData(_Files):
     config: str | None = None
     """The dataset's configuration, such as "sst2" of "glue"."""
     train: str = "train"
-    """Name of the split to train on; `held_out` may name another."""
+    """Name of the split to train on; `validation` and `held_out` may name others."""
     label: str = "label"
     """Column of the class."""
     features: tuple[str, ...] | None = None
@@ -198,18 +209,35 @@ def is_streamed(data: Data) -> bool:
 
 def is_read_by_ray(data: Data) -> bool:
     """Whether reading the data takes a cluster."""
-    return isinstance(data, Table) or (isinstance(data, Pictures) and not data.train.endswith(".npz"))
+    return isinstance(data, Table) or (isinstance(data, Pictures) and not part_of(data.train)[0].endswith(".npz"))
+
+
+def files(data: Data) -> dict[str, Path]:
+    """Files and folders that hold the data, by the setting that names them."""
+    if not isinstance(data, Table | Pictures):
+        return {}
+    named = {"train": data.train, "validation": data.validation, "held_out": data.held_out}
+    return {field: Path(part_of(name)[0]) for field, name in named.items() if isinstance(name, str)}
+
+
+def part_of(name: str) -> tuple[str, slice]:
+    """The file that `name` speaks of and which of its examples: `file.npz[:2500]`; without brackets, all of them."""
+    found = re.fullmatch(r"(.+\.npz)\[(\d*):(\d*)\]", name)
+    if found is None:
+        return name, slice(None)
+    path, *ends = found.groups()
+    return path, slice(*(int(end) if end else None for end in ends))
 
 
 def missing(data: Data) -> list[str]:
     """Files the settings name that are not there, as `data.train must exist, got 'x.csv'`."""
-    if not isinstance(data, Table | Pictures):
-        return []
-    named = {"train": data.train, "held_out": data.held_out, "tokenizer": getattr(data, "tokenizer", None)}
-    paths = {field: path for field, path in named.items() if isinstance(path, str) and _is_local(field, path)}
-    return [f"data.{field} must exist, got {path!r}" for field, path in paths.items() if not Path(path).exists()]
+    paths = dict(files(data))
+    tokenizer = getattr(data, "tokenizer", None)
+    if isinstance(data, Table) and tokenizer is not None and _is_local(tokenizer):
+        paths["tokenizer"] = Path(tokenizer)
+    return [f"data.{field} must exist, got {str(path)!r}" for field, path in paths.items() if not path.exists()]
 
 
-def _is_local(field: str, path: str) -> bool:
-    """Whether a name is a path: a tokenizer may lie on the hub, as "owner/name"."""
-    return field != "tokenizer" or path.endswith(".json") or path.startswith((".", "/", "~")) or path.count("/") > 1
+def _is_local(tokenizer: str) -> bool:
+    """Whether a tokenizer's name is a path: else it lies on the hub, as "owner/name"."""
+    return tokenizer.endswith(".json") or tokenizer.startswith((".", "/", "~")) or tokenizer.count("/") > 1

@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from optimization.artifact.findings import Difference, SearchResult, Speedup
+from optimization.artifact.findings import Difference, Examples, SearchResult, Speedup
 from optimization.artifact.manifest import Manifest, Measurement
 from optimization.artifact.store import Artifact
 
@@ -108,6 +108,8 @@ def statements(manifest: Manifest) -> Iterator[str]:
         yield f"{_quantization(manifest.measurements[-1], quantized)}; on this machine fp32 is faster and is published"
     if manifest.measurements and manifest.measurements[-1].step == "quantize":
         yield _quantization(*manifest.measurements[-2:])
+    if manifest.findings.examples is not None:
+        yield _examples(manifest.findings.examples)
     if manifest.parity is not None:
         yield f"parity: the fp32 ONNX model differs from its original by at most {manifest.parity:.1e}"
     if manifest.agreement is not None:
@@ -130,6 +132,14 @@ def _distillation(student: Measurement, control: Measurement, found: Difference 
         apart = student.quality.low > control.quality.high or control.quality.low > student.quality.high
         verdict = "beyond chance" if apart else "the intervals overlap: this run shows no difference"
     return f"distillation: {100 * gain:+.2f} points against the no-teacher control ({verdict})"
+
+
+def _examples(found: Examples) -> str:
+    unlabelled = f", {found.num_unlabelled:,} of them by the teacher's answers alone" if found.num_unlabelled else ""
+    return (
+        f"examples: {found.num_train:,} taught{unlabelled}; {found.num_validation:,} decided (validation); "
+        f"{found.num_held_out:,} are reported on (held out), read once all was decided"
+    )
 
 
 def _against_teacher(lost: Difference) -> str:

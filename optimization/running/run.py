@@ -12,14 +12,13 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from optimization.artifact import store
-from optimization.artifact.findings import Findings, SearchResult
+from optimization.artifact.findings import Examples, Findings, SearchResult
 from optimization.artifact.manifest import Measurement
 from optimization.artifact.store import Artifact
 from optimization.graphs import export, graph
 from optimization.measuring import evaluate, latency
-from optimization.measuring.latency import Latency
 from optimization.readers import data
-from optimization.readers.examples import Dataset
+from optimization.readers.examples import Dataset, Split
 from optimization.recipe import sources
 from optimization.recipe.methods import Quantize, Step
 from optimization.recipe.recipe import Recipe
@@ -97,9 +96,9 @@ def publish(recipe: Recipe, made: Workspace, root: Path, search: SearchResult | 
     dataset, candidates, phases = made.dataset, made.candidates, made.phases
     held_out = dataset.held_out
     with phases.phase("measure"):
-        timed = latency.measure({each.step: each.path for each in candidates}, held_out)
         if search is None:  # else it was chosen, whatever it is
-            candidates = _faster_last(recipe.steps[-1], candidates, timed)
+            candidates = _faster_last(recipe.steps[-1], candidates, dataset.validation)
+        timed = latency.measure({each.step: each.path for each in candidates}, held_out)
         predictions = [evaluate.predict(candidate.path, held_out) for candidate in candidates]
         measurements = tuple(
             Measurement(
@@ -143,6 +142,7 @@ def publish(recipe: Recipe, made: Workspace, root: Path, search: SearchResult | 
             preprocessing=dataset.preprocessing,
             libraries={name: version(name) for name in _LIBRARIES},
             findings=Findings(
+                examples=_examples(dataset),
                 losses={step: tuple(losses) for step, losses in made.losses.items()},
                 differences=examine.differences(classes, held_out.labels),
                 speedups=examine.speedups({each.step: timed[each.step] for each in candidates}),
@@ -151,6 +151,16 @@ def publish(recipe: Recipe, made: Workspace, root: Path, search: SearchResult | 
                 search=search,
             ),
         )
+
+
+def _examples(dataset: Dataset) -> Examples:
+    num_train = len(dataset.train if dataset.stream is None else dataset.stream)
+    return Examples(
+        num_train=num_train,
+        num_unlabelled=len(dataset.train) - len(dataset.train.labelled()),
+        num_validation=len(dataset.validation),
+        num_held_out=len(dataset.held_out),
+    )
 
 
 def _publish_teacher(recipe: Recipe, made: Workspace, root: Path, example: Path, measurement: Measurement) -> None:
@@ -182,10 +192,11 @@ def _runs(recipe: Recipe, root: Path) -> Path:
     return root.parent / "runs" / recipe.name / recipe.sha256[:12]
 
 
-def _faster_last(step: Step, candidates: list[Candidate], timed: dict[str, dict[int, Latency]]) -> list[Candidate]:
+def _faster_last(step: Step, candidates: list[Candidate], validation: Split) -> list[Candidate]:
     """The last one is served: put an INT8 model that is not faster than fp32 here before it, unless it is wanted so."""
     if not isinstance(step, Quantize) or step.publish == "always" or step.method == "fp16":
         return candidates
     *others, fp32, int8 = candidates
+    timed = latency.measure({each.step: each.path for each in (fp32, int8)}, validation)
     is_faster = latency.speedup(timed[fp32.step], timed[int8.step]) > 1
     return candidates if is_faster else [*others, int8, fp32]

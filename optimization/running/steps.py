@@ -21,7 +21,7 @@ from optimization.networks import models
 from optimization.pruning import costs, depth, prune, scores, sparsify
 from optimization.pruning.scores import Saliency
 from optimization.quantization import qat, quantize, sensitivity
-from optimization.readers import streaming
+from optimization.readers import holding, streaming
 from optimization.readers.examples import Dataset, Split, Stream
 from optimization.recipe.methods import Distill, Prune, Quantize, Sparsify, Training
 from optimization.recipe.recipe import Recipe
@@ -66,7 +66,7 @@ class Candidate:
     parity: float | None = None
     """Largest difference from the model it was exported from; none where there is no such model."""
     sensitivity: dict[str, float] = field(default_factory=dict)
-    """Fraction of calibration examples that change class with one weight alone in INT8; empty where none was tried."""
+    """Fraction of validation examples that change class with one weight alone in INT8; empty where none was tried."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +135,7 @@ class Workspace:
         path, data = self.folder / f"{step}.onnx", self.dataset
         with self.phases.phase(f"{step}: export"):
             export.export(model, path, data.train, num_outputs=data.num_outputs)
-            parity = export.parity(model, path, data.held_out, num_outputs=data.num_outputs, seed=self.recipe.seed)
+            parity = export.parity(model, path, data.validation, num_outputs=data.num_outputs, seed=self.recipe.seed)
         parameters = models.num_parameters(model)
         self.candidates.append(Candidate(step=step, path=path, num_parameters=parameters, parity=parity))
 
@@ -304,17 +304,20 @@ def _soft_targets(
 
 
 def _quantize(workspace: Workspace, step: Quantize) -> None:
-    before, path, split = workspace.candidates[-1], workspace.folder / "quantize.onnx", workspace.dataset.train
-    rows = np.random.default_rng(workspace.recipe.seed).permutation(len(split))[: step.calibration_samples]
-    batches = [batch for _, batch in split.take(rows).batches(64)]
+    """Put the last candidate in 8 bits: training examples set the ranges, others tell what must stay in fp32."""
+    before, path, data = workspace.candidates[-1], workspace.folder / "quantize.onnx", workspace.dataset
+    ranging, deciding = (
+        [batch for _, batch in holding.sample(split, step.calibration_samples, workspace.recipe.seed).batches(64)]
+        for split in (data.train, data.validation)
+    )
     costs: dict[str, float] = {}
     with workspace.phases.phase("quantize: calibrate"):
         method = _rounding(step)
         if method is None:
             quantize.halve(before.path, path)
         else:
-            prepared = quantize.prepare(before.path, workspace.folder, batches, method=method, ranges=step.ranges)
-            outcome = sensitivity.within(prepared, path, batches, step.max_changed)
+            prepared = quantize.prepare(before.path, workspace.folder, ranging, method=method, ranges=step.ranges)
+            outcome = sensitivity.within(prepared, path, deciding, step.max_changed)
             costs = {cost.weight: cost.changed for cost in outcome.costs.values()}
     workspace.candidates.append(
         Candidate(step=step.kind, path=path, num_parameters=before.num_parameters, sensitivity=costs)

@@ -63,9 +63,9 @@ def test_the_shipped_recipe_makes_a_tiny_bert_smaller_and_keeps_what_it_knows(tm
     raw["teacher"]["training"] |= {"epochs": 4, "learning_rate": 0.002, "precision": "fp32"}
     raw["steps"][0]["student"]["vocabulary"] = 40
     raw["steps"][0]["training"] |= {"learning_rate": 0.002, "precision": "fp32"}
-    train_split, held_out = (text.encode(*reviews(num, random), tokenizer) for num in (256, 128))
+    train_split, validation, held_out = (text.encode(*reviews(num, random), tokenizer) for num in (256, 64, 128))
     files = {text.FILE: text.save(tokenizer, tmp_path)}
-    dataset = Dataset(train=train_split, held_out=held_out, labels=("bad", "good"), files=files)
+    dataset = Dataset(train=train_split, validation=validation, held_out=held_out, labels=("bad", "good"), files=files)
     dataset = phrases.extend(dataset, Phrases(num=64, joints=("and",)), seed=0)
     with Phases(Console(quiet=True)) as shown:
         workspace = Workspace(

@@ -20,7 +20,7 @@ def dataset() -> Dataset:
     mask = (np.arange(7) < lengths[:, None]).astype(np.int64)
     ids = random.integers(0, 12, (4, 7)) * mask
     split = Split(inputs={"input_ids": ids, "attention_mask": mask}, labels=np.array([0, 1, 0, 1]), lengths=lengths)
-    return Dataset(train=split, held_out=split, labels=("no", "yes"))
+    return Dataset(train=split, validation=split, held_out=split, labels=("no", "yes"))
 
 
 @pytest.fixture

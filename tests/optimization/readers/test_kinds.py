@@ -41,13 +41,15 @@ def load(folder: Path, **settings: object) -> Dataset:
 @ray
 @pytest.mark.parametrize("ending", WRITE)
 def test_a_table_holds_what_was_written(ray_cluster: None, tmp_path: Path, ending: str) -> None:
-    for name, rows in {"train": FRAME[:40], "held_out": FRAME[40:]}.items():
+    for name, rows in {"train": FRAME[:30], "validation": FRAME[30:40], "held_out": FRAME[40:]}.items():
         WRITE[ending](rows, tmp_path / (name + ending))
-    made = load(tmp_path, kind="table", train=f"{tmp_path}/train{ending}", held_out=f"{tmp_path}/held_out{ending}")
+    files = {name: f"{tmp_path}/{name}{ending}" for name in ("train", "validation", "held_out")}
+    made = load(tmp_path, kind="table", **files)
     expected = FRAME[["width", "height"]].to_numpy(np.float32)
-    np.testing.assert_array_equal(made.train.inputs["features"], expected[:40])
+    np.testing.assert_array_equal(made.train.inputs["features"], expected[:30])
+    np.testing.assert_array_equal(made.validation.inputs["features"], expected[30:40])
     np.testing.assert_array_equal(made.held_out.inputs["features"], expected[40:])
-    np.testing.assert_array_equal(made.train.labels, [0, 1] * 20)
+    np.testing.assert_array_equal(made.train.labels, [0, 1] * 15)
     assert made.labels == ("cat", "dog")
 
 
@@ -71,10 +73,11 @@ def test_a_streamed_table_is_split_and_scaled_as_numpy_does(ray_cluster: None, t
     assert made.stream is not None
     assert made.labels == ("x", "y", "z")
     trained = streaming.opened(made.stream, 0).take_batch(3000)["input.features"][:, 0]
-    held_out = made.held_out.inputs["features"][:, 0]
-    assert sorted([*trained, *held_out]) == list(range(3000))
+    held_out, validation = (each.inputs["features"][:, 0] for each in (made.held_out, made.validation))
+    assert sorted([*trained, *validation, *held_out]) == list(range(3000))
     assert len(trained) == len(made.stream)
     assert len(held_out) == pytest.approx(600, abs=60)
+    assert len(validation) == pytest.approx(240, abs=40)
     assert set(made.train.inputs["features"][:, 0]) <= set(trained)
     np.testing.assert_array_equal(made.held_out.labels, held_out.astype(int) % 3)
     features = frame[["a", "b"]].to_numpy()
@@ -109,11 +112,11 @@ def draw(folder: Path, number: int) -> None:
 def test_pictures_are_resized_and_named_by_their_folder(ray_cluster: None, tmp_path: Path, stream: bool) -> None:
     draw(tmp_path / "pictures", 10)
     made = load(tmp_path, kind="pictures", train=f"{tmp_path}/pictures", height=4, width=6, stream=stream)
-    for split in (made.train, made.held_out):
+    for split in (made.train, made.validation, made.held_out):
         greys = split.inputs["image"]
         assert greys.shape[1:] == (3, 4, 6)
         np.testing.assert_array_equal(greys[:, 0, 0, 0] >= 200, split.labels == 1)
-    assert len(made.train) + len(made.held_out) == 20
+    assert len(made.train) + len(made.validation) + len(made.held_out) == 20
     assert made.labels == ("dark", "light")
 
 
@@ -124,6 +127,21 @@ def test_an_unreadable_picture_is_named(ray_cluster: None, tmp_path: Path) -> No
     broken.write_bytes(broken.read_bytes()[:45])
     with pytest.raises(DataError, match=f"{re.escape(str(broken))} must be a picture: .*; mend or remove it"):
         load(tmp_path, kind="pictures", train=f"{tmp_path}/pictures", height=4, width=6)
+
+
+def test_parts_of_one_file_decide_and_report(tmp_path: Path) -> None:
+    for name, num in {"train": 40, "test": 10}.items():
+        pixels = np.arange(num, dtype=np.uint8)[:, None, None].repeat(16, 1).reshape(num, 4, 4)
+        np.savez(tmp_path / f"{name}.npz", x=pixels, y=np.arange(num) % 2)
+    test = f"{tmp_path}/test.npz"
+    size = {"height": 4, "width": 4}
+    parts = {"validation": f"{test}[:4]", "held_out": f"{test}[4:]"}
+    made = load(tmp_path, kind="pictures", train=f"{tmp_path}/train.npz", **parts, **size)
+    assert made.validation.inputs["image"][:, 0, 0, 0].tolist() == [0, 1, 2, 3]
+    assert made.held_out.inputs["image"][:, 0, 0, 0].tolist() == [4, 5, 6, 7, 8, 9]
+    assert len(made.train) == 40
+    with pytest.raises(DataError, match=re.escape("test.npz[10:] must hold pictures, got none")):
+        load(tmp_path, kind="pictures", train=f"{tmp_path}/train.npz", held_out=f"{test}[10:]", **size)
 
 
 def test_a_folder_without_pictures_is_named(tmp_path: Path) -> None:
@@ -144,10 +162,12 @@ def test_a_torch_dataset_comes_by_import_path(tmp_path: Path) -> None:
         kind="torch",
         train=f"{__name__}:squares",
         kwargs={"number": 20},
+        validation_kwargs={"number": 4},
         held_out_kwargs={"number": 10},
         classes=["even", "odd"],
     )
     np.testing.assert_array_equal(made.train.inputs["input"], np.arange(20, dtype=np.float32)[:, None].repeat(4, 1))
+    np.testing.assert_array_equal(made.validation.labels, np.arange(4) % 2)
     np.testing.assert_array_equal(made.held_out.labels, np.arange(10) % 2)
     assert made.labels == ("even", "odd")
 
@@ -161,15 +181,17 @@ def test_a_label_that_is_no_class_is_named_with_its_item(tmp_path: Path, label: 
 
 @pytest.mark.parametrize("is_dictionary", [True, False])
 def test_a_huggingface_dataset_comes_from_a_folder(tmp_path: Path, is_dictionary: bool) -> None:
-    train, held_out = (datasets.Dataset.from_pandas(rows, preserve_index=False) for rows in (FRAME[:40], FRAME[40:]))
+    rows = {"train": FRAME[:30], "validation": FRAME[30:40], "test": FRAME[40:]}
+    splits = {name: datasets.Dataset.from_pandas(frame, preserve_index=False) for name, frame in rows.items()}
     if is_dictionary:
-        datasets.DatasetDict({"train": train, "test": held_out}).save_to_disk(tmp_path)
+        datasets.DatasetDict(splits).save_to_disk(tmp_path)
     else:
-        train.to_parquet(tmp_path / "train.parquet")
-        held_out.to_parquet(tmp_path / "test.parquet")
-    made = load(tmp_path, kind="huggingface", name=str(tmp_path), held_out="test")
+        for name, split in splits.items():
+            split.to_parquet(tmp_path / f"{name}.parquet")
+    made = load(tmp_path, kind="huggingface", name=str(tmp_path), validation="validation", held_out="test")
     expected = FRAME[["width", "height"]].to_numpy(np.float32)
-    np.testing.assert_array_equal(made.train.inputs["features"], expected[:40])
+    np.testing.assert_array_equal(made.train.inputs["features"], expected[:30])
+    np.testing.assert_array_equal(made.validation.inputs["features"], expected[30:40])
     np.testing.assert_array_equal(made.held_out.inputs["features"], expected[40:])
     with pytest.raises(DataError, match="data has no column 'kind'; known are width, height, label"):
         load(tmp_path, kind="huggingface", name=str(tmp_path), held_out="test", label="kind")

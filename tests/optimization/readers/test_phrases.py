@@ -36,7 +36,7 @@ def test_made_texts_are_of_the_words_and_joints_there_are_and_equal_seeds_make_e
 def test_made_texts_stand_after_the_others_without_a_label(tmp_path: Path) -> None:
     split = text.encode(TEXTS, np.array([0, 1, 0, 1]), words())
     files = {text.FILE: text.save(words(), tmp_path)}
-    dataset = Dataset(train=split, held_out=split, labels=("no", "yes"), files=files)
+    dataset = Dataset(train=split, validation=split, held_out=split, labels=("no", "yes"), files=files)
     longer = phrases.extend(dataset, Phrases(num=3), seed=0).train
     assert longer.labels.tolist() == [0, 1, 0, 1, *[UNLABELLED] * 3]
     assert longer.texts is not None and longer.texts[:4].tolist() == TEXTS

@@ -18,8 +18,9 @@ def table(**settings: object) -> Table:
 
 
 def test_features_are_scaled_and_classes_named() -> None:
-    made = tables.dataset(table(held_out=0.25), FRAME, None, 0)
-    assert (len(made.train), len(made.held_out), made.labels) == (15, 5, ("no", "yes"))
+    made = tables.dataset(table(held_out=0.25), FRAME, {}, 0)
+    assert (len(made.train), len(made.validation), len(made.held_out)) == (13, 2, 5)
+    assert made.labels == ("no", "yes")
     assert made.offset is not None
     assert made.scale is not None
     scaled = (made.train.inputs["features"] - made.offset) / made.scale
@@ -39,12 +40,14 @@ def test_features_are_scaled_and_classes_named() -> None:
 )
 def test_what_is_missing_is_named(frame: pd.DataFrame, settings: dict[str, object], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        tables.dataset(table(**settings), frame, None, 0)
+        tables.dataset(table(**settings), frame, {}, 0)
 
 
-def test_class_that_only_held_out_examples_have_is_refused() -> None:
-    with pytest.raises(DataError, match="held-out examples have the class 'maybe', which no training example has"):
-        tables.dataset(table(), FRAME, FRAME.assign(label="maybe"), 0)
+@pytest.mark.parametrize("split", ["validation", "held_out"])
+def test_a_class_that_no_training_example_has_is_refused(split: str) -> None:
+    message = "examples kept from training have the class 'maybe', which no training example has, in row 0"
+    with pytest.raises(DataError, match=message):
+        tables.dataset(table(), FRAME, {split: FRAME.assign(label="maybe")}, 0)
 
 
 def test_weights_that_do_not_fit_are_named() -> None:
