@@ -10,10 +10,18 @@ from typing import Literal
 SERVICE_NAME = "service.name"
 """The model's name for a deployment, the recipe's name for a training."""
 SERVICE_NAMESPACE = "service.namespace"
+OWN_NAMESPACE = "trimtab"
+"""The namespace of what Trimtab itself reports: its services are called by their names alone."""
 SERVICE_VERSION = "service.version"
 """The artifact's version."""
 SERVICE_INSTANCE_ID = "service.instance.id"
 """Unique for each process: a replica's id, a train worker's rank and run."""
+HOST_ID = "host.id"
+HOST_NAME = "host.name"
+NODE_NAME = "k8s.node.name"
+PROCESS_PID = "process.pid"
+CONTAINER_ID = "container.id"
+POD_UID = "k8s.pod.uid"
 ROLE = "trimtab.role"
 """What the process does: "replica", "server", "train_worker", "collector"."""
 
@@ -31,6 +39,8 @@ QUALITY_METRIC = "trimtab.quality.metric"
 BATCH_SIZE = "trimtab.batch.size"
 CACHE_HIT = "trimtab.cache.hit"
 RANK = "trimtab.train.rank"
+TELEMETRY_SOURCE = "trimtab.telemetry.source"
+"""What failed, of a process's own reporting."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,4 +149,10 @@ ARTIFACT_LATENCY = Instrument(
     kind="gauge",
     unit="s",
     description="Latency measured when the artifact was made, by batch size.",
+)
+TELEMETRY_FAILURES = Instrument(
+    name="trimtab.telemetry.failures",
+    kind="counter",
+    unit="{failure}",
+    description="Observations and exports that raised an exception in the process that reports.",
 )

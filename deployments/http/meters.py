@@ -1,9 +1,13 @@
 """What a replica reports of itself: requests, batches, spans, and the numbers of the artifact it serves."""
 
+from starlette.types import Scope
+
 from deployments.execution.prediction import BatchDone, Prediction
+from deployments.http.asgi import header
 from optimization.artifact.manifest import Manifest
 from telemetry import conventions
-from telemetry.emitting.emitter import Attributes, Emitter
+from telemetry.emitting.data_points import Attributes
+from telemetry.emitting.emitter import Emitter
 
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"))
 
@@ -14,7 +18,7 @@ class RequestMeter:
     def __init__(self, emitter: Emitter) -> None:
         self._emitter = emitter
         self._durations = emitter.histogram(conventions.REQUEST_DURATION)
-        self._attributes: dict[tuple[str, str, int], Attributes] = {}
+        self._attributes: dict[tuple[str, str, int, str], Attributes] = {}
 
     def request(
         self,
@@ -25,6 +29,7 @@ class RequestMeter:
         start_ns: int,
         end_ns: int,
         traceparent: str | None,
+        scheme: str = "http",
         error: str | None = None,
         prediction: Prediction | None = None,
         times: int = 1,
@@ -33,7 +38,7 @@ class RequestMeter:
         that vary.
         """
         method = method if method in _METHODS else "_OTHER"
-        key = (method, route, status)
+        key = (method, route, status, scheme)
         attributes = self._attributes.get(key)
         if attributes is None:
             attributes = self._attributes[key] = _attributes(*key)
@@ -102,10 +107,19 @@ def report_artifact(manifest: Manifest, emitter: Emitter) -> None:
             latency.set(seconds, (step, (conventions.BATCH_SIZE, batch)))
 
 
-def _attributes(method: str, route: str, status: int) -> Attributes:
+def scheme_of(scope: Scope) -> str:
+    """How the client's request came: by what the ingress says (`x-forwarded-proto`), else as it came here."""
+    forwarded = header(scope, b"x-forwarded-proto")
+    if forwarded in ("http", "https"):
+        return forwarded
+    here: str = scope.get("scheme", "http")
+    return here
+
+
+def _attributes(method: str, route: str, status: int, scheme: str) -> Attributes:
     attributes: Attributes = (
         (conventions.METHOD, method),
-        (conventions.SCHEME, "http"),
+        (conventions.SCHEME, scheme),
         (conventions.ROUTE, route),
         (conventions.STATUS_CODE, status),
     )

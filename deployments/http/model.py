@@ -19,7 +19,7 @@ from deployments.execution.answer_cache import AnswerCache, digest_of
 from deployments.execution.byte_budget import ByteBudget
 from deployments.execution.prediction import BatchDone, Prediction
 from deployments.http.asgi import JSON, ClientGone, error_body, header, path_below, read_body, respond, while_connected
-from deployments.http.meters import ModelMeters, RequestMeter, report_artifact
+from deployments.http.meters import ModelMeters, RequestMeter, report_artifact, scheme_of
 from deployments.oip import compression, generate, requests, responses
 from deployments.oip.generate import GenerateRequest
 from deployments.oip.model_config import PLATFORM, model_config
@@ -162,6 +162,7 @@ class ModelApp:
             start_ns=start_ns,
             end_ns=end_ns,
             traceparent=header(scope, b"traceparent"),
+            scheme=scheme_of(scope),
             error=error,
             prediction=prediction,
         )

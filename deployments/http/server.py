@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployments.errors import NotFoundError, RequestError, UnavailableError
 from deployments.http.asgi import ClientGone, error_body, path_below, read_body
-from deployments.http.meters import RequestMeter
+from deployments.http.meters import RequestMeter, scheme_of
 from deployments.ingress.log import IngressLog
 from deployments.oip.observation import log_settings, trace_settings, unchanged
 from deployments.oip.openapi import openapi_document
@@ -166,6 +166,7 @@ def server_app(
                     start_ns=start_ns,
                     end_ns=time.time_ns(),
                     traceparent=request.headers.get("traceparent"),
+                    scheme=scheme_of(request.scope),
                 )
             return response
 

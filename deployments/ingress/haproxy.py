@@ -56,7 +56,10 @@ _LEVELS = f"""\
 """
 _LOG = f"\\1 sample 1:{ONE_IN} {THINNED} info\n\\1 local0 notice\n"
 _MARK = "# Hardened by Trimtab.\n"
-_HSTS = '    http-after-response set-header Strict-Transport-Security "max-age=31536000"\n'
+_OVER_TLS = """\
+    http-request set-header X-Forwarded-Proto https
+    http-after-response set-header Strict-Transport-Security "max-age=31536000"
+"""
 
 
 class TemplateError(Exception):
@@ -74,7 +77,7 @@ def harden(config: str, certificate: Path | None) -> str:
         return config
     tls = f" ssl crt {certificate} ssl-min-ver TLSv1.2 alpn" if certificate else ""
     http, grpc = (f"{tls} h2,http/1.1", f"{tls} h2") if tls else ("", "")
-    frontend = f"{_LEVELS}{_FRONTEND}{_HSTS if tls else ''}"
+    frontend = f"{_LEVELS}{_FRONTEND}{_OVER_TLS if tls else ''}"
     config = _edit(config, r"(frontend http_frontend\n +bind \S+)\n", rf"\1{http}\n{frontend}")
     config = _edit(config, r"( +log \S+) local0 info\n", _LOG)
     if "frontend grpc_frontend\n" in config:

@@ -12,12 +12,13 @@ Under load most lines are left out, since a line costs as much as a small model'
 """
 
 import asyncio
+import os
 import re
 import time
 from dataclasses import dataclass
 
 from deployments.http.meters import RequestMeter
-from deployments.ingress.haproxy import ONE_IN
+from deployments.ingress.haproxy import ONE_IN, TLS_CERT
 from telemetry.emitting.emitter import Emitter
 
 LOG_TARGET = "RAY_SERVE_HAPROXY_LOG_TARGET"
@@ -68,6 +69,7 @@ class IngressLog(asyncio.DatagramProtocol):
         self._address = (host, int(port))
         self._emitter = emitter
         self._meter = RequestMeter(emitter)
+        self._scheme = "https" if os.environ.get(TLS_CERT) else "http"
         self._transport: asyncio.DatagramTransport | None = None
 
     async def start(self) -> None:
@@ -95,5 +97,6 @@ class IngressLog(asyncio.DatagramProtocol):
             start_ns=now_ns - int(line.duration_s * 1e9),
             end_ns=now_ns,
             traceparent=None,
+            scheme=self._scheme,
             times=line.stands_for,
         )

@@ -78,8 +78,7 @@ class Demand:
         return found
 
     def _points(self, instrument: Instrument) -> list[HistogramDataPoint]:
-        points = self._histograms[instrument].data(0, 0).data_points
-        return [point for point in points if isinstance(point, HistogramDataPoint)]
+        return self._histograms[instrument].lifetime()
 
 
 def _buckets(point: HistogramDataPoint) -> Buckets:

@@ -5,7 +5,8 @@ from contextlib import contextmanager
 
 from telemetry import conventions
 from telemetry.emitting import resources
-from telemetry.emitting.emitter import Attributes, Emitter
+from telemetry.emitting.data_points import Attributes
+from telemetry.emitting.emitter import Emitter
 
 
 class Meter:

@@ -4,171 +4,57 @@
     span()               -> SDK tracer, only if sampled   -> BatchSpanProcessor             -> OTLPSpanExporter
 
 The OpenTelemetry SDK's own instruments cost some 8 µs a call; a bucket array behind a lock costs 0.4. Totals are
-cumulative, so an export that fails loses nothing: the next one carries it.
+cumulative, so an export that fails loses nothing: the next one carries it. Nothing that goes wrong here reaches the
+process that is reported.
 """
 
 import logging
-import math
-import random
+import os
+import socket
 import threading
 import time
-from bisect import bisect_left
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol, TypeVar
+from typing import Any, TypeVar
 
-from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
-from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.metrics import export as points
+from opentelemetry.sdk.metrics import export as otel
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from telemetry.conventions import (
+    ERROR_TYPE,
+    HOST_NAME,
+    OWN_NAMESPACE,
+    PROCESS_PID,
     ROLE,
     SERVICE_INSTANCE_ID,
     SERVICE_NAME,
     SERVICE_NAMESPACE,
     SERVICE_VERSION,
+    TELEMETRY_FAILURES,
+    TELEMETRY_SOURCE,
     Instrument,
 )
+from telemetry.emitting.counter import Counter
+from telemetry.emitting.data_points import CUMULATIVE, Attributes, numbers
+from telemetry.emitting.gauge import Gauge
+from telemetry.emitting.histogram import Histogram
+from telemetry.emitting.spans import Spans, is_sampled
+from telemetry.failures import Failures
 
 logger = logging.getLogger(__name__)
 
-Attributes = tuple[tuple[str, str | int | float | bool], ...]
-"""Attributes of a data point as pairs, so that they can key a dict without a copy."""
-
 EXPORT_TIMEOUT_S = 3.0
+SHUTDOWN_S = 5.0
+"""Longest that `shutdown` waits, whatever an observer or the network does."""
+MAX_ENDED_VERSIONS = 8
+"""Versions whose last totals are kept while no collector answers."""
 _ONE_TRY_S = 0.7
 """A timeout that the SDK tries an export once in: it waits for 0.8 s or more before it tries again."""
-_CUMULATIVE = points.AggregationTemporality.CUMULATIVE
-
-
-class _Reportable(Protocol):
-    instrument: Instrument
-
-    def data(self, start_ns: int, now_ns: int) -> points.DataT: ...
-
-
-class Counter:
-    """A sum that only grows."""
-
-    kinds = ("counter",)
-
-    def __init__(self, instrument: Instrument) -> None:
-        self.instrument = instrument
-        self._lock = threading.Lock()
-        self._totals: dict[Attributes, float] = {}
-
-    def add(self, amount: float, attributes: Attributes = ()) -> None:
-        """Add `amount`, which must not be negative."""
-        with self._lock:
-            self._totals[attributes] = self._totals.get(attributes, 0) + amount
-
-    def data(self, start_ns: int, now_ns: int) -> points.DataT:
-        """The totals so far."""
-        with self._lock:
-            totals = dict(self._totals)
-        return points.Sum(_numbers(totals, start_ns, now_ns), _CUMULATIVE, is_monotonic=True)
-
-
-class Gauge:
-    """A number that is what it is now: the last one set, or what `observe` gives at export.
-
-    An amount that can be summed over processes, such as memory, goes out as OpenTelemetry's UpDownCounter.
-    """
-
-    kinds = ("gauge", "updowncounter")
-
-    def __init__(self, instrument: Instrument, observe: Callable[[], Mapping[Attributes, float]] | None = None) -> None:
-        self.instrument = instrument
-        self._observe = observe
-        self._values: dict[Attributes, float] = {}
-
-    def set(self, value: float, attributes: Attributes = ()) -> None:
-        """Replace the value."""
-        self._values[attributes] = value
-
-    def clear(self) -> None:
-        """Forget every value."""
-        self._values = {}
-
-    def data(self, start_ns: int, now_ns: int) -> points.DataT:
-        """The values now."""
-        values = self._observe() if self._observe else dict(self._values)
-        numbers = _numbers(values, start_ns, now_ns)
-        if self.instrument.kind == "updowncounter":
-            return points.Sum(numbers, _CUMULATIVE, is_monotonic=False)
-        return points.Gauge(numbers)
-
-
-class Histogram:
-    """Counts of values between the instrument's boundaries; a value on a boundary falls below it."""
-
-    kinds = ("histogram",)
-
-    def __init__(self, instrument: Instrument) -> None:
-        self.instrument = instrument
-        self._bounds = instrument.boundaries
-        self._lock = threading.Lock()
-        self._cells: dict[Attributes, _Cell] = {}
-
-    def record(self, value: float, attributes: Attributes = (), times: int = 1) -> None:
-        """Count one value, in the instrument's unit, or the same one several times."""
-        bucket = bisect_left(self._bounds, value)
-        with self._lock:
-            cell = self._cells.get(attributes)
-            if cell is None:
-                cell = self._cells[attributes] = _Cell(len(self._bounds) + 1)
-            cell.counts[bucket] += times
-            cell.total += times * value
-            if value < cell.low:
-                cell.low = value
-            if value > cell.high:
-                cell.high = value
-
-    def data(self, start_ns: int, now_ns: int) -> points.DataT:
-        """The buckets so far."""
-        with self._lock:
-            cells = [(attributes, cell.copy()) for attributes, cell in self._cells.items()]
-        return points.Histogram(
-            [
-                points.HistogramDataPoint(
-                    attributes=dict(attributes),
-                    start_time_unix_nano=start_ns,
-                    time_unix_nano=now_ns,
-                    count=sum(cell.counts),
-                    sum=cell.total,
-                    bucket_counts=cell.counts,
-                    explicit_bounds=self._bounds,
-                    min=cell.low,
-                    max=cell.high,
-                )
-                for attributes, cell in cells
-            ],
-            _CUMULATIVE,
-        )
-
+_SCOPE = InstrumentationScope("trimtab")
 
 _Kind = TypeVar("_Kind", Counter, Gauge, Histogram)
-
-
-class _Cell:
-    __slots__ = ("counts", "high", "low", "total")
-
-    def __init__(self, num_buckets: int) -> None:
-        self.counts = [0] * num_buckets
-        self.total = 0.0
-        self.low = math.inf
-        self.high = -math.inf
-
-    def copy(self) -> "_Cell":
-        other = _Cell(0)
-        other.counts, other.total, other.low, other.high = list(self.counts), self.total, self.low, self.high
-        return other
 
 
 class Emitter:
@@ -192,16 +78,25 @@ class Emitter:
         self.resource = Resource.create(
             {
                 SERVICE_NAME: service,
-                SERVICE_NAMESPACE: "trimtab",
+                SERVICE_NAMESPACE: OWN_NAMESPACE,
                 SERVICE_VERSION: version,
                 SERVICE_INSTANCE_ID: instance,
                 ROLE: role,
+                HOST_NAME: socket.gethostname(),
+                PROCESS_PID: os.getpid(),
             }
         )
         self._interval_s = interval_s
         self.trace_ratio = trace_ratio
-        self._start_ns = time.time_ns()
-        self._instruments: dict[str, _Reportable] = {}
+        self._began_ns = self._start_ns = time.time_ns()
+        """When the process began to count, and when the version it serves did."""
+        self._totals: dict[str, Counter | Histogram] = {}
+        self._gauges: dict[str, Gauge] = {}
+        self._ended: deque[otel.ResourceMetrics] = deque(maxlen=MAX_ENDED_VERSIONS)
+        """Last totals of versions that are no longer served, until they are delivered."""
+        self._lock = threading.Lock()
+        """Held while totals are read or restarted, so that an export never mixes two versions."""
+        self._failures = Failures(logger)
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._delivered = True
@@ -211,33 +106,39 @@ class Emitter:
         self._exporter = OTLPMetricExporter(endpoint=endpoint, timeout=EXPORT_TIMEOUT_S)
         # The SDK logs each failed export; `_export` says it once.
         logging.getLogger("opentelemetry.exporter.otlp.proto.grpc.exporter").setLevel(logging.CRITICAL)
-        self._spans = BatchSpanProcessor(
-            OTLPSpanExporter(endpoint=endpoint, timeout=EXPORT_TIMEOUT_S), schedule_delay_millis=interval_s * 1000
-        )
-        self._tracer = self._new_tracer()
+        self._spans = Spans(self.resource, endpoint=endpoint, timeout_s=EXPORT_TIMEOUT_S, interval_s=interval_s)
 
     def serves(self, version: str) -> None:
-        """Report as `version` from now on; what has been counted goes on."""
-        self.resource = self.resource.merge(Resource({SERVICE_VERSION: version}))
-        self._tracer = self._new_tracer()
+        """Report as `version` from now on: what the one before has counted goes out a last time, and totals start at
+        zero, with a start time of their own.
+        """
+        with self._lock:
+            now_ns = max(time.time_ns(), self._start_ns + 1)
+            last = _metrics((each.instrument, each.restart(self._start_ns, now_ns)) for each in self._totals.values())
+            if last:
+                self._ended.append(_under(self.resource, last))
+            self._start_ns = now_ns
+            self.resource = self.resource.merge(Resource({SERVICE_VERSION: version}))
+        self._spans.report_as(self.resource)
 
     def counter(self, instrument: Instrument) -> Counter:
         """The counter for `instrument`, the same one each time."""
-        return self._add(Counter(instrument))
+        return _known(self._totals, Counter(instrument))
 
     def histogram(self, instrument: Instrument) -> Histogram:
         """The histogram for `instrument`, the same one each time."""
-        return self._add(Histogram(instrument))
+        return _known(self._totals, Histogram(instrument))
 
     def gauge(self, instrument: Instrument, observe: Callable[[], Mapping[Attributes, float]] | None = None) -> Gauge:
-        """The gauge for `instrument`, the same one each time; `observe`, if given, gives the values at each export."""
-        return self._add(Gauge(instrument, observe))
+        """The gauge for `instrument`, the same one each time; `observe`, if given, gives the values at each export.
+
+        An `observe` that raises leaves out this gauge alone.
+        """
+        return _known(self._gauges, Gauge(instrument, observe))
 
     def sampled(self, traceparent: str | None) -> bool:
         """Whether a request gets spans: as its caller decided (W3C Trace Context), else by the sampling ratio."""
-        if traceparent is None:
-            return random.random() < self.trace_ratio
-        return traceparent[-2:] == "01"
+        return is_sampled(traceparent, self.trace_ratio)
 
     def span(
         self,
@@ -251,16 +152,15 @@ class Emitter:
         children: Iterable[tuple[str, int, int]] = (),
     ) -> None:
         """Report a server span that has ended, as a child of `traceparent`, with `(name, start, end)` children."""
-        parent = TraceContextTextMapPropagator().extract({"traceparent": traceparent} if traceparent else {})
-        span = self._tracer.start_span(
-            name, context=parent, kind=trace.SpanKind.SERVER, attributes=attributes, start_time=start_ns
+        self._spans.add(
+            name,
+            start_ns=start_ns,
+            end_ns=end_ns,
+            traceparent=traceparent,
+            attributes=attributes,
+            error=error,
+            children=children,
         )
-        inside = trace.set_span_in_context(span)
-        for child_name, child_start_ns, child_end_ns in children:
-            self._tracer.start_span(child_name, context=inside, start_time=child_start_ns).end(child_end_ns)
-        if error is not None:
-            span.set_status(trace.StatusCode.ERROR, error)
-        span.end(end_ns)
 
     def start(self) -> None:
         """Begin to export every interval."""
@@ -268,44 +168,39 @@ class Emitter:
         self._thread.start()
 
     def shutdown(self) -> None:
-        """Export once more and stop; what the collector does not take within the timeout is lost.
+        """Export once more and stop, within `SHUTDOWN_S`; what the collector does not take by then is lost.
 
         Where no collector has ever answered, it is tried once and not waited for.
         """
         self._stopping.set()
-        is_alone = self._has_collector is False
-        if is_alone:
-            self._exporter.shutdown()  # ends an export that is being tried again
-        if self._thread:
-            self._thread.join(EXPORT_TIMEOUT_S)
-        if is_alone:
-            self._exporter = OTLPMetricExporter(endpoint=self._endpoint, timeout=_ONE_TRY_S)
-        self._export()
-        self._exporter.shutdown()
-        self._spans.shutdown()  # type: ignore[no-untyped-call]
-
-    def _new_tracer(self) -> trace.Tracer:
-        provider = TracerProvider(sampler=ALWAYS_ON, resource=self.resource, shutdown_on_exit=False)
-        provider.add_span_processor(self._spans)
-        return provider.get_tracer("trimtab")
-
-    def _add(self, reportable: _Kind) -> _Kind:
-        assert reportable.instrument.kind in reportable.kinds
-        known = self._instruments.setdefault(reportable.instrument.name, reportable)
-        assert isinstance(known, type(reportable)), f"{reportable.instrument.name} is reported as another kind"
-        return known
+        if self._has_collector is False:
+            with self._failures.contained("ending an export that is being tried again"):
+                self._exporter.shutdown()
+        if self._thread is None:
+            self.start()
+        assert self._thread is not None, "it was just started"
+        self._thread.join(SHUTDOWN_S)
+        if self._thread.is_alive():
+            logger.warning("telemetry did not end within %g s: its last totals may be lost", SHUTDOWN_S)
 
     def _run(self) -> None:
         while not self._stopping.wait(self._interval_s):
             self._export()
+        if self._has_collector is False:
+            self._exporter = OTLPMetricExporter(endpoint=self._endpoint, timeout=_ONE_TRY_S)
+        self._export()
+        for ended in (self._exporter, self._spans):
+            with self._failures.contained("ending telemetry"):
+                ended.shutdown()
 
     def _export(self) -> None:
-        now_ns = time.time_ns()
-        reported = [(r.instrument, r.data(self._start_ns, now_ns)) for r in list(self._instruments.values())]
-        metrics = [points.Metric(i.name, i.description, i.unit, data) for i, data in reported if data.data_points]
-        scope = points.ScopeMetrics(InstrumentationScope("trimtab"), metrics, "")
-        result = self._exporter.export(points.MetricsData([points.ResourceMetrics(self.resource, [scope], "")]))
-        delivered = result is points.MetricExportResult.SUCCESS
+        delivered = False
+        with self._failures.contained("an export of telemetry"):
+            ended = list(self._ended)
+            result = self._exporter.export(otel.MetricsData([*ended, self._now()]))
+            delivered = result is otel.MetricExportResult.SUCCESS
+            for each in ended if delivered else ():
+                self._ended.remove(each)
         self._has_collector = self._has_collector or delivered
         if delivered is not self._delivered:
             self._delivered = delivered
@@ -314,11 +209,34 @@ class Emitter:
             else:
                 logger.warning("no OTLP collector answers at %s; counting goes on", self._exporter._endpoint)
 
+    def _now(self) -> otel.ResourceMetrics:
+        with self._lock:
+            resource, start_ns, now_ns = self.resource, self._start_ns, time.time_ns()
+            reported = [(each.instrument, each.data(start_ns, now_ns)) for each in list(self._totals.values())]
+        for gauge in list(self._gauges.values()):
+            with self._failures.contained(f"observing {gauge.instrument.name}"):
+                reported.append((gauge.instrument, gauge.data(start_ns, now_ns)))
+        reported.append((TELEMETRY_FAILURES, self._num_failures(now_ns)))
+        return _under(resource, _metrics(reported))
 
-def _numbers(values: Mapping[Attributes, float], start_ns: int, now_ns: int) -> list[points.NumberDataPoint]:
-    return [
-        points.NumberDataPoint(
-            attributes=dict(attributes), start_time_unix_nano=start_ns, time_unix_nano=now_ns, value=value
-        )
-        for attributes, value in values.items()
-    ]
+    def _num_failures(self, now_ns: int) -> otel.DataT:
+        counts: dict[Attributes, float] = {
+            ((TELEMETRY_SOURCE, name), (ERROR_TYPE, error)): count
+            for (name, error), count in self._failures.counts.items()
+        }
+        return otel.Sum(numbers(counts, self._began_ns, now_ns), CUMULATIVE, is_monotonic=True)
+
+
+def _known(instruments: dict[str, Any], new: _Kind) -> _Kind:
+    assert new.instrument.kind in new.kinds
+    known = instruments.setdefault(new.instrument.name, new)
+    assert isinstance(known, type(new)), f"{new.instrument.name} is reported as another kind"
+    return known
+
+
+def _metrics(reported: Iterable[tuple[Instrument, otel.DataT]]) -> list[otel.Metric]:
+    return [otel.Metric(i.name, i.description, i.unit, data) for i, data in reported if data.data_points]
+
+
+def _under(resource: Resource, metrics: list[otel.Metric]) -> otel.ResourceMetrics:
+    return otel.ResourceMetrics(resource, [otel.ScopeMetrics(_SCOPE, metrics, "")], "")

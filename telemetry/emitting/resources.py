@@ -6,7 +6,8 @@ import os
 import psutil
 
 from telemetry.conventions import GPU_MEMORY_USAGE, GPU_UTILIZATION, PROCESS_CPU_UTILIZATION, PROCESS_MEMORY_USAGE
-from telemetry.emitting.emitter import Attributes, Emitter
+from telemetry.emitting.data_points import Attributes
+from telemetry.emitting.emitter import Emitter
 
 logger = logging.getLogger(__name__)
 

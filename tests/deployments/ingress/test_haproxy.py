@@ -33,6 +33,7 @@ class Echo(BaseHTTPRequestHandler):
     def do_GET(self):
         body = (self.headers.get("X-Forwarded-For") or "").encode()
         self.send_response(200)  # with a Server header
+        self.send_header("Was-Forwarded-As", self.headers.get("X-Forwarded-Proto") or "")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -112,6 +113,19 @@ def test_a_client_that_verifies_is_answered_before_and_after_a_reload(ingress, c
         return first.status, second.status, second.headers["Strict-Transport-Security"]
 
     assert served(ingress, check) == [(200, 200, "max-age=31536000")] * 2
+
+
+def test_a_replica_behind_tls_is_told_that_its_client_came_by_https(ingress, certificate, monkeypatch):
+    monkeypatch.setenv(TLS_CERT, str(certificate))
+    trust = ssl.create_default_context(cafile=certificate.with_name("cert.pem"))
+
+    def check():
+        connection = http.client.HTTPSConnection("localhost", ingress.cfg.http_options.port, context=trust, timeout=5)
+        answer, _ = ask(connection, headers={"X-Forwarded-Proto": "http"})
+        connection.close()
+        return answer.headers["Was-Forwarded-As"]
+
+    assert served(ingress, check) == ["https"] * 2
 
 
 def test_with_tls_neither_port_speaks_in_the_clear(ingress, certificate, monkeypatch):

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from deployments.ingress.haproxy import ONE_IN
+from deployments.ingress.haproxy import ONE_IN, TLS_CERT
 from deployments.ingress.log import IngressLog, Line, parse
 from telemetry.emitting.emitter import Emitter
 from tests.conftest import free_port
@@ -45,7 +45,9 @@ def test_other_lines_are_left_out(line):
     assert parse(line) is None
 
 
-def test_lines_that_arrive_by_udp_are_counted():
+@pytest.mark.parametrize(("certificate", "scheme"), [("", "http"), ("/etc/tls/both.pem", "https")])
+def test_lines_that_arrive_by_udp_are_counted(certificate, scheme, monkeypatch):
+    monkeypatch.setenv(TLS_CERT, certificate)
     port = free_port()
     emitter = Emitter(service="ingress", version="", role="ingress", instance="i", endpoint="http://127.0.0.1:9")
 
@@ -64,3 +66,4 @@ def test_lines_that_arrive_by_udp_are_counted():
     assert point.count == 5
     assert point.sum == pytest.approx(0.06)
     assert point.attributes["http.response.status_code"] == 200
+    assert point.attributes["url.scheme"] == scheme

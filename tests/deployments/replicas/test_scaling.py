@@ -202,7 +202,9 @@ def test_a_replica_reports_what_happened_since_it_last_did():
 
     emitter.histogram(conventions.QUEUE_DURATION).record(9.0)
     demand.read()
-    for _ in range(90):
+    for at in range(90):
+        if at == 45:
+            emitter.serves("2")  # a new version's totals begin anew; the demand goes on
         answered(200, 0.004)
         emitter.histogram(conventions.QUEUE_DURATION).record(0.002)
     for _ in range(10):

@@ -1,64 +1,25 @@
 """The emitter, against a real OTLP/gRPC server."""
 
 import logging
+import os
+import socket
+import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
-import grpc
 import numpy as np
 import pytest
-from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
 from telemetry import conventions
 from telemetry.emitting import resources
-from telemetry.emitting.emitter import Emitter
+from telemetry.emitting.emitter import SHUTDOWN_S
 from tests.conftest import free_port
-
-
-class Sink(metrics_service_pb2_grpc.MetricsServiceServicer, trace_service_pb2_grpc.TraceServiceServicer):
-    """Keeps what it is sent."""
-
-    def __init__(self):
-        self.metrics = []
-        self.spans = []
-        self.resources = []
-
-    def Export(self, request, context):  # noqa: N802 - gRPC's name
-        if isinstance(request, metrics_service_pb2.ExportMetricsServiceRequest):
-            for reported in request.resource_metrics:
-                self.resources.append({a.key: a.value.string_value for a in reported.resource.attributes})
-                self.metrics.extend(metric for scope in reported.scope_metrics for metric in scope.metrics)
-            return metrics_service_pb2.ExportMetricsServiceResponse()
-        for reported in request.resource_spans:
-            self.spans.extend(span for scope in reported.scope_spans for span in scope.spans)
-        return trace_service_pb2.ExportTraceServiceResponse()
-
-    def last(self, name):
-        return [metric for metric in self.metrics if metric.name == name][-1]
-
-
-@contextmanager
-def listening(port=0):
-    server = grpc.server(ThreadPoolExecutor(4))
-    kept = Sink()
-    metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(kept, server)
-    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(kept, server)
-    kept.endpoint = f"http://127.0.0.1:{server.add_insecure_port(f'127.0.0.1:{port}')}"
-    server.start()
-    yield kept
-    server.stop(None)
+from tests.telemetry.emitting.sink import emitter_to, listening
 
 
 @pytest.fixture
 def sink():
     with listening() as kept:
         yield kept
-
-
-def emitter_to(endpoint, **options):
-    return Emitter(service="digits", version="3", role="replica", instance="r1", endpoint=endpoint, **options)
 
 
 def test_a_histogram_arrives_as_numpy_counts_it(sink):
@@ -127,38 +88,6 @@ def test_a_collector_that_has_never_answered_is_tried_once_at_the_end(caplog):
     assert "retrying" not in caplog.text
 
 
-def test_a_span_continues_the_clients_trace(sink):
-    emitter = emitter_to(sink.endpoint, trace_ratio=0.0)
-    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    assert emitter.sampled(parent)
-    emitter.span(
-        "POST /infer",
-        start_ns=1_000,
-        end_ns=9_000,
-        traceparent=parent,
-        attributes={"http.route": "/infer"},
-        error="it broke",
-        children=[("queue", 2_000, 3_000)],
-    )
-    emitter.shutdown()
-    spans = {span.name: span for span in sink.spans}
-    server, queue = spans["POST /infer"], spans["queue"]
-    assert server.trace_id.hex() == "0af7651916cd43dd8448eb211c80319c"
-    assert server.parent_span_id.hex() == "b7ad6b7169203331"
-    assert (server.start_time_unix_nano, server.end_time_unix_nano) == (1_000, 9_000)
-    assert server.status.message == "it broke"
-    assert queue.parent_span_id == server.span_id
-
-
-def test_the_client_decides_on_sampling_else_the_ratio():
-    never = emitter_to("http://127.0.0.1:9", trace_ratio=0.0)
-    always = emitter_to("http://127.0.0.1:9", trace_ratio=1.0)
-    unsampled = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
-    assert not never.sampled(None)
-    assert always.sampled(None)
-    assert not always.sampled(unsampled)
-
-
 def test_cpu_and_memory_of_this_process_are_observed(sink):
     emitter = emitter_to(sink.endpoint)
     resources.observe(emitter)
@@ -172,3 +101,96 @@ def test_cpu_and_memory_of_this_process_are_observed(sink):
     assert not usage.is_monotonic
     assert 0.05 < cpu.as_double <= 1.5
     assert memory.as_int > 10 * 2**20
+
+
+def test_an_observer_that_raises_is_logged_once_and_counted_and_the_rest_goes_on(sink, caplog):
+    def broken():
+        raise OSError("the driver is gone")
+
+    emitter = emitter_to(sink.endpoint, interval_s=0.02)
+    emitter.gauge(conventions.GPU_UTILIZATION, broken)
+    emitter.gauge(conventions.PROCESS_MEMORY_USAGE, lambda: {(): "much"})
+    counter = emitter.counter(conventions.INFERENCE_SAMPLES)
+    emitter.start()
+    for _ in range(3):
+        counter.add(1)
+        num_exports = len(sink.requests)
+        while len(sink.requests) < num_exports + 2:
+            time.sleep(0.005)
+    emitter.shutdown()
+    assert sink.last("trimtab.inference.samples").sum.data_points[0].as_int == 3
+    failures = sink.last("trimtab.telemetry.failures").sum.data_points
+    seen = {tuple(a.value.string_value for a in point.attributes): point.as_int for point in failures}
+    assert seen["observing hw.gpu.utilization", "OSError"] > 3
+    assert seen["observing process.memory.usage", "ValueError"] > 3
+    assert [record.getMessage().partition(" failed")[0] for record in caplog.records] == [
+        "observing hw.gpu.utilization",
+        "observing process.memory.usage",
+    ]
+
+
+def test_shutdown_ends_in_time_and_raises_nothing_though_an_observer_hangs(sink, monkeypatch):
+    assert SHUTDOWN_S <= 5
+    monkeypatch.setattr("telemetry.emitting.emitter.SHUTDOWN_S", 0.2)
+    released = threading.Event()
+    emitter = emitter_to(sink.endpoint)
+    emitter.gauge(conventions.GPU_UTILIZATION, lambda: {(): float(released.wait(10))})
+    emitter.start()
+    began = time.monotonic()
+    emitter.shutdown()
+    assert time.monotonic() - began < 2
+    released.set()
+
+
+def test_a_new_version_counts_from_zero_with_a_start_time_of_its_own(sink):
+    emitter = emitter_to(sink.endpoint)
+    samples, sizes = emitter.counter(conventions.INFERENCE_SAMPLES), emitter.histogram(conventions.INFERENCE_BATCH_SIZE)
+    for amount in (5, 7):
+        samples.add(amount)
+        sizes.record(amount)
+        if amount == 5:
+            emitter.serves("4")
+    emitter.shutdown()
+    reported = {}
+    for resource in sink.requests[-1].resource_metrics:
+        version = {a.key: a.value.string_value for a in resource.resource.attributes}["service.version"]
+        metrics = {metric.name: metric for metric in resource.scope_metrics[0].metrics}
+        (total,) = metrics["trimtab.inference.samples"].sum.data_points
+        (size,) = metrics["trimtab.inference.batch_size"].histogram.data_points
+        assert size.start_time_unix_nano == total.start_time_unix_nano
+        reported[version] = (total.as_int, size.count, size.sum, total.start_time_unix_nano, total.time_unix_nano)
+    assert reported["3"][:3] == (5, 1, 5)
+    assert reported["4"][:3] == (7, 1, 7)
+    assert reported["3"][4] <= reported["4"][3]
+
+
+def test_the_last_totals_of_a_version_wait_for_a_collector():
+    port = free_port()
+    emitter = emitter_to(f"http://127.0.0.1:{port}")
+    emitter._exporter._timeout = 0.2
+    emitter.counter(conventions.INFERENCE_SAMPLES).add(5)
+    emitter.serves("4")
+    emitter._export()
+    with listening(port) as sink:
+        emitter.shutdown()
+        assert sink.last("trimtab.inference.samples").sum.data_points[0].as_int == 5
+
+
+def test_a_reader_in_the_process_sees_all_versions_together():
+    emitter = emitter_to("http://127.0.0.1:9")
+    sizes = emitter.histogram(conventions.INFERENCE_BATCH_SIZE)
+    sizes.record(2)
+    emitter.serves("4")
+    assert sizes.data(0, 1).data_points == []
+    sizes.record(3)
+    ((point,),) = [sizes.lifetime()]
+    assert (point.count, point.sum, point.min, point.max) == (2, 5, 2, 3)
+
+
+def test_host_and_process_are_told(sink):
+    emitter = emitter_to(sink.endpoint)
+    emitter.counter(conventions.INFERENCE_SAMPLES).add(1)
+    emitter.shutdown()
+    resource = {a.key: a.value for a in sink.requests[-1].resource_metrics[0].resource.attributes}
+    assert resource["host.name"].string_value == socket.gethostname()
+    assert resource["process.pid"].int_value == os.getpid()

@@ -1,0 +1,73 @@
+"""Spans of the sampled requests, by OpenTelemetry's SDK."""
+
+import random
+from collections.abc import Iterable, Mapping
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+
+class Spans:
+    """Reports requests that have ended as spans."""
+
+    def __init__(self, resource: Resource, *, endpoint: str | None, timeout_s: float, interval_s: float) -> None:
+        exporter = OTLPSpanExporter(endpoint=endpoint, timeout=timeout_s)
+        self._processor = BatchSpanProcessor(exporter, schedule_delay_millis=interval_s * 1000)
+        self.report_as(resource)
+
+    def report_as(self, resource: Resource) -> None:
+        """Let spans that come from now on bear `resource`."""
+        provider = TracerProvider(sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False)
+        provider.add_span_processor(self._processor)
+        self._tracer = provider.get_tracer("trimtab")
+
+    def add(
+        self,
+        name: str,
+        *,
+        start_ns: int,
+        end_ns: int,
+        traceparent: str | None,
+        attributes: Mapping[str, str | int | float | bool],
+        error: str | None,
+        children: Iterable[tuple[str, int, int]],
+    ) -> None:
+        """Report a server span, as a child of `traceparent`, with `(name, start, end)` children."""
+        span = self._tracer.start_span(
+            name,
+            context=_parent(traceparent),
+            kind=trace.SpanKind.SERVER,
+            attributes=attributes,
+            start_time=start_ns,
+        )
+        inside = trace.set_span_in_context(span)
+        for child_name, child_start_ns, child_end_ns in children:
+            self._tracer.start_span(child_name, context=inside, start_time=child_start_ns).end(child_end_ns)
+        if error is not None:
+            span.set_status(trace.StatusCode.ERROR, error)
+        span.end(end_ns)
+
+    def shutdown(self) -> None:
+        """Export what is left and stop."""
+        self._processor.shutdown()  # type: ignore[no-untyped-call]
+
+
+def is_sampled(traceparent: str | None, ratio: float) -> bool:
+    """Whether a request gets spans: as its caller decided, else, without a valid `traceparent`, by the ratio.
+
+    The flags are a bit field, of which only the last bit says "sampled"; a version that is not known yet is read as far
+    as version 00 goes (W3C Trace Context, https://www.w3.org/TR/trace-context-2/#trace-flags).
+    """
+    caller = trace.get_current_span(_parent(traceparent)).get_span_context() if traceparent else None
+    return caller.trace_flags.sampled if caller and caller.is_valid else random.random() < ratio
+
+
+def _parent(traceparent: str | None) -> Context:
+    """The caller's span as a context; an empty one where there is none, or no valid one."""
+    return TraceContextTextMapPropagator().extract({"traceparent": traceparent} if traceparent else {}, Context())
