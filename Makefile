@@ -7,7 +7,7 @@ CLIENTS := .venv-clients
 RECIPE ?= optimization/recipes/digits.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run serve test check format stubs benchmark clean
+.PHONY: help install install-dev run serve test test-ids check format stubs benchmark clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,7 +24,11 @@ serve: install ## serve what serve_config.yaml names until Ctrl-C
 	@exec $(BIN)/serve run serve_config.yaml
 
 test: install-dev $(CLIENTS)/.installed ## run the tests
-	@$(BIN)/pytest -n 2 $(ARGS)
+	@$(BIN)/pytest -n 3 --dist loadgroup $(ARGS)
+
+test-ids: install-dev ## whether every test has the same name in each run
+	@for seed in 1 2; do PYTHONHASHSEED=$$seed $(BIN)/pytest --collect-only --quiet >.test-ids-$$seed & done; wait
+	@diff .test-ids-1 .test-ids-2 | grep '^[<>].*::' && echo "these tests have another name in each run" && exit 1 || rm .test-ids-1 .test-ids-2
 
 check: install-dev ## lint, types and dependency arrows
 	@$(BIN)/ruff check .

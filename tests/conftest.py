@@ -12,13 +12,8 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from xdist.remote import Producer
-from xdist.scheduler import LoadScopeScheduling
 
 from optimization.artifact.store import Artifact, publish
-
-_PACKAGES = ("distillation", "foreign", "graphs", "networks", "pruning", "quantization", "report")
-_COMPUTING = tuple(f"tests/optimization/{package}/" for package in _PACKAGES)
 
 WEIGHTS = np.array([[1.0, 0.0, -1.0], [0.0, 2.0, 0.5], [1.0, 1.0, 1.0], [-1.0, 0.5, 0.0]], dtype=np.float32)
 
@@ -90,22 +85,22 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"LEFT OUT {count} test{'s' * (count > 1)}: {reason}", yellow=True)
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the fast tests first, the ones that start Ray last."""
+    """Run the fast tests first, the ones that start Ray last; give each to one of three processes.
+
+    Most of the time goes by waiting: for servers that start, and for train workers that do. So each of these has a
+    process of its own, and all else a third, whatever the number of cores.
+    """
     items.sort(key=lambda item: sum(item.get_closest_marker(name) is not None for name in ("slow", "ray", "browser")))
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
 
 
-class TwoLanes(LoadScopeScheduling):
-    """One process takes all tests that wait, are timed or start Ray; the other those of packages that only compute."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        return nodeid if nodeid.startswith(_COMPUTING) else "one after the other"
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> TwoLanes:
-    """Of `pytest -n 2`, as `make test` calls it."""
-    return TwoLanes(config, log)
+def _group(item: pytest.Item) -> str:
+    if not any(item.get_closest_marker(name) for name in ("ray", "browser")):
+        return "computing"
+    return "training" if item.nodeid.startswith("tests/optimization/") else "serving"
 
 
 def chromium() -> str | None:

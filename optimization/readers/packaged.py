@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optimization.extras import require
-from optimization.readers.examples import Dataset, Split
+from optimization.readers.examples import UNLABELLED, Dataset, Split
 from optimization.readers.holding import cut, hold_out
 from optimization.recipe.sources import BreastCancer, Digits, Mnist1d
 
@@ -49,10 +49,19 @@ def breast_cancer(config: BreastCancer, seed: int) -> Dataset:
 
 
 def mnist1d(config: Mnist1d, seed: int) -> Dataset:
-    """Signals of 40 values, as the package makes them by default: the published benchmark, less what decides."""
+    """Signals of 40 values, as the package makes them by default: the published benchmark, less what decides.
+
+    Those without a label are made as the others are, and come after them.
+    """
     package = require("mnist1d.data", extra="mnist1d")
-    made = package.make_dataset(package.get_dataset_args())
+    published = package.get_dataset_args()
+    made = package.make_dataset(published)
     train, validation = cut(_split("signal", made["x"], made["y"]), config.validation, seed)
+    if config.unlabelled:
+        further = package.get_dataset_args()
+        further.num_samples, further.train_split, further.seed = config.unlabelled, 1.0, published.seed + 1 + seed
+        signals = np.concatenate([train.inputs["signal"], package.make_dataset(further)["x"]])
+        train = _split("signal", signals, np.concatenate([train.labels, np.full(config.unlabelled, UNLABELLED)]))
     return Dataset(
         train=train,
         validation=validation,

@@ -62,6 +62,8 @@ class Mnist1d(_Source):
     """Selects this data."""
     validation: Ratio = 0.1
     """Fraction of the 4000 that decide between models and teach none, in (0, 1)."""
+    unlabelled: Annotated[int, Field(ge=0, multiple_of=10, strict=True), rule("be a multiple of 10")] = 0
+    """Further signals that nobody labelled: students learn the teacher's answers to them."""
 
     @property
     def sides(self) -> tuple[int, ...] | None:

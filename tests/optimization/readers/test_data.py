@@ -1,8 +1,8 @@
 import numpy as np
 
 from optimization.readers import data, holding
-from optimization.readers.examples import Dataset, Split
-from optimization.recipe.sources import BreastCancer, Digits
+from optimization.readers.examples import UNLABELLED, Dataset, Split
+from optimization.recipe.sources import BreastCancer, Digits, Mnist1d
 
 
 def test_equal_seeds_give_equal_splits() -> None:
@@ -69,3 +69,12 @@ def test_scaling_is_learned_from_training_alone() -> None:
     np.testing.assert_allclose(scaled.std(axis=0), 1, atol=1e-4)
     assert tumours.num_features == 8
     assert tumours.num_outputs == 1
+
+
+def test_unlabelled_signals_come_after_the_published_ones_and_are_new() -> None:
+    published, extended = (data.load(Mnist1d(kind="mnist1d", unlabelled=num), 0) for num in (0, 300))
+    signals = extended.train.inputs["signal"]
+    np.testing.assert_array_equal(signals[:-300], published.train.inputs["signal"])
+    assert (extended.train.labels[-300:] == UNLABELLED).all()
+    assert len({row.tobytes() for row in signals}) == len(signals)
+    np.testing.assert_array_equal(extended.held_out.labels, published.held_out.labels)
