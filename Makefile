@@ -27,7 +27,7 @@ test: install-dev $(CLIENTS)/.installed ## run the tests
 	@$(BIN)/pytest -n 3 --dist loadgroup $(ARGS)
 
 test-ids: install-dev ## whether every test has the same name in each run
-	@for seed in 1 2; do PYTHONHASHSEED=$$seed $(BIN)/pytest --collect-only --quiet >.test-ids-$$seed & done; wait
+	@for seed in 1 2; do PYTHONHASHSEED=$$seed $(BIN)/pytest --collect-only --quiet >.test-ids-$$seed & sleep 2; done; wait
 	@diff .test-ids-1 .test-ids-2 | grep '^[<>].*::' && echo "these tests have another name in each run" && exit 1 || rm .test-ids-1 .test-ids-2
 
 check: install-dev ## lint, types and dependency arrows

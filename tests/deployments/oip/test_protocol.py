@@ -235,7 +235,11 @@ def test_a_small_body_that_unpacks_to_a_huge_one_is_refused():
         decompress(bomb, "gzip", 1000)
 
 
-@pytest.mark.parametrize(("body", "encoding"), [(b"abc", "gzip"), (gzip.compress(b"abc")[:-4], "gzip"), (b"", "br")])
+@pytest.mark.parametrize(
+    ("body", "encoding"),
+    [(b"abc", "gzip"), (gzip.compress(b"abc")[:-4], "gzip"), (b"", "br")],
+    ids=["no gzip", "cut short", "unknown"],
+)
 def test_a_damaged_or_unknown_encoding_is_refused(body, encoding):
     with pytest.raises(RequestError):
         decompress(body, encoding, 100)
