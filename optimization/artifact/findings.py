@@ -109,12 +109,30 @@ class Examples(_Finding):
     """What every quality is reported on, read once all had been decided."""
 
 
+Precision = Literal["fp32", "bf16"]
+"""Numbers that the products of a training, or of a teacher that answers, are computed in."""
+
+
+class PrecisionChoice(_Finding):
+    """The precision that was measured to be the faster one, among those that come to the same."""
+
+    precision: Precision
+    seconds: dict[Precision, float]
+    """What a step, or an answer to a batch, takes on the slowest worker."""
+    alike: float
+    """Cosine between what both give: the gradients of a step, or the answers."""
+    processor: str
+    """Where it was measured."""
+
+
 class Findings(_Finding):
     """What was found on the way; every part may be empty."""
 
     examples: Examples | None = None
     losses: dict[str, tuple[float, ...]] = {}
     """Mean training loss of each epoch, by step."""
+    precisions: dict[str, PrecisionChoice] = {}
+    """Chosen by measurement, by step; `answers` are the teacher's."""
     differences: tuple[Difference, ...] = ()
     speedups: tuple[Speedup, ...] = ()
     confusion: tuple[tuple[int, ...], ...] = ()

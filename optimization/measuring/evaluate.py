@@ -2,7 +2,6 @@
 
 import math
 import os
-import platform
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from optimization.artifact.manifest import Histogram, Machine, Quality
 from optimization.graphs import graph
+from optimization.measuring import processor
 from optimization.readers.examples import Inputs, Split
 
 _NUM_BINS = 20
@@ -65,7 +65,7 @@ def histograms(inputs: Inputs, probabilities: NDArray[np.float32]) -> tuple[Hist
 
 def machine() -> Machine:
     """Where the latencies are measured."""
-    return Machine(cpu=_cpu_name(), num_cpus=os.cpu_count() or 1)
+    return Machine(cpu=processor.name(), num_cpus=os.cpu_count() or 1)
 
 
 def _histogram(name: str, values: NDArray[np.float32]) -> Histogram:
@@ -73,12 +73,3 @@ def _histogram(name: str, values: NDArray[np.float32]) -> Histogram:
     edges = np.unique(np.quantile(values.astype(np.float64), np.linspace(0, 1, _NUM_BINS + 1)[1:-1]))
     counts = np.bincount(np.searchsorted(edges, values, side="right"), minlength=len(edges) + 1)
     return Histogram(name=name, edges=tuple(edges.tolist()), counts=tuple(counts.tolist()))
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())

@@ -8,6 +8,8 @@ from optimization.recipe.architectures import Student
 from optimization.recipe.settings import Count, Fraction, NonNegative, Positive, Ratio, Settings, Share, misfit
 from optimization.recipe.teaching import Teaching, Transfers
 
+SetPrecision = Literal["auto", "fp32", "bf16"]
+
 
 class Training(Settings):
     """AdamW with a learning rate that rises along a line and falls to zero along a half cosine."""
@@ -24,8 +26,9 @@ class Training(Settings):
     """Fraction of the steps in which the learning rate rises, in [0, 1)."""
     accumulate: Count = 1
     """Parts that a worker computes its share of a batch in, where the whole does not fit into memory."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Numbers of the products in training; weights stay fp32. bf16 gains on GPUs, and on CPUs with AMX."""
+    precision: SetPrecision = "auto"
+    """Numbers of the products in training; weights stay fp32. `auto` tries both and takes the faster one that
+    comes to the same (fp32 where `sharded`)."""
     sharded: bool = False
     """Whether workers keep parts of the weights (FSDP2), for models that do not fit into one; else copies (DDP)."""
 

@@ -17,7 +17,7 @@ from pydantic_core import PydanticCustomError
 from optimization.errors import RecipeError
 from optimization.recipe import wording
 from optimization.recipe.architectures import Cnn, HuggingFaceModel, Model, Resnet, Student
-from optimization.recipe.methods import Distill, Prune, Quantize, Recovery, Sparsify, Step, Training
+from optimization.recipe.methods import Distill, Prune, Quantize, Recovery, SetPrecision, Sparsify, Step, Training
 from optimization.recipe.settings import Choice, Confidence, Count, Name, Ratio, Seed, Settings, misfit, rule
 from optimization.recipe.sources import Data, TorchData, is_streamed
 from optimization.recipe.teaching import Teaching
@@ -183,9 +183,10 @@ class Recipe(Named):
         return any(where != "teacher.training" for where, _ in self._trainings())
 
     @property
-    def learns_in_bf16(self) -> bool:
-        """Whether everything that learns from the teacher does so in bf16."""
-        return all(each.precision == "bf16" for where, each in self._trainings() if where != "teacher.training")
+    def precision_of_answers(self) -> SetPrecision:
+        """What the teacher answers in: what all that learn from it name, fp32 where one of them does."""
+        named = {each.precision for where, each in self._trainings() if where != "teacher.training"}
+        return "fp32" if "fp32" in named else "auto" if "auto" in named else "bf16"
 
     def _models(self) -> list[tuple[str, Model | Student]]:
         models: list[tuple[str, Model | Student]] = []

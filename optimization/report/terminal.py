@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from optimization.artifact.findings import Difference, Examples, SearchResult, Speedup
+from optimization.artifact.findings import Difference, Examples, PrecisionChoice, SearchResult, Speedup
 from optimization.artifact.manifest import Manifest, Measurement
 from optimization.artifact.store import Artifact
 
@@ -116,10 +116,23 @@ def statements(manifest: Manifest) -> Iterator[str]:
         yield f"agreement: INT8 and fp32 give the same answer on {manifest.agreement:.2%} of the held-out examples"
     for step, scores in manifest.findings.scores.items():
         yield f"{step}: " + ", ".join(f"{name} {value:.1f}" for name, value in scores.items())
+    if manifest.findings.precisions:
+        chosen = manifest.findings.precisions.items()
+        yield "precision: " + "; ".join(f"{step} {precision(each)}" for step, each in chosen)
     if manifest.findings.search is not None:
         yield _search(manifest.findings.search)
     if manifest.machine is not None:
         yield f"latency: median of a call and its 95 % interval, ONNX Runtime, one thread of {manifest.machine.cpu}"
+
+
+def precision(choice: PrecisionChoice) -> str:
+    """What was chosen, and by what: bf16, 2.1 times as fast as fp32."""
+    fp32_s, bf16_s = choice.seconds["fp32"], choice.seconds["bf16"]
+    if choice.precision == "bf16":
+        return f"bf16, {three_digits(fp32_s / bf16_s)} times as fast as fp32"
+    if bf16_s > fp32_s:
+        return f"fp32: bf16 takes {three_digits(bf16_s / fp32_s)} times as long"
+    return f"fp32: bf16 is {three_digits(fp32_s / bf16_s)} times as fast, its results alike to {choice.alike:.4f}"
 
 
 def _distillation(student: Measurement, control: Measurement, found: Difference | None) -> str:

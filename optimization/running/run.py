@@ -144,6 +144,7 @@ def publish(recipe: Recipe, made: Workspace, root: Path, search: SearchResult | 
             findings=Findings(
                 examples=_examples(dataset),
                 losses={step: tuple(losses) for step, losses in made.losses.items()},
+                precisions=made.precisions,
                 differences=examine.differences(classes, held_out.labels),
                 speedups=examine.speedups({each.step: timed[each.step] for each in candidates}),
                 confusion=examine.confusion(classes[final.step], held_out.labels, len(dataset.labels)),

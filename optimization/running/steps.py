@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from optimization.distillation import students, taps, transfer
-from optimization.distillation.targets import Bf16, SoftTargets
+from optimization.artifact.findings import PrecisionChoice
+from optimization.distillation import students, taps, targets, transfer
+from optimization.distillation.targets import SoftTargets
 from optimization.foreign import convert, onnx_teacher
 from optimization.graphs import export, graph
 from optimization.networks import models
@@ -23,9 +24,10 @@ from optimization.pruning.scores import Saliency
 from optimization.quantization import qat, quantize, sensitivity
 from optimization.readers import holding, streaming
 from optimization.readers.examples import Dataset, Split, Stream
-from optimization.recipe.methods import Distill, Prune, Quantize, Sparsify, Training
+from optimization.recipe.methods import Distill, Prune, Quantize, SetPrecision, Sparsify, Training
 from optimization.recipe.recipe import Recipe
 from optimization.recipe.teaching import Teaching
+from optimization.report import terminal
 from optimization.report.board import Board
 from optimization.report.phases import Advance, Phases
 from optimization.training import answers
@@ -46,8 +48,12 @@ class Trainer(Protocol):
         """Train the job's model, and tell of each epoch."""
         ...
 
-    def answer(self, model: nn.Module) -> NDArray[np.float32]:
+    def answer(self, model: nn.Module, precision: SetPrecision) -> NDArray[np.float32]:
         """The model's logits on the training data."""
+        ...
+
+    def choice(self) -> PrecisionChoice | None:
+        """The precision of what was trained or answered last, where that was left open."""
         ...
 
     def saliency(self) -> Saliency | None:
@@ -103,11 +109,17 @@ class Workspace:
     """The training of the first student, without its teacher; at most one."""
     losses: dict[str, list[float]] = field(default_factory=dict)
     """Mean training loss of each epoch, by step."""
+    precisions: dict[str, PrecisionChoice] = field(default_factory=dict)
+    """What was chosen by measurement, by step."""
+    choices: dict[str, PrecisionChoice] = field(default_factory=dict)
+    """The same by the model and the batch that it was measured with."""
 
     def train(self, job: Job) -> nn.Module:
         """Train the job's model, and note its losses; what was trained before the run stopped is gone on from."""
         if self.checkpoints is not None:
             job = self.checkpoints.begin(job)
+        kind = f"{job.model!r} {job.training.batch_size}"
+        job = replace(job, choice=self.choices.get(kind))
         losses = self.losses.setdefault(job.step, [])
         with self.phases.phase(f"{job.step}: train", job.training.epochs) as advance:
 
@@ -117,7 +129,17 @@ class Workspace:
                     self.board.loss(job.step, len(losses), loss)
                 advance(num_epochs, loss)
 
-            return self.trainer.train(job, heard)
+            trained = self.trainer.train(job, heard)
+        choice = self.trainer.choice()
+        if choice is not None:
+            self.choices[kind] = choice
+            self.note_precision(job.step, choice)
+        return trained
+
+    def note_precision(self, step: str, choice: PrecisionChoice) -> None:
+        """Keep what was chosen for a step, and say so."""
+        self.precisions[step] = choice
+        self.phases.say(f"{step}: {terminal.precision(choice)}")
 
     def learn(self, job: Job) -> nn.Module:
         """Train a student on the teacher's outputs, the first one after its control: the same job without a teacher.
@@ -168,15 +190,23 @@ def teach(workspace: Workspace) -> TeacherAnswers:
         if is_pooled and dataset.stream is None:
             pooled_at = taps.find("pooled", teacher, export.example(dataset.train, _CHECK_SAMPLES))
             asked = transfer.TeacherWithStates(teacher, pooled_at)
-        if workspace.recipe.learns_in_bf16:
-            asked = Bf16(asked)
+        wanted = workspace.recipe.precision_of_answers
         if dataset.stream is not None:
+            choice = targets.faster(asked, dataset.train) if wanted == "auto" else None
+            asked = targets.in_precision(asked, wanted, choice)
             stream = streaming.answered(dataset.stream, dataset.train, asked, workspace.recipe.workers)
             return TeacherAnswers(teacher=teacher, stream=stream)
+
+        def answered(model: nn.Module) -> NDArray[np.float32]:
+            found = workspace.trainer.answer(model, wanted)
+            if (choice := workspace.trainer.choice()) is not None:
+                workspace.note_precision("answers", choice)
+            return found
+
         if workspace.checkpoints is None:
-            answer = workspace.trainer.answer(asked)
+            answer = answered(asked)
         else:
-            answer = answers.once(asked, dataset.train, workspace.checkpoints.answers, workspace.trainer.answer)
+            answer = answers.once(asked, dataset.train, workspace.checkpoints.answers, answered)
         logits, pooled = np.split(answer, [dataset.num_outputs], axis=1)
         return TeacherAnswers(teacher=teacher, logits=logits, pooled=pooled if pooled.size else None)
 

@@ -22,12 +22,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch import nn
 
-from optimization.artifact.findings import Trial
+from optimization.artifact.findings import PrecisionChoice, Trial
 from optimization.artifact.store import Artifact
 from optimization.errors import SearchError
 from optimization.pruning.scores import Saliency
 from optimization.readers import data
 from optimization.readers.examples import Dataset, Split
+from optimization.recipe.methods import SetPrecision
 from optimization.recipe.recipe import Recipe, Search
 from optimization.report.phases import Advance, Phases
 from optimization.running import run, steps
@@ -191,9 +192,13 @@ class _UntilControl:
             raise _Enough
         return self.trainer.train(job, advance)
 
-    def answer(self, model: nn.Module) -> NDArray[np.float32]:
+    def answer(self, model: nn.Module, precision: SetPrecision) -> NDArray[np.float32]:
         """The model's logits on the training data."""
-        return self.trainer.answer(model)
+        return self.trainer.answer(model, precision)
+
+    def choice(self) -> PrecisionChoice | None:
+        """The precision of what was trained or answered last, where that was left open."""
+        return self.trainer.choice()
 
     def saliency(self) -> Saliency | None:
         """What the score of the job trained last gathered."""

@@ -7,10 +7,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from optimization.distillation.targets import teacher_logits
+from optimization.artifact.findings import PrecisionChoice
+from optimization.distillation.targets import faster, in_precision, teacher_logits
 from optimization.errors import TrainError
 from optimization.pruning.scores import Saliency
 from optimization.readers.examples import Split
+from optimization.recipe.methods import SetPrecision
 from optimization.training.job import Job
 from optimization.training.loop import Meter, Place, fit
 
@@ -23,6 +25,7 @@ class Alone:
         self._meter = meter
         self._heard = heard
         self._saliency: Saliency | None = None
+        self._choice: PrecisionChoice | None = None
 
     def train(self, job: Job, advance: Callable[[int, float], None]) -> nn.Module:
         """Train `job.model` and return it.
@@ -37,12 +40,17 @@ class Alone:
             if progress.weights is None:
                 advance(len(progress.losses), progress.losses[-1])
                 self._heard(job.model)
-            self._saliency = progress.saliency
+            self._saliency, self._choice = progress.saliency, progress.choice
         return job.model.cpu().eval()
 
-    def answer(self, model: nn.Module) -> NDArray[np.float32]:
+    def answer(self, model: nn.Module, precision: SetPrecision) -> NDArray[np.float32]:
         """The model's logits on the training data."""
-        return teacher_logits(model, self._split)
+        self._choice = faster(model, self._split) if precision == "auto" else None
+        return teacher_logits(in_precision(model, precision, self._choice), self._split)
+
+    def choice(self) -> PrecisionChoice | None:
+        """The precision of what was trained or answered last, where that was left open."""
+        return self._choice
 
     def saliency(self) -> Saliency | None:
         """What the score of the job trained last gathered."""

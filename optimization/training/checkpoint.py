@@ -18,6 +18,7 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
+from optimization.artifact.findings import PrecisionChoice
 from optimization.pruning.scores import Gradients
 
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
@@ -38,6 +39,7 @@ def pack(
     schedule: Any,
     losses: list[float],
     gradients: Gradients | None = None,
+    choice: PrecisionChoice | None = None,
 ) -> bytes:
     """The state after as many epochs as there are losses; every worker must call it."""
     state = {
@@ -46,6 +48,7 @@ def pack(
         "optimizer": get_optimizer_state_dict(model, optimizer, options=_WHOLE),
         "schedule": schedule.state_dict(),
         "gradients": gradients.state() if gradients is not None else None,
+        "choice": choice.model_dump() if choice is not None else None,
     }
     buffer = io.BytesIO()
     torch.save(state, buffer)
@@ -58,15 +61,16 @@ def unpack(
     optimizer: torch.optim.Optimizer,
     schedule: Any,
     gradients: Gradients | None = None,
-) -> list[float]:
-    """Restore the state; return the losses of the epochs that are done."""
+) -> tuple[list[float], PrecisionChoice | None]:
+    """Restore the state; return the losses of the epochs that are done, and the precision they were trained in."""
     state = torch.load(io.BytesIO(packed), map_location="cpu", weights_only=True)
     set_model_state_dict(model, state["model"], options=_FROM_WHOLE)
     set_optimizer_state_dict(model, optimizer, state["optimizer"], options=_FROM_WHOLE)
     schedule.load_state_dict(state["schedule"])
     if gradients is not None:
         gradients.restore(state["gradients"])
-    return list(state["losses"])
+    choice = state["choice"]
+    return list(state["losses"]), None if choice is None else PrecisionChoice.model_validate(choice)
 
 
 def write(path: Path, content: bytes) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from optimization.artifact.findings import PrecisionChoice
 from optimization.pruning.scores import Saliency
 from optimization.readers.examples import Split
 from optimization.training.job import Job
@@ -25,6 +26,8 @@ class Progress:
     weights: dict[str, Tensor] | None = None
     saliency: Saliency | None = None
     """What the job's score gathered."""
+    choice: PrecisionChoice | None = None
+    """The precision that was chosen, where the job left it open."""
     checkpoint: bytes | None = None
     """What training needs to go on after this epoch."""
     problem: str | None = None
@@ -111,6 +114,10 @@ class Coordinator:
     async def saliency(self) -> Saliency | None:
         """What the current job's score gathered."""
         return self._progress.saliency
+
+    async def choice(self) -> PrecisionChoice | None:
+        """The precision that was chosen for the current job, where it left that open."""
+        return self._progress.choice
 
     async def close(self) -> None:
         """Let the workers end: there are no more jobs."""

@@ -6,6 +6,7 @@ from typing import Literal
 
 from torch import nn
 
+from optimization.artifact.findings import PrecisionChoice
 from optimization.distillation.targets import SoftTargets
 from optimization.readers.examples import Augmentation, Stream
 from optimization.recipe.methods import Training
@@ -34,6 +35,8 @@ class Job:
     """What is done to training pictures."""
     is_question: bool = False
     """Whether the model only answers the training data, and learns nothing."""
+    choice: PrecisionChoice | None = None
+    """What was found for such a model before, where the training leaves its precision open; none to try."""
     saved: bytes | None = None
     """Checkpoint of an epoch to go on from."""
     kept: Path | None = None

@@ -3,11 +3,12 @@
 rows of this worker ─▶ augment ─▶ model, under DDP or FSDP2 ─▶ losses ─▶ step ─▶ after each epoch: a progress
 """
 
+import copy
 import math
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,9 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from optimization.artifact.findings import Precision, PrecisionChoice
 from optimization.distillation import taps, transfer
 from optimization.distillation.targets import SoftTargets, distillation_loss, hard_loss
 from optimization.distillation.transfer import StudentWithStates
+from optimization.measuring import precision
 from optimization.pruning import sparsify
 from optimization.pruning.scores import Gradients
 from optimization.readers.examples import Inputs, Split
@@ -94,13 +97,19 @@ def fit(job: Job, data: Split | Streamed, meter: Meter, place: Place) -> Iterato
     num_steps = settings.epochs * num_batches(len(data), settings.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: rate(done / num_steps, settings.warmup))
     gradients = Gradients(trained, job.score) if job.score else None
-    epoch_losses = [] if job.saved is None else checkpoint.unpack(job.saved, model, optimizer, schedule, gradients)
+    choice = job.choice
+    epoch_losses: list[float] = []
+    if job.saved is not None:
+        epoch_losses, choice = checkpoint.unpack(job.saved, model, optimizer, schedule, gradients)
     held = sparsify.zeros(trained) if job.holds_zeros else {}
     for epoch in range(len(epoch_losses), settings.epochs):
         torch.manual_seed(hash((job.seed, epoch, place.rank)) % 2**63)  # dropout goes on alike after a loss
         total = torch.zeros((), device=place.device)
         num_seen = 0
         for split, rows in _parts(data, settings.batch_size, job.seed + epoch, place):
+            if settings.precision == "auto" and not settings.sharded:
+                choice = choice or _chosen(job, student_with_states, teacher, split, rows, place)
+                job = replace(job, training=settings.model_copy(update={"precision": choice.precision}))
             began = time.perf_counter()
             optimizer.zero_grad()
             losses = _backward(job, model, teacher, split, rows, min(settings.batch_size, len(data)), epoch, place)
@@ -119,11 +128,11 @@ def fit(job: Job, data: Split | Streamed, meter: Meter, place: Place) -> Iterato
             yield Progress(problem=_divergence(job, epoch, mean_loss))
             return
         epoch_losses.append(mean_loss)
-        packed = checkpoint.pack(model, optimizer, schedule, epoch_losses, gradients)
-        yield Progress(losses=tuple(epoch_losses), checkpoint=packed)
+        packed = checkpoint.pack(model, optimizer, schedule, epoch_losses, gradients, choice)
+        yield Progress(losses=tuple(epoch_losses), checkpoint=packed, choice=choice)
     weights = checkpoint.weights(trained)
     saliency = gradients.saliency() if gradients is not None else None
-    yield Progress(losses=tuple(epoch_losses), weights=weights, saliency=saliency)
+    yield Progress(losses=tuple(epoch_losses), weights=weights, saliency=saliency, choice=choice)
 
 
 def rate(progress: float, warmup: float) -> float:
@@ -233,6 +242,21 @@ def _backward(
             loss.backward()  # type: ignore[no-untyped-call]
         found.append(losses.detach())
     return torch.cat(found)
+
+
+def _chosen(
+    job: Job, model: nn.Module, teacher: _Teacher, split: Split, rows: NDArray[np.int64], place: Place
+) -> PrecisionChoice:
+    """The precision that this worker and the others train in, found on a copy of the model and these rows."""
+    tried = copy.deepcopy(model)
+
+    def attempt(tried_in: Precision) -> Tensor:
+        tried.zero_grad()
+        alone = replace(job, training=job.training.model_copy(update={"precision": tried_in}))
+        _backward(alone, tried, teacher, split, rows, len(rows), 0, Place(device=place.device))
+        return torch.cat([weights.grad.flatten() for weights in tried.parameters() if weights.grad is not None])
+
+    return precision.choose(attempt, precision.SAME_GRADIENTS, place.device)
 
 
 def _lay_out(model: nn.Module) -> None:

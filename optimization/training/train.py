@@ -31,11 +31,12 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from torch import nn
 
-from optimization.distillation.targets import teacher_logits
+from optimization.artifact.findings import PrecisionChoice
+from optimization.distillation.targets import faster, in_precision, teacher_logits
 from optimization.errors import TrainError
 from optimization.pruning.scores import Saliency
 from optimization.readers.examples import Split
-from optimization.recipe.methods import Training
+from optimization.recipe.methods import SetPrecision, Training
 from optimization.training import checkpoint
 from optimization.training.coordinator import Coordinator, Progress
 from optimization.training.flow import Flow, flow
@@ -43,7 +44,6 @@ from optimization.training.job import Job
 from optimization.training.loop import Place, fit, flush_denormals
 from optimization.training.metering import Meter, reporting
 
-_NO_TRAINING = Training(epochs=1)
 _POLL_S = 0.1
 _MAX_LOSSES, _MAX_LOSSES_ELASTIC = 2, 8
 """How often a run may lose workers; each loss costs the epoch it falls in."""
@@ -127,13 +127,14 @@ class Workers:
                 job.model.load_state_dict(ray.get(self._coordinator.weights.remote()))
                 return job.model.eval()
 
-    def answer(self, model: nn.Module) -> NDArray[np.float32]:
+    def answer(self, model: nn.Module, precision: SetPrecision) -> NDArray[np.float32]:
         """The model's logits on the training data, each worker computing its share.
 
         Raises:
             TrainError: the workers are gone.
         """
-        question = Job(step="teacher", model=model, training=_NO_TRAINING, seed=0, is_question=True)
+        asked = Training(epochs=1, precision=precision)
+        question = Job(step="teacher", model=model, training=asked, seed=0, is_question=True)
         ray.get(self._coordinator.submit.remote(question))
         found: NDArray[np.float32] = self._hear(self._coordinator.answers.remote(), "the teacher had answered")
         return found
@@ -142,6 +143,11 @@ class Workers:
         """What the score of the job trained last gathered, the same on all workers."""
         gathered: Saliency | None = ray.get(self._coordinator.saliency.remote())
         return gathered
+
+    def choice(self) -> PrecisionChoice | None:
+        """The precision of what was trained or answered last, where that was left open."""
+        chosen: PrecisionChoice | None = ray.get(self._coordinator.choice.remote())
+        return chosen
 
     def _keep(self, job: Job) -> None:
         """Write the newest checkpoint, if there is one, where the job says."""
@@ -276,8 +282,11 @@ def work(config: dict[str, Any]) -> None:
         while (job := ray.get(coordinator.next_job.remote(number))) is not None:
             if job.is_question:
                 rows = np.arange(rank, len(split), world)
-                asked = job.model.to(place.device)
-                ray.get(coordinator.add_answers.remote(rows, teacher_logits(asked, split.take(rows))))
+                asked, share, wanted = job.model.to(place.device), split.take(rows), job.training.precision
+                choice = faster(asked, share) if wanted == "auto" else None
+                ray.get(coordinator.report.remote(Progress(choice=choice)))
+                logits = teacher_logits(in_precision(asked, wanted, choice), share)
+                ray.get(coordinator.add_answers.remote(rows, logits))
             else:
                 examples = split if job.stream is None else flow(job.stream, job.seed, place)
                 _fit(replace(job, saved=saved or job.saved), examples, meter, place, coordinator)
