@@ -10,9 +10,9 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from optimization.distillation.targets import hard_loss
 from optimization.readers.examples import Split
 from optimization.recipe.methods import Training
+from optimization.tasks.classification import Classification
 from optimization.training.loop import flush_denormals, num_batches, shards
 
 
@@ -70,7 +70,7 @@ def train(loop: Loop) -> list[float]:
         total = torch.zeros(())
         for rows in shards(split, training.batch_size, epoch, rank, world):
             logits = model(*(torch.from_numpy(values) for values in split.batch(rows).values()))
-            losses = hard_loss(logits, labels[torch.from_numpy(rows)])
+            losses = Classification().hard_loss(logits, labels[torch.from_numpy(rows)])
             loss = losses.sum() * world / training.batch_size
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]

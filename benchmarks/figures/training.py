@@ -128,8 +128,9 @@ def _epoch(
         share = torch.from_numpy(rows)
         with torch.inference_mode():
             soft = ask(share, inputs)
+        settings, task = wanted.distill, dataset.task
         losses = distillation_loss(
-            student(inputs), labels[share], soft.clone(), wanted.distill.temperature, wanted.distill.alpha
+            task, student(inputs), labels[share], soft.clone(), settings.temperature, settings.alpha
         )
         optimizer.zero_grad()
         losses.mean().backward()  # type: ignore[no-untyped-call]

@@ -17,6 +17,13 @@ Datatype = Literal[
 ]  # fmt: skip
 """Tensor element types, as the Open Inference Protocol names them."""
 
+Meaning = Literal["logits", "probabilities", "boxes", "values"]
+"""What an output is: logits become probabilities by a softmax, or by a sigmoid where there is one; values are numbers
+that stand for themselves."""
+
+TaskKind = Literal["classification", "text_pairs"]
+"""What a model is for: one class a sample, or a text for a text."""
+
 
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -29,6 +36,8 @@ class TensorSpec(_Model):
     datatype: Datatype
     shape: tuple[int | str, ...]
     """Sizes; a name such as "batch" stands for a dynamic dimension. The first dimension is the batch."""
+    meaning: Meaning | None = None
+    """What an output is; none where nobody has said, and for inputs."""
 
 
 class Quality(_Model):
@@ -76,7 +85,7 @@ class Histogram(_Model):
     """
 
     name: str
-    """The tensor it describes, or "top_probability": the largest output of each sample."""
+    """The tensor it describes, or "top_probability": the probability of each sample's class, whatever is served."""
     edges: tuple[float, ...]
     counts: tuple[int, ...]
 
@@ -158,6 +167,8 @@ class Manifest(_Model):
     """`name/version` of the artifact this one was made from."""
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    task: TaskKind | None = None
+    """What it is for; none where nobody has said."""
     labels: tuple[str, ...] | None = None
     """Names of the classes, in the order of the output's last dimension."""
     measurements: tuple[Measurement, ...] = ()

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from optimization.errors import ExportError
 from optimization.graphs import graph, simplify
-from optimization.networks.models import Probabilities
 from optimization.readers.examples import Inputs, Split, dynamic_axes
+from optimization.tasks.task import LabelledTask
 
 TOLERANCE = 1e-4
-"""How far the ONNX model's probabilities may be from the torch model's."""
+"""How far the ONNX model's outputs may be from the torch model's."""
 
 _DATATYPES = {"float32": "FP32", "int64": "INT64", "int32": "INT32"}
 
@@ -24,14 +24,16 @@ BATCH_SIZES = (1, 3, 32)
 """Batch sizes parity is checked at: one, odd, and larger than the example the graph was traced with."""
 
 
-def export(model: nn.Module, path: Path, split: Split, *, num_outputs: int) -> None:
-    """Write `model`, which gives logits, with its softmax or sigmoid to `path`; inputs are named as in `split`.
+def export(model: nn.Module, path: Path, split: Split, *, task: LabelledTask) -> None:
+    """Write `model`, which gives logits, in the form that the task serves to `path`; inputs are named as in `split`.
 
     Raises:
         ExportError: something the model computes cannot be written in ONNX.
     """
-    served = Probabilities(model, num_outputs).eval()
-    axes = dynamic_axes(split)
+    served = task.served(model).eval()
+    axes, example = dynamic_axes(split), tensors(split.batch(np.arange(2)))
+    with torch.inference_mode():
+        num_outputs = served(*example).shape[1]
     dims = {name: torch.export.Dim(name) for named in axes.values() for name in named.values()}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it tells of its own opset conversions
     with warnings.catch_warnings(), simplify.plain_attention(served):
@@ -39,9 +41,9 @@ def export(model: nn.Module, path: Path, split: Split, *, num_outputs: int) -> N
         try:
             program = torch.onnx.export(
                 served,
-                tensors(split.batch(np.arange(2))),
+                example,
                 input_names=list(axes),
-                output_names=[output_name(num_outputs)],
+                output_names=[task.output_name(num_outputs)],
                 dynamic_shapes=(tuple({axis: dims[name] for axis, name in named.items()} for named in axes.values()),),
                 dynamo=True,
                 opset_version=simplify.OPSET,
@@ -72,18 +74,13 @@ def example(split: Split, num: int) -> tuple[Tensor, ...]:
     return tensors(split.batch(np.arange(min(num, len(split)))))
 
 
-def output_name(num_outputs: int) -> str:
-    """Name of the output tensor."""
-    return "probability" if num_outputs == 1 else "probabilities"
-
-
-def parity(model: nn.Module, path: Path, split: Split, *, num_outputs: int, seed: int) -> float:
+def parity(model: nn.Module, path: Path, split: Split, *, task: LabelledTask, seed: int) -> float:
     """Largest absolute difference between the torch model and the ONNX file, on `split` and on random batches.
 
     Raises:
         ExportError: it is larger than `TOLERANCE`.
     """
-    served = Probabilities(model, num_outputs).eval()
+    served = task.served(model).eval()
     session = graph.session(path)
     random = np.random.default_rng(seed)
     batches = [random_batch(split, size, random) for size in BATCH_SIZES]

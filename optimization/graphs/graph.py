@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
-from optimization.artifact.manifest import Datatype, TensorSpec
+from optimization.artifact.manifest import Datatype, Meaning, TensorSpec
 from optimization.errors import GraphError
 from optimization.readers.examples import Inputs
 
@@ -93,9 +94,12 @@ def inputs(model: onnx.ModelProto) -> tuple[TensorSpec, ...]:
     return specs([value for value in model.graph.input if value.name not in weights])
 
 
-def outputs(model: onnx.ModelProto) -> tuple[TensorSpec, ...]:
-    """The outputs a caller gets."""
-    return specs(model.graph.output)
+def outputs(model: onnx.ModelProto, *meanings: Meaning | None) -> tuple[TensorSpec, ...]:
+    """The outputs a caller gets; `meanings` say what the first of them are."""
+    return tuple(
+        spec.model_copy(update={"meaning": meaning})
+        for spec, meaning in zip_longest(specs(model.graph.output), meanings)
+    )
 
 
 def name_batch(model: onnx.ModelProto) -> None:

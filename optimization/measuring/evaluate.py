@@ -2,39 +2,38 @@
 
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from optimization.artifact.manifest import Histogram, Machine, Quality
+from optimization.artifact.manifest import Histogram, Machine, Meaning, Quality
 from optimization.graphs import graph
 from optimization.measuring import processor
 from optimization.readers.examples import Inputs, Split
+from optimization.tasks.task import Task
 
 _NUM_BINS = 20
 _PREDICT_AT_ONCE = 256
 
 
-def predict(path: Path, split: Split) -> NDArray[np.float32]:
-    """Probabilities of shape [samples, outputs]."""
+def predict(path: Path, split: Split, task: Task, output: Meaning) -> NDArray[np.float32]:
+    """What the file answers, as the task reads such an `output`: of a classifier, probabilities [samples, outputs].
+
+    Raises:
+        GraphError: the task does not know what the file gives.
+    """
     session = graph.session(path)
     found: dict[int, NDArray[np.float32]] = {}
     for rows, batch in split.batches(_PREDICT_AT_ONCE):
         found |= dict(zip(rows.tolist(), graph.predict(session, batch), strict=True))
-    return np.stack([found[row] for row in range(len(split))])
+    return task.read(np.stack([found[row] for row in range(len(split))]), output)
 
 
-def classes(probabilities: NDArray[np.float32]) -> NDArray[np.int64]:
-    """The class each row of probabilities stands for."""
-    if probabilities.shape[1] == 1:
-        return (probabilities[:, 0] > 0.5).astype(np.int64)
-    return np.asarray(probabilities.argmax(axis=1), np.int64)
-
-
-def accuracy(probabilities: NDArray[np.float32], labels: NDArray[np.int64], metric: str = "accuracy") -> Quality:
-    """Fraction of right classes, with its interval; `metric` is what it is called."""
-    num_right, num_samples = int((classes(probabilities) == labels).sum()), len(labels)
+def quality(right: NDArray[np.bool_], metric: str = "accuracy") -> Quality:
+    """Fraction of right answers, with its interval; `metric` is what it is called."""
+    num_right, num_samples = int(right.sum()), len(right)
     low, high = wilson(num_right, num_samples)
     return Quality(metric=metric, value=num_right / num_samples, low=low, high=high, num_samples=num_samples)
 
@@ -48,19 +47,10 @@ def wilson(num_right: int, num_samples: int, z: float = 1.959964) -> tuple[float
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def agreement(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """Fraction of samples that get the same class from both."""
-    return float((classes(one) == classes(other)).mean())
-
-
-def histograms(inputs: Inputs, probabilities: NDArray[np.float32]) -> tuple[Histogram, ...]:
-    """How the values of float inputs and the probability of the predicted class are distributed."""
-    top = np.maximum(probabilities, 1 - probabilities) if probabilities.shape[1] == 1 else probabilities
+def histograms(inputs: Inputs, watched: Mapping[str, NDArray[np.float32]]) -> tuple[Histogram, ...]:
+    """How the values of float inputs, and what is `watched` of the answers, are distributed."""
     floats = {name: values for name, values in inputs.items() if values.dtype.kind == "f"}
-    return (
-        *(_histogram(name, values.ravel()) for name, values in floats.items()),
-        _histogram("top_probability", top.max(axis=1)),
-    )
+    return tuple(_histogram(name, values.ravel()) for name, values in (floats | dict(watched)).items())
 
 
 def machine() -> Machine:

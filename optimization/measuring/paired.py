@@ -28,10 +28,10 @@ class Pairs:
     num_samples: int
 
     @classmethod
-    def of(cls, reference: NDArray[np.int64], other: NDArray[np.int64], labels: NDArray[np.int64]) -> Self:
-        """Count the pairs of predicted classes, each of shape [samples]."""
-        right, also = reference == labels, other == labels
-        return cls(num_lost=int((right & ~also).sum()), num_won=int((also & ~right).sum()), num_samples=len(labels))
+    def of(cls, reference: NDArray[np.bool_], other: NDArray[np.bool_]) -> Self:
+        """Count the pairs; each says which answers are right, and is of shape [samples]."""
+        lost, won = int((reference & ~other).sum()), int((other & ~reference).sum())
+        return cls(num_lost=lost, num_won=won, num_samples=len(reference))
 
     @property
     def drop(self) -> float:

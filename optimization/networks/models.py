@@ -29,20 +29,6 @@ class Standardize(nn.Module):
         return (inputs - self.offset) / self.scale
 
 
-class Probabilities(nn.Module):
-    """A model of logits with its softmax, or its sigmoid where there is one logit: the form that is served."""
-
-    def __init__(self, logits: nn.Module, num_outputs: int) -> None:
-        super().__init__()
-        self.logits = logits
-        self.squash: nn.Module = nn.Sigmoid() if num_outputs == 1 else nn.Softmax(dim=1)
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """Probabilities of shape [batch, outputs]."""
-        squashed: Tensor = self.squash(self.logits(*inputs))
-        return squashed
-
-
 def build(config: Model, dataset: Dataset, seed: int) -> nn.Module:
     """The model, with its weights or freshly initialised; equal seeds give equal weights.
 

@@ -11,6 +11,7 @@ from optimization.measuring import latency
 from optimization.pruning import stacks
 from optimization.quantization import quantize
 from optimization.readers.examples import Split
+from optimization.tasks.task import LabelledTask
 
 _MORE = 4
 """Layers of one stack whose time is measured together."""
@@ -26,7 +27,7 @@ def of_layers(
     removable: Mapping[str, tuple[int, ...]],
     split: Split,
     *,
-    num_outputs: int,
+    task: LabelledTask,
     method: quantize.Method | None,
     folder: Path,
 ) -> dict[str, float]:
@@ -48,7 +49,7 @@ def of_layers(
     paths: dict[str | None, Path] = {}
     for number, longer in enumerate((None, *removable)):
         path = folder / f"short-{number}.onnx"
-        export.export(short(longer), path, split, num_outputs=num_outputs)
+        export.export(short(longer), path, split, task=task)
         paths[longer] = path if method is None else path.with_suffix(".int8.onnx")
         if method is not None:
             quantize.quantize(path, paths[longer], [split.batch(np.arange(_FEW) % len(split))], method=method)

@@ -12,9 +12,11 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
+from optimization.artifact.manifest import Meaning
 from optimization.errors import GraphError
 from optimization.graphs import graph
 from optimization.quantization.quantize import Batch, Prepared, write
+from optimization.tasks.task import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +24,7 @@ class Outcome:
     """An INT8 model and what it took."""
 
     changed: float
-    """Fraction of the examples that get another class than in fp32."""
+    """Fraction of the examples that get another answer than in fp32."""
     kept: tuple[str, ...] = ()
     """Nodes that stayed in fp32."""
     costs: dict[str, "Cost"]
@@ -36,29 +38,37 @@ class Cost:
     weight: str
     """The weight that the node reads."""
     divergence: float
-    """Mean KL divergence of the outputs from those in fp32, in nats."""
+    """Mean divergence of the answers from those in fp32, as the task has it."""
     changed: float
-    """Fraction of the examples that get another class."""
+    """Fraction of the examples that get another answer."""
 
 
-def within(prepared: Prepared, target: Path, batches: Sequence[Batch], max_changed: float) -> Outcome:
-    """Write to `target` the INT8 model that changes the class of at most `max_changed` of the examples.
+def within(
+    prepared: Prepared, target: Path, batches: Sequence[Batch], max_changed: float, *, task: Task, output: Meaning
+) -> Outcome:
+    """Write to `target` the INT8 model that changes the answers to at most `max_changed` of the examples.
+
+    `output` is what the model's first output is, which the task reads.
 
     Raises:
         GraphError: no such model has a node left in INT8.
     """
-    fp32 = predict(prepared.path, batches)
+
+    def changed_by(path: Path) -> float:
+        return float(task.changed(fp32, task.read(predict(path, batches), output)).mean())
+
+    fp32 = task.read(predict(prepared.path, batches), output)
     write(prepared, target)
-    changed = _changed(fp32, predict(target, batches))
+    changed = changed_by(target)
     if changed <= max_changed:
         return Outcome(changed=changed, costs={})
-    costs = scan(prepared, batches)
+    costs = scan(prepared, batches, task=task, output=output)
     worst = sorted(costs, key=lambda node: costs[node].divergence, reverse=True)
     least, most, best = 1, len(worst) - 1, None
     while least <= most:  # halve the interval: fewer nodes in fp32 change more
         num_kept = (least + most) // 2
         write(prepared, target, keep=worst[:num_kept])
-        changed = _changed(fp32, predict(target, batches))
+        changed = changed_by(target)
         if changed <= max_changed:
             best, most = Outcome(changed=changed, kept=tuple(worst[:num_kept]), costs=costs), num_kept - 1
         else:
@@ -72,35 +82,21 @@ def within(prepared: Prepared, target: Path, batches: Sequence[Batch], max_chang
     return best
 
 
-def scan(prepared: Prepared, batches: Sequence[Batch]) -> dict[str, Cost]:
+def scan(prepared: Prepared, batches: Sequence[Batch], *, task: Task, output: Meaning) -> dict[str, Cost]:
     """What each node with weights costs with only this node in INT8."""
-    fp32 = predict(prepared.path, batches)
+    fp32 = task.read(predict(prepared.path, batches), output)
     costs = {}
     with TemporaryDirectory() as scratch:
         alone = Path(scratch) / "alone.onnx"
         for node, weight in prepared.nodes.items():
             write(prepared, alone, only=[node])
-            int8 = predict(alone, batches)
-            costs[node] = Cost(weight=weight, divergence=kl_divergence(fp32, int8), changed=_changed(fp32, int8))
+            int8 = task.read(predict(alone, batches), output)
+            divergence, changed = task.divergence(fp32, int8).mean(), task.changed(fp32, int8).mean()
+            costs[node] = Cost(weight=weight, divergence=float(divergence), changed=float(changed))
     return costs
 
 
 def predict(path: Path, batches: Sequence[Batch]) -> NDArray[np.float32]:
-    """Probabilities of shape [samples, outputs]."""
+    """The first output, of shape [samples, outputs]."""
     session = graph.session(path)
     return np.concatenate([np.asarray(session.run(None, dict(batch))[0], np.float32) for batch in batches])
-
-
-def kl_divergence(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """Mean over the samples of KL(one || other), in nats; a single output is the probability of the second class."""
-    p, q = (_whole(each).clip(1e-9) for each in (one, other))
-    return float((p * np.log(p / q)).sum(axis=1).mean())
-
-
-def _whole(probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
-    whole = probabilities.astype(np.float64)
-    return np.concatenate([1 - whole, whole], axis=1) if whole.shape[1] == 1 else whole
-
-
-def _changed(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    return float((_whole(one).argmax(axis=1) != _whole(other).argmax(axis=1)).mean())

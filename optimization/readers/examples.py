@@ -9,13 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optimization.artifact.manifest import Preprocessing
+from optimization.tasks.classification import Classification
+from optimization.tasks.task import UNLABELLED, LabelledTask
 
 Inputs = dict[str, NDArray[Any]]
 """One batch, by tensor name in the order the model takes them; the first dimension counts the samples."""
-
-
-UNLABELLED = -1
-"""Stands for the class of an example that only the teacher answers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +102,8 @@ class Dataset:
     """What every quality is reported on; nothing reads it before all has been decided."""
     labels: tuple[str, ...]
     """Names of the classes."""
+    task: LabelledTask = field(default_factory=Classification)
+    """What a model of it is for."""
     offset: NDArray[np.float32] | None = None
     """Subtracted from the one input, of a shape that broadcasts to a sample; then it is divided by `scale`."""
     scale: NDArray[np.float32] | None = None
@@ -126,8 +126,8 @@ class Dataset:
 
     @property
     def num_outputs(self) -> int:
-        """Logits per sample: one for two classes, else one per class."""
-        return 1 if len(self.labels) == 2 else len(self.labels)
+        """Logits per sample."""
+        return self.task.num_outputs(len(self.labels))
 
 
 def dynamic_axes(split: Split) -> dict[str, dict[int, str]]:

@@ -11,8 +11,9 @@ import tokenizers
 
 from optimization.errors import DataError
 from optimization.readers import text
-from optimization.readers.examples import UNLABELLED, Dataset
+from optimization.readers.examples import Dataset
 from optimization.recipe.sources import Phrases
+from optimization.tasks.task import UNLABELLED
 
 _FEWEST_WORDS = 5
 """Of each of two texts that are joined; of others, three are."""

@@ -33,6 +33,8 @@ class Teacher(Settings):
     onnx: str | None = None
     """Path of an ONNX file, or of what becomes one: a Keras 3 file (.keras; extra `keras`), the folder of a TensorFlow
     SavedModel (extra `tensorflow`); it gives logits or probabilities of the data's classes."""
+    output: Literal["logits", "probabilities"] | None = None
+    """What an ONNX file gives, where its graph does not tell by ending in a softmax or sigmoid."""
     publish: bool = False
     """Whether it is published too, as the artifact `<name>-teacher`, to be served beside the small model."""
 
@@ -42,6 +44,8 @@ class Teacher(Settings):
             raise misfit("teacher must have either model or onnx", "neither" if self.model is None else "both")
         if self.onnx is not None and self.training is not None:
             raise misfit("teacher.training must be left out for an ONNX file, which cannot be trained", "training")
+        if self.onnx is None and self.output is not None:
+            raise misfit("teacher.output must be left out where teacher.onnx is: our models give logits", self.output)
         return self
 
 

@@ -1,18 +1,19 @@
 """Compares two artifacts: their answers to the same held-out examples, their size, their latency taking turns."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
 
 from optimization.artifact.findings import Difference
-from optimization.artifact.manifest import Quality
+from optimization.artifact.manifest import Meaning, Quality, TensorSpec
 from optimization.artifact.store import Artifact
 from optimization.errors import CompareError
+from optimization.graphs import graph, outputs
 from optimization.measuring import evaluate, latency
 from optimization.measuring.latency import Latency
 from optimization.readers import data
-from optimization.readers.examples import Split
+from optimization.readers.examples import Dataset
 from optimization.recipe import recipe
 from optimization.report import examine, terminal
 
@@ -49,28 +50,31 @@ def compare(first: Artifact, second: Artifact) -> Comparison:
     """
     if first.path.resolve() == second.path.resolve():
         raise CompareError(f"two artifacts must be given, got {first.path} twice")
-    held_out = _held_out(first, second)
+    dataset = _dataset(first, second)
+    held_out, task = dataset.held_out, dataset.task
     names = [f"{each.manifest.name} {each.manifest.version}" for each in (first, second)]
     if names[0] == names[1]:
         names = [str(first.path), str(second.path)]
     artifacts = dict(zip(names, (first, second), strict=True))
-    answers = {name: evaluate.predict(each.model_path, held_out) for name, each in artifacts.items()}
+    answers = {
+        name: evaluate.predict(each.model_path, held_out, task, output(each)) for name, each in artifacts.items()
+    }
+    right = {name: task.right(task.answers(found), held_out.labels) for name, found in answers.items()}
     timed = latency.measure({name: each.model_path for name, each in artifacts.items()}, held_out)
     one, other = (
         Side(
             name=name,
-            quality=evaluate.accuracy(answers[name], held_out.labels),
+            quality=evaluate.quality(right[name]),
             size_bytes=each.manifest.files[each.model_path.name].size_bytes,
             timed=timed[name],
         )
         for name, each in artifacts.items()
     )
-    classes = {name: evaluate.classes(each) for name, each in answers.items()}
     return Comparison(
         first=one,
         second=other,
-        difference=examine.difference(classes, held_out.labels, reference=one.name, other=other.name),
-        agreement=evaluate.agreement(answers[one.name], answers[other.name]),
+        difference=examine.difference(right, reference=one.name, other=other.name),
+        agreement=1 - float(task.changed(answers[one.name], answers[other.name]).mean()),
     )
 
 
@@ -119,10 +123,28 @@ def _stacked(timed: Latency) -> str:
     return f"{number} {unit}\n{ends}"
 
 
-def _held_out(first: Artifact, second: Artifact) -> Split:
-    """Examples that neither learned from."""
+def output(artifact: Artifact) -> Meaning:
+    """What the artifact's first output is: as its manifest says, or for one of before, its graph.
+
+    Raises:
+        CompareError: neither tells.
+    """
+    said = artifact.manifest.outputs[0].meaning or outputs.meanings(graph.read(artifact.model_path))[0]
+    if said is None:
+        rule = "must say in its manifest whether its output is logits or probabilities, since its graph does not tell"
+        raise CompareError(f"{artifact.path} {rule}: publish it again with --output")
+    return said
+
+
+def _shapes(specs: Sequence[TensorSpec]) -> list[tuple[object, ...]]:
+    """What both must have in common; what an output is, may differ."""
+    return [(each.name, each.datatype, each.shape) for each in specs]
+
+
+def _dataset(first: Artifact, second: Artifact) -> Dataset:
+    """The data that both were made from."""
     one, other = first.manifest, second.manifest
-    if one.inputs != other.inputs or one.outputs != other.outputs:
+    if _shapes(one.inputs) != _shapes(other.inputs) or _shapes(one.outputs) != _shapes(other.outputs):
         raise CompareError(
             f"both must take and give the same tensors, got {terminal.describe(one)} and {terminal.describe(other)}"
         )
@@ -136,4 +158,4 @@ def _held_out(first: Artifact, second: Artifact) -> Split:
             + " and ".join(f"{settings} with seed {seed}" for settings, seed in learned_from)
         )
     parsed = recipe.parse(made[0])
-    return data.load(parsed.data, parsed.seed).held_out
+    return data.load(parsed.data, parsed.seed)

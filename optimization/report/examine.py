@@ -16,11 +16,9 @@ MAX_CLASSES = 200
 """With more classes than this their confusions are not kept: the table grows with their square."""
 
 
-def difference(
-    classes: Mapping[str, NDArray[np.int64]], labels: NDArray[np.int64], *, reference: str, other: str
-) -> Difference:
-    """What step `other` loses against `reference`; `classes` are the steps' predictions, of shape [samples]."""
-    pairs = Pairs.of(classes[reference], classes[other], labels)
+def difference(right: Mapping[str, NDArray[np.bool_]], *, reference: str, other: str) -> Difference:
+    """What step `other` loses against `reference`; `right` says which answers are, by step, of shape [samples]."""
+    pairs = Pairs.of(right[reference], right[other])
     low, high = paired.interval(pairs)
     return Difference(
         reference=reference,
@@ -34,11 +32,11 @@ def difference(
     )
 
 
-def differences(classes: Mapping[str, NDArray[np.int64]], labels: NDArray[np.int64]) -> tuple[Difference, ...]:
+def differences(right: Mapping[str, NDArray[np.bool_]]) -> tuple[Difference, ...]:
     """The last step against the teacher and the step before it, the student against the control."""
-    steps = list(classes)
+    steps = list(right)
     pairs = _pairs(steps, ("teacher", steps[-1]), ("control", "distill"), tuple(steps[-2:]))
-    return tuple(difference(classes, labels, reference=one, other=other) for one, other in pairs)
+    return tuple(difference(right, reference=one, other=other) for one, other in pairs)
 
 
 def speedups(timed: Mapping[str, Mapping[int, Latency]]) -> tuple[Speedup, ...]:

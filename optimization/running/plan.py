@@ -125,7 +125,7 @@ def _stretch(
     share = max(1, training.batch_size // num_workers)
     rows = np.random.default_rng(0).permutation(len(dataset.train))[: _NUM_STEPS * share]
     part = training.model_copy(update={"epochs": 1, "batch_size": share, "sharded": False})
-    job = Job(step=step, model=model, training=part, seed=0, augmentation=dataset.augmentation)
+    job = Job(step=step, model=model, training=part, seed=0, task=dataset.task, augmentation=dataset.augmentation)
     durations = _Durations()
     for _ in fit(job, dataset.train.take(rows), durations, Place()):
         pass

@@ -50,4 +50,4 @@ def rehearse(recipe: Recipe, dataset: Dataset, variants: Iterable[Recipe] = ()) 
 
 def _export(model: nn.Module, dataset: Dataset) -> None:
     with TemporaryDirectory(prefix="trimtab-") as folder:
-        export.export(model, Path(folder) / "model.onnx", dataset.train, num_outputs=dataset.num_outputs)
+        export.export(model, Path(folder) / "model.onnx", dataset.train, task=dataset.task)

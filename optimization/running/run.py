@@ -94,23 +94,25 @@ def open_workspace(
 def publish(recipe: Recipe, made: Workspace, root: Path, search: SearchResult | None = None) -> Artifact:
     """Measure all candidates and publish the last one, as what `recipe` asked for."""
     dataset, candidates, phases = made.dataset, made.candidates, made.phases
-    held_out = dataset.held_out
+    held_out, task = dataset.held_out, dataset.task
     with phases.phase("measure"):
         if search is None:  # else it was chosen, whatever it is
             candidates = _faster_last(recipe.steps[-1], candidates, dataset.validation)
         timed = latency.measure({each.step: each.path for each in candidates}, held_out)
-        predictions = [evaluate.predict(candidate.path, held_out) for candidate in candidates]
+        predictions = [evaluate.predict(each.path, held_out, task, each.output) for each in candidates]
+        answers = {each.step: task.answers(found) for each, found in zip(candidates, predictions, strict=True)}
+        right = {step: task.right(found, held_out.labels) for step, found in answers.items()}
         measurements = tuple(
             Measurement(
                 step=candidate.step,
-                quality=evaluate.accuracy(prediction, held_out.labels, dataset.metric),
+                quality=evaluate.quality(right[candidate.step], dataset.metric),
                 num_parameters=candidate.num_parameters,
                 sparsity=graph.sparsity(graph.read(candidate.path)),
                 size_bytes=candidate.path.stat().st_size,
                 latency_s={size: each.median_s for size, each in timed[candidate.step].items()},
                 latency_interval_s={size: each.interval_s for size, each in timed[candidate.step].items()},
             )
-            for candidate, prediction in zip(candidates, predictions, strict=True)
+            for candidate in candidates
         )
     with Board(_runs(recipe, root)) as board:
         board.measurements(measurements)
@@ -120,7 +122,6 @@ def publish(recipe: Recipe, made: Workspace, root: Path, search: SearchResult | 
     if recipe.teacher.publish:
         with phases.phase("publish the teacher"):
             _publish_teacher(recipe, made, root, example, measurements[0])
-    classes = {each.step: evaluate.classes(found) for each, found in zip(candidates, predictions, strict=True)}
     served = graph.read(final.path)
     is_quantized = final.step == "quantize"
     with phases.phase("publish"):
@@ -132,22 +133,23 @@ def publish(recipe: Recipe, made: Workspace, root: Path, search: SearchResult | 
             recipe=recipe.model_dump(mode="json"),
             recipe_sha256=recipe.sha256,
             inputs=graph.inputs(served),
-            outputs=graph.outputs(served),
+            outputs=graph.outputs(served, final.output),
+            task=task.kind,
             labels=dataset.labels,
             measurements=measurements,
             parity=next((each.parity for each in reversed(candidates) if each.parity is not None), None),
-            agreement=evaluate.agreement(predictions[-1], predictions[-2]) if is_quantized else None,
+            agreement=1 - float(task.changed(predictions[-1], predictions[-2]).mean()) if is_quantized else None,
             machine=evaluate.machine(),
-            histograms=evaluate.histograms(held_out.inputs, predictions[-1]),
+            histograms=evaluate.histograms(held_out.inputs, task.watched(predictions[-1])),
             preprocessing=dataset.preprocessing,
             libraries={name: version(name) for name in _LIBRARIES},
             findings=Findings(
                 examples=_examples(dataset),
                 losses={step: tuple(losses) for step, losses in made.losses.items()},
                 precisions=made.precisions,
-                differences=examine.differences(classes, held_out.labels),
+                differences=examine.differences(right),
                 speedups=examine.speedups({each.step: timed[each.step] for each in candidates}),
-                confusion=examine.confusion(classes[final.step], held_out.labels, len(dataset.labels)),
+                confusion=examine.confusion(answers[final.step], held_out.labels, len(dataset.labels)),
                 layers=examine.layers(served, final.sensitivity),
                 search=search,
             ),
@@ -173,7 +175,8 @@ def _publish_teacher(recipe: Recipe, made: Workspace, root: Path, example: Path,
         {store.MODEL: teacher.path, store.EXAMPLE: example, **dataset.files},
         name=f"{recipe.name}-teacher",
         inputs=graph.inputs(model),
-        outputs=graph.outputs(model),
+        outputs=graph.outputs(model, teacher.output),
+        task=dataset.task.kind,
         labels=dataset.labels,
         measurements=(measurement,),
         parity=teacher.parity,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from optimization.artifact.findings import PrecisionChoice
+from optimization.artifact.manifest import Meaning
 from optimization.distillation import students, taps, targets, transfer
 from optimization.distillation.targets import SoftTargets
 from optimization.foreign import convert, onnx_teacher
@@ -30,6 +31,7 @@ from optimization.recipe.teaching import Teaching
 from optimization.report import terminal
 from optimization.report.board import Board
 from optimization.report.phases import Advance, Phases
+from optimization.tasks.task import LabelledTask
 from optimization.training import answers
 from optimization.training.checkpoint_store import CheckpointStore
 from optimization.training.job import Job
@@ -68,11 +70,13 @@ class Candidate:
     step: str
     path: Path
     """Its ONNX file."""
+    output: Meaning
+    """What the file's first output is."""
     num_parameters: int
     parity: float | None = None
     """Largest difference from the model it was exported from; none where there is no such model."""
     sensitivity: dict[str, float] = field(default_factory=dict)
-    """Fraction of validation examples that change class with one weight alone in INT8; empty where none was tried."""
+    """Fraction of validation examples that change answer with one weight alone in INT8; empty where none was tried."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,10 +160,10 @@ class Workspace:
         """Export `model` as what the step left behind."""
         path, data = self.folder / f"{step}.onnx", self.dataset
         with self.phases.phase(f"{step}: export"):
-            export.export(model, path, data.train, num_outputs=data.num_outputs)
-            parity = export.parity(model, path, data.validation, num_outputs=data.num_outputs, seed=self.recipe.seed)
-        parameters = models.num_parameters(model)
-        self.candidates.append(Candidate(step=step, path=path, num_parameters=parameters, parity=parity))
+            export.export(model, path, data.train, task=data.task)
+            parity = export.parity(model, path, data.validation, task=data.task, seed=self.recipe.seed)
+        output, parameters = data.task.output, models.num_parameters(model)
+        self.candidates.append(Candidate(step=step, path=path, output=output, num_parameters=parameters, parity=parity))
 
 
 def teach(workspace: Workspace) -> TeacherAnswers:
@@ -169,16 +173,17 @@ def teach(workspace: Workspace) -> TeacherAnswers:
         with workspace.phases.phase("teacher: check"):
             path, parity = convert.onnx_file(Path(settings.onnx), workspace.folder, names=tuple(dataset.train.inputs))
             model = graph.read(path)
-            onnx_teacher.check(path, model, dataset)
+            output = onnx_teacher.check(path, model, dataset, settings.output)
         parameters = graph.num_parameters(model)
-        workspace.candidates.append(Candidate(step="teacher", path=path, num_parameters=parameters, parity=parity))
+        workspace.candidates.append(
+            Candidate(step="teacher", path=path, output=output, num_parameters=parameters, parity=parity)
+        )
         return TeacherAnswers()
     assert settings.model is not None, "the recipe was checked"
     teacher = models.build(settings.model, dataset, seed)
     if settings.training is not None:
-        augmentation = dataset.augmentation
-        job = Job(step="teacher", model=teacher, training=settings.training, seed=seed, augmentation=augmentation)
-        teacher = workspace.train(replace(job, stream=dataset.stream))
+        job = Job(step="teacher", model=teacher, training=settings.training, seed=seed, task=dataset.task)
+        teacher = workspace.train(replace(job, stream=dataset.stream, augmentation=dataset.augmentation))
     workspace.keep("teacher", teacher)
     if not workspace.recipe.has_students:
         return TeacherAnswers(teacher=teacher)
@@ -229,6 +234,7 @@ def shrink(workspace: Workspace, teacher_answers: TeacherAnswers) -> None:
             model=model,
             training=training,
             seed=recipe.seed + (stage - 1) * training.epochs,  # order and augmentation go on where the last one ended
+            task=workspace.dataset.task,
             soft=_soft_targets(teacher_answers, where, recipe.teachings[where], model, example),
             score=score,
             holds_zeros=is_sparse,
@@ -291,24 +297,22 @@ def _layer_costs(workspace: Workspace, step: Prune, model: nn.Module, example: t
 
     def measure() -> dict[str, float]:
         method = _rounding(last) if isinstance(last, Quantize) else None
-        return costs.of_layers(
-            model, removable, data.train, num_outputs=data.num_outputs, method=method, folder=workspace.folder
-        )
+        return costs.of_layers(model, removable, data.train, task=data.task, method=method, folder=workspace.folder)
 
     with workspace.phases.phase("prune: time layers"):
         return measure() if workspace.checkpoints is None else workspace.checkpoints.once("costs", measure)
 
 
-def accuracy(model: nn.Module, split: Split) -> float:
-    """Fraction of right classes of a model that gives logits, and goes on being trained afterwards."""
+def accuracy(model: nn.Module, split: Split, task: LabelledTask) -> float:
+    """Fraction of right answers of a model that gives logits, and goes on being trained afterwards."""
     was_training, device = model.training, next(model.parameters()).device
     model.eval()
     num_right = 0
     with torch.inference_mode():
         for rows, batch in split.batches(_AT_ONCE):
             logits = model(*(values.to(device) for values in export.tensors(batch))).cpu().numpy()
-            classes = logits[:, 0] > 0 if logits.shape[1] == 1 else logits.argmax(axis=1)
-            num_right += int((classes == split.labels[rows]).sum())
+            answers = task.answers(task.read(logits, "logits"))
+            num_right += int(task.right(answers, split.labels[rows]).sum())
     model.train(was_training)
     return num_right / len(split)
 
@@ -347,8 +351,8 @@ def _quantize(workspace: Workspace, step: Quantize) -> None:
             quantize.halve(before.path, path)
         else:
             prepared = quantize.prepare(before.path, workspace.folder, ranging, method=method, ranges=step.ranges)
-            outcome = sensitivity.within(prepared, path, deciding, step.max_changed)
+            outcome = sensitivity.within(
+                prepared, path, deciding, step.max_changed, task=data.task, output=before.output
+            )
             costs = {cost.weight: cost.changed for cost in outcome.costs.values()}
-    workspace.candidates.append(
-        Candidate(step=step.kind, path=path, num_parameters=before.num_parameters, sensitivity=costs)
-    )
+    workspace.candidates.append(replace(before, step=step.kind, path=path, parity=None, sensitivity=costs))

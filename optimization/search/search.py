@@ -69,7 +69,8 @@ class Attempt:
         def heard(model: nn.Module) -> None:
             nonlocal num_done
             num_done += 1
-            report(num_done / num_epochs, max(0.0, self.good_enough - steps.accuracy(model, self.watched)))
+            accuracy = steps.accuracy(model, self.watched, self.dataset.task)
+            report(num_done / num_epochs, max(0.0, self.good_enough - accuracy))
 
         with (
             TemporaryDirectory(prefix="trimtab-") as folder,
@@ -114,11 +115,12 @@ def search(recipe: Recipe, root: Path, phases: Phases, checkpoints: CheckpointSt
             for number, each in ended.items()
             if each.outcome is not None
         }
-        finals = {number: candidates[-1].path for number, candidates in made.items()}
+        finals = {number: candidates[-1] for number, candidates in made.items()}
         if not finals:
             raise SearchError(_no_survivor(ended.values()))
         with phases.phase("measure trials"):
-            finished = trials.measure(recipe.search, workspace.candidates[0].path, finals, dataset.held_out)
+            teacher = workspace.candidates[0]
+            finished = trials.measure(recipe.search, teacher, finals, dataset.held_out, dataset.task)
         notes = {number: _unfinished(variants[number], each) for number, each in ended.items()}
         result = trials.judge(recipe.search, variants, finished, notes)
         best = ended[result.chosen].outcome
@@ -154,7 +156,7 @@ def _try_all(
         teacher_answers=teacher_answers,
         watched=watched,
         endpoint=os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"),
-        good_enough=steps.accuracy(teacher_answers.teacher, watched) - settings.budget.max_drop
+        good_enough=steps.accuracy(teacher_answers.teacher, watched, dataset.task) - settings.budget.max_drop
         if teacher_answers.teacher
         else 0.0,
     )

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from optimization.artifact.findings import SearchResult, Trial
 from optimization.artifact.manifest import Quality
@@ -11,8 +13,10 @@ from optimization.measuring.latency import Latency
 from optimization.measuring.paired import Pairs
 from optimization.readers.examples import Split
 from optimization.recipe.recipe import Search
+from optimization.running.steps import Candidate
 from optimization.search import budget, pareto
 from optimization.search.space import Variant
+from optimization.tasks.task import LabelledTask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,18 +33,23 @@ class Finished:
     """What the search's target makes small."""
 
 
-def measure(settings: Search, teacher: Path, models: Mapping[int, Path], held_out: Split) -> dict[int, Finished]:
+def measure(
+    settings: Search, teacher: Candidate, models: Mapping[int, Candidate], held_out: Split, task: LabelledTask
+) -> dict[int, Finished]:
     """Measure each trial's ONNX file, by number, against the teacher's."""
-    expected = evaluate.classes(evaluate.predict(teacher, held_out))
-    timed = latency.measure({str(number): path for number, path in models.items()}, held_out)
+
+    def right_in(model: Candidate) -> NDArray[np.bool_]:
+        return task.right(task.answers(evaluate.predict(model.path, held_out, task, model.output)), held_out.labels)
+
+    expected = right_in(teacher)
+    timed = latency.measure({str(number): each.path for number, each in models.items()}, held_out)
     finished = {}
-    for number, path in models.items():
-        answers = evaluate.predict(path, held_out)
-        size_bytes = path.stat().st_size
+    for number, model in models.items():
+        right, size_bytes = right_in(model), model.path.stat().st_size
         latency_s = {size: each.median_s for size, each in timed[str(number)].items()}
         finished[number] = Finished(
-            pairs=Pairs.of(expected, evaluate.classes(answers), held_out.labels),
-            quality=evaluate.accuracy(answers, held_out.labels),
+            pairs=Pairs.of(expected, right),
+            quality=evaluate.quality(right),
             size_bytes=size_bytes,
             timed=timed[str(number)],
             cost=budget.cost(settings.target, settings.batch_size, size_bytes=size_bytes, latency_s=latency_s),

@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from optimization.artifact.manifest import Quality
 from optimization.extras import require
 from optimization.graphs import graph
-from optimization.measuring import evaluate
 from optimization.measuring.latency import BATCH_SIZES, Latency
 from optimization.readers.examples import Inputs
 from optimization.sequences.pairs import Corpus
@@ -40,17 +38,6 @@ def texts(path: Path, corpus: Corpus) -> list[str]:
         found |= dict(zip(rows.tolist(), words, strict=True))
     decoded: list[str] = corpus.tokenizer.decode_batch([found[row] for row in range(len(found))])
     return decoded
-
-
-def is_exact(written: Sequence[str], references: Sequence[str]) -> NDArray[np.int64]:
-    """1 for each text that is its reference, spaces around it aside."""
-    return np.array([one.strip() == other.strip() for one, other in zip(written, references, strict=True)], np.int64)
-
-
-def quality(exact: NDArray[np.int64]) -> Quality:
-    """Fraction of exact texts, with its interval."""
-    low, high = evaluate.wilson(int(exact.sum()), len(exact))
-    return Quality(metric="exact match", value=float(exact.mean()), low=low, high=high, num_samples=len(exact))
 
 
 def scores(written: Sequence[str], references: Sequence[str]) -> dict[str, float]:

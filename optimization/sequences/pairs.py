@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from optimization.errors import DataError
 from optimization.readers import files, text
-from optimization.readers.examples import UNLABELLED, Split
+from optimization.readers.examples import Split
 from optimization.sequences.recipe import Pairs
+from optimization.tasks.task import UNLABELLED
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -23,7 +23,7 @@ from optimization.measuring import evaluate, latency
 from optimization.networks import models
 from optimization.quantization import quantize, sensitivity
 from optimization.readers import text
-from optimization.readers.examples import UNLABELLED, Split
+from optimization.readers.examples import Split
 from optimization.report import examine, page
 from optimization.report.phases import Phases
 from optimization.running.steps import Candidate
@@ -32,10 +32,13 @@ from optimization.sequences import models as networks
 from optimization.sequences.models import Seq2Seq
 from optimization.sequences.pairs import Corpus
 from optimization.sequences.recipe import SequenceDistill, SequenceQuantize, SequenceRecipe
+from optimization.tasks.task import UNLABELLED
+from optimization.tasks.text_pairs import TextPairs
 from optimization.training.checkpoint_store import CheckpointStore
 from optimization.training.job import Job
 from optimization.training.train import Workers, cluster
 
+_TASK = TextPairs()
 _LIBRARIES = ("torch", "transformers", "onnx", "onnxruntime", "onnxscript", "sacrebleu", "ray", "numpy")
 
 
@@ -66,7 +69,9 @@ class SequenceWorkspace:
             export.export(model, path)
             parity = export.parity(model, path, self.corpus.held_out, self.recipe.seed)
         parameters = models.num_parameters(model)
-        self.candidates.append(Candidate(step=step, path=path, num_parameters=parameters, parity=parity))
+        self.candidates.append(
+            Candidate(step=step, path=path, output=_TASK.output, num_parameters=parameters, parity=parity)
+        )
 
 
 def run(recipe: SequenceRecipe, root: Path, phases: Phases, checkpoints: CheckpointStore | None = None) -> Artifact:
@@ -117,11 +122,15 @@ def _learn_pairs(workspace: SequenceWorkspace, teacher: Seq2Seq, distill: Sequen
             stack.enter_context(workers)
         if recipe.teacher.training is not None:
             training = recipe.teacher.training
-            workspace.train(workers, Job(step="teacher", model=teacher, training=training, seed=recipe.seed))
+            workspace.train(
+                workers, Job(step="teacher", model=teacher, training=training, seed=recipe.seed, task=_TASK)
+            )
         workspace.keep("teacher", teacher)
         if distill is not None:
             control = networks.student(distill.student, teacher, recipe.seed)
-            workspace.train(workers, Job(step="control", model=control, training=distill.training, seed=recipe.seed))
+            workspace.train(
+                workers, Job(step="control", model=control, training=distill.training, seed=recipe.seed, task=_TASK)
+            )
             workspace.keep("control", control)
 
 
@@ -142,7 +151,7 @@ def _learn_answers(workspace: SequenceWorkspace, teacher: Seq2Seq, step: Sequenc
     soft = SoftTargets(logits=None, temperature=step.temperature, alpha=step.alpha, teacher=teacher)
     student = networks.student(step.student, teacher, recipe.seed)
     with _workers(recipe, taught) as workers:
-        job = Job(step="distill", model=student, training=step.training, seed=recipe.seed)
+        job = Job(step="distill", model=student, training=step.training, seed=recipe.seed, task=_TASK)
         workspace.train(workers, replace(job, soft=soft) if step.alpha else job)
     workspace.keep("distill", student)
 
@@ -158,10 +167,9 @@ def _quantize(workspace: SequenceWorkspace, step: SequenceQuantize) -> None:
         batches.append({**batch, "written": batch["written"][:, :num_written]})
     with workspace.phases.phase("quantize: calibrate"):
         prepared = quantize.prepare(before.path, workspace.folder, batches, method="dynamic")
-        outcome = sensitivity.within(prepared, path, batches, step.max_changed)
+        outcome = sensitivity.within(prepared, path, batches, step.max_changed, task=_TASK, output=before.output)
     costs = {cost.weight: cost.changed for cost in outcome.costs.values()}
-    candidate = Candidate(step=step.kind, path=path, num_parameters=before.num_parameters, sensitivity=costs)
-    workspace.candidates.append(candidate)
+    workspace.candidates.append(replace(before, step=step.kind, path=path, parity=None, sensitivity=costs))
 
 
 def _publish(workspace: SequenceWorkspace, root: Path) -> Artifact:
@@ -174,11 +182,11 @@ def _publish(workspace: SequenceWorkspace, root: Path) -> Artifact:
             if latency.speedup(timed[fp32.step], timed[int8.step]) <= 1:
                 candidates = [*others, int8, fp32]
         written = {each.step: greedy.texts(each.path, corpus) for each in candidates}
-        exact = {step: greedy.is_exact(texts, corpus.references) for step, texts in written.items()}
+        exact = {step: _TASK.right(np.array(texts), np.array(corpus.references)) for step, texts in written.items()}
         measurements = tuple(
             Measurement(
                 step=each.step,
-                quality=greedy.quality(exact[each.step]),
+                quality=evaluate.quality(exact[each.step], "exact match"),
                 num_parameters=each.num_parameters,
                 size_bytes=each.path.stat().st_size,
                 latency_s={size: taken.median_s for size, taken in timed[each.step].items()},
@@ -203,7 +211,8 @@ def _publish(workspace: SequenceWorkspace, root: Path) -> Artifact:
             recipe=recipe.model_dump(mode="json"),
             recipe_sha256=recipe.sha256,
             inputs=graph.inputs(served),
-            outputs=graph.outputs(served),
+            outputs=graph.outputs(served, final.output, "values", "values"),
+            task=_TASK.kind,
             measurements=measurements,
             parity=next(each.parity for each in reversed(candidates) if each.parity is not None),
             agreement=agreement,
@@ -217,7 +226,7 @@ def _publish(workspace: SequenceWorkspace, root: Path) -> Artifact:
             libraries={name: version(name) for name in _LIBRARIES},
             findings=Findings(
                 losses=workspace.losses,
-                differences=examine.differences(exact, np.ones(len(corpus.held_out), np.int64)),
+                differences=examine.differences(exact),
                 speedups=examine.speedups({each.step: timed[each.step] for each in candidates}),
                 layers=examine.layers(served, final.sensitivity),
                 scores={step: greedy.scores(texts, corpus.references) for step, texts in written.items()},

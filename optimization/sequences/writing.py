@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from optimization.errors import TrainError
 from optimization.readers import files
-from optimization.readers.examples import UNLABELLED, Split
+from optimization.readers.examples import Split
 from optimization.sequences import models
 from optimization.sequences.models import Seq2Seq
 from optimization.sequences.pairs import padded
+from optimization.tasks.task import UNLABELLED
 from optimization.training import answers
 
 _AT_ONCE = 32

@@ -1,6 +1,6 @@
 """One model to train, with all that its training depends on. Nothing here knows Ray."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +10,8 @@ from optimization.artifact.findings import PrecisionChoice
 from optimization.distillation.targets import SoftTargets
 from optimization.readers.examples import Augmentation, Stream
 from optimization.recipe.methods import Training
+from optimization.tasks.classification import Classification
+from optimization.tasks.task import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +25,8 @@ class Job:
     training: Training
     seed: int
     """Seeds the order of the examples."""
+    task: Task = field(default_factory=Classification)
+    """What the model is for, which says what its losses are."""
     soft: SoftTargets | None = None
     """The teacher's outputs; none to learn from the labels alone."""
     score: Literal["taylor", "movement"] | None = None

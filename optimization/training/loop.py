@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from optimization.artifact.findings import Precision, PrecisionChoice
 from optimization.distillation import taps, transfer
-from optimization.distillation.targets import SoftTargets, distillation_loss, hard_loss
+from optimization.distillation.targets import distillation_loss
 from optimization.distillation.transfer import StudentWithStates
 from optimization.measuring import precision
 from optimization.pruning import sparsify
@@ -233,10 +233,10 @@ def _backward(
             with torch.autocast(place.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
                 logits, states = model(*tensors)
                 answer = teacher.answer(part, tensors, split.answers)
-            losses = hard_loss(logits.float(), labels)
+            losses = job.task.hard_loss(logits.float(), labels)
             if job.soft is not None and answer is not None:
                 mask = dict(zip(batch, tensors, strict=True)).get("attention_mask")
-                losses = _taught(job.soft, (logits.float(), states), answer, labels, mask)
+                losses = _taught(job, (logits.float(), states), answer, labels, mask)
             # DDP and FSDP divide by the number of workers: weigh by the share, so that the mean is over the batch.
             loss = losses.sum() * place.world / batch_size
             loss.backward()  # type: ignore[no-untyped-call]
@@ -266,10 +266,11 @@ def _lay_out(model: nn.Module) -> None:
             module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
 
 
-def _taught(soft: SoftTargets, own: Answer, answer: Answer, labels: Tensor, mask: Tensor | None) -> Tensor:
+def _taught(job: Job, own: Answer, answer: Answer, labels: Tensor, mask: Tensor | None) -> Tensor:
     """Losses of what the student learns from the teacher's answer and the labels, of shape [rows]."""
-    logits, states = answer
-    losses = distillation_loss(own[0], labels, logits.float(), soft.temperature, soft.alpha, soft.soft_loss)
+    soft, (logits, states) = job.soft, answer
+    assert soft is not None, "there is a teacher"
+    losses = distillation_loss(job.task, own[0], labels, logits.float(), soft.temperature, soft.alpha, soft.soft_loss)
     return losses + transfer.loss(soft.state_pairs, own[1], states, mask) if soft.state_pairs else losses
 
 

@@ -6,8 +6,11 @@ from torch import nn
 
 from optimization.distillation import targets
 from optimization.readers.examples import Split
+from optimization.tasks import losses
+from optimization.tasks.classification import Classification
 
 T = 3.0
+CLASSES = Classification()
 
 
 @pytest.fixture
@@ -19,12 +22,12 @@ def batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 def test_soft_loss_is_torchs_kl_divergence_times_temperature_squared(batch: tuple[torch.Tensor, ...]) -> None:
     student, _, teacher = batch
     expected = F.kl_div(F.log_softmax(student / T, 1), F.softmax(teacher / T, 1), reduction="batchmean") * T**2
-    torch.testing.assert_close(targets.soft_loss(student, teacher, T).mean(), expected)
+    torch.testing.assert_close(losses.softened(student, teacher, T).mean(), expected)
 
 
 def test_soft_loss_is_zero_where_student_equals_teacher(batch: tuple[torch.Tensor, ...]) -> None:
     _, _, teacher = batch
-    torch.testing.assert_close(targets.soft_loss(teacher, teacher, T), torch.zeros(16), atol=1e-6, rtol=0)
+    torch.testing.assert_close(losses.softened(teacher, teacher, T), torch.zeros(16), atol=1e-6, rtol=0)
 
 
 def test_hot_gradient_is_the_difference_of_logits(batch: tuple[torch.Tensor, ...]) -> None:
@@ -32,7 +35,7 @@ def test_hot_gradient_is_the_difference_of_logits(batch: tuple[torch.Tensor, ...
     student, _, teacher = batch
     student = (student - student.mean(1, keepdim=True)).detach().requires_grad_()
     teacher = teacher - teacher.mean(1, keepdim=True)
-    targets.soft_loss(student, teacher, 1e3).sum().backward()
+    losses.softened(student, teacher, 1e3).sum().backward()
     torch.testing.assert_close(student.grad, (student.detach() - teacher) / 5, atol=2e-3, rtol=0)
 
 
@@ -40,29 +43,29 @@ def test_one_logit_is_a_softmax_over_that_logit_and_zero() -> None:
     torch.manual_seed(0)
     student, teacher, labels = torch.randn(16, 1), torch.randn(16, 1), torch.randint(0, 2, (16,))
     both = [torch.cat([torch.zeros(16, 1), logit], dim=1) for logit in (student, teacher)]
-    torch.testing.assert_close(targets.soft_loss(student, teacher, T), targets.soft_loss(both[0], both[1], T))
-    torch.testing.assert_close(targets.hard_loss(student, labels), targets.hard_loss(both[0], labels))
+    torch.testing.assert_close(losses.softened(student, teacher, T), losses.softened(both[0], both[1], T))
+    torch.testing.assert_close(CLASSES.hard_loss(student, labels), CLASSES.hard_loss(both[0], labels))
 
 
 def test_logits_loss_is_torchs_mean_squared_error(batch: tuple[torch.Tensor, ...]) -> None:
     student, labels, teacher = batch
     expected = F.mse_loss(student, teacher)
-    torch.testing.assert_close(targets.logits_loss(student, teacher).mean(), expected)
-    mixed = targets.distillation_loss(student, labels, teacher, T, 0.25, "mse").mean()
+    torch.testing.assert_close(losses.squared(student, teacher).mean(), expected)
+    mixed = targets.distillation_loss(CLASSES, student, labels, teacher, T, 0.25, "mse").mean()
     torch.testing.assert_close(mixed, 0.25 * expected + 0.75 * F.cross_entropy(student, labels))
 
 
 def test_alpha_weighs_teacher_against_labels(batch: tuple[torch.Tensor, ...]) -> None:
     student, labels, teacher = batch
-    hard, soft = targets.hard_loss(student, labels), targets.soft_loss(student, teacher, T)
+    hard, soft = CLASSES.hard_loss(student, labels), losses.softened(student, teacher, T)
     torch.testing.assert_close(hard, F.cross_entropy(student, labels, reduction="none"))
     for alpha, expected in ((0.0, hard), (1.0, soft), (0.25, 0.25 * soft + 0.75 * hard)):
-        torch.testing.assert_close(targets.distillation_loss(student, labels, teacher, T, alpha), expected)
+        torch.testing.assert_close(targets.distillation_loss(CLASSES, student, labels, teacher, T, alpha), expected)
 
 
 def test_large_logits_stay_finite() -> None:
     huge = torch.tensor([[1e4], [-1e4]])
-    assert targets.soft_loss(huge, -huge, 1.0).isfinite().all()
+    assert losses.softened(huge, -huge, 1.0).isfinite().all()
 
 
 def test_teacher_logits_keep_the_order_of_the_data() -> None:

@@ -16,7 +16,7 @@ from optimization.recipe.architectures import Cnn, Mlp
 
 def exported(path: Path, dataset: Dataset, config: Mlp | Cnn) -> nn.Module:
     model = models.build(config, dataset, seed=0).eval()
-    export.export(model, path, dataset.train, num_outputs=dataset.num_outputs)
+    export.export(model, path, dataset.train, task=dataset.task)
     return model
 
 
@@ -52,8 +52,8 @@ def test_file_does_not_name_where_it_was_made(tmp_path: Path, tumours: Dataset) 
 def test_parity_refuses_another_model(tmp_path: Path, digits: Dataset) -> None:
     model = exported(tmp_path / "m.onnx", digits, Mlp(kind="mlp", hidden=(8,)))
     split = digits.held_out
-    assert export.parity(model, tmp_path / "m.onnx", split, num_outputs=10, seed=0) < 1e-5
+    assert export.parity(model, tmp_path / "m.onnx", split, task=digits.task, seed=0) < 1e-5
     with torch.no_grad():
         model[-1].bias[0] += 0.1
     with pytest.raises(ExportError, match=r"must equal the torch model to 0.0001, got a difference of"):
-        export.parity(model, tmp_path / "m.onnx", split, num_outputs=10, seed=0)
+        export.parity(model, tmp_path / "m.onnx", split, task=digits.task, seed=0)

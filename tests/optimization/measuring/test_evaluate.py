@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from optimization.measuring import evaluate
+from optimization.tasks.classification import Classification
 
 
 def test_wilson_interval_is_the_published_one() -> None:
@@ -28,25 +29,16 @@ def test_wilson_interval_is_scipys_and_holds_the_estimate(num: int, share: float
     assert low - 1e-12 <= right / num <= high + 1e-12
 
 
-def test_accuracy_counts_the_right_classes() -> None:
-    quality = evaluate.accuracy(np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], np.float32), np.array([0, 1, 1]))
+def test_quality_is_the_share_of_right_answers() -> None:
+    quality = evaluate.quality(np.array([True, True, False]), "exact match")
+    assert (quality.metric, quality.num_samples) == ("exact match", 3)
     assert quality.value == pytest.approx(2 / 3)
-    assert quality.num_samples == 3
-
-
-def test_one_probability_is_the_second_class() -> None:
-    np.testing.assert_array_equal(evaluate.classes(np.array([[0.4], [0.6]], np.float32)), [0, 1])
-
-
-def test_agreement_is_the_share_of_equal_classes() -> None:
-    one, other = np.array([[0.9], [0.1], [0.2], [0.3]], np.float32), np.array([[0.8], [0.9], [0.1], [0.4]], np.float32)
-    assert evaluate.agreement(one, other) == 0.75
 
 
 def test_histograms_count_every_value_between_the_edges(random: np.random.Generator) -> None:
     inputs = random.integers(0, 17, size=(500, 4)).astype(np.float32)  # many a value lies on an edge
     probabilities = random.uniform(size=(500, 1)).astype(np.float32)
-    values, top = evaluate.histograms({"x": inputs}, probabilities)
+    values, top = evaluate.histograms({"x": inputs}, Classification().watched(probabilities))
     for histogram in (values, top):
         assert len(histogram.counts) == len(histogram.edges) + 1
         assert list(histogram.edges) == sorted(set(histogram.edges))

@@ -19,7 +19,7 @@ def turns(*medians: list[float]) -> Latency:
 def test_larger_model_takes_longer_and_its_interval_says_so(tmp_path: Path, digits: Dataset) -> None:
     for width in (4, 2000):
         model = models.build(Mlp(kind="mlp", hidden=(width, width)), digits, seed=0)
-        export.export(model, tmp_path / f"{width}.onnx", digits.train, num_outputs=10)
+        export.export(model, tmp_path / f"{width}.onnx", digits.train, task=digits.task)
     paths = {str(width): tmp_path / f"{width}.onnx" for width in (4, 2000)}
     measured = latency.measure(paths, digits.held_out)
     assert set(measured["4"]) == {1, 32}

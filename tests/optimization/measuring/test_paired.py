@@ -74,7 +74,7 @@ def test_a_model_that_loses_the_budget_is_passed_at_most_as_often_as_promised(ra
 
 def test_pairs_count_what_only_one_gets_right() -> None:
     labels = np.array([0, 1, 2, 0, 1])
-    pairs = Pairs.of(np.array([0, 1, 2, 1, 0]), np.array([0, 0, 0, 0, 0]), labels)
+    pairs = Pairs.of(np.array([0, 1, 2, 1, 0]) == labels, np.array([0, 0, 0, 0, 0]) == labels)
     assert (pairs.num_lost, pairs.num_won, pairs.num_samples) == (2, 1, 5)
     assert pairs.drop == pytest.approx(0.2)
 

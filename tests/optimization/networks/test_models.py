@@ -25,11 +25,3 @@ def test_equal_seeds_give_equal_weights_and_leave_torch_alone(digits: Dataset) -
     assert torch.equal(torch.random.get_rng_state(), before)
     assert torch.equal(one[1].weight, same[1].weight)
     assert not torch.equal(one[1].weight, other[1].weight)
-
-
-def test_probabilities_are_the_softmax_or_the_sigmoid() -> None:
-    logits = torch.tensor([[1.0, 2.0, 3.0]])
-    torch.testing.assert_close(models.Probabilities(torch.nn.Identity(), 3)(logits), torch.softmax(logits, 1))
-    torch.testing.assert_close(
-        models.Probabilities(torch.nn.Identity(), 1)(logits[:, :1]), torch.sigmoid(logits[:, :1])
-    )

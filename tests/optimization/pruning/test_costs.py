@@ -9,6 +9,7 @@ from optimization.pruning import costs, prune, stacks
 from optimization.pruning.prune import Amount
 from optimization.quantization.quantize import Method
 from optimization.readers.examples import Split
+from optimization.tasks.classification import Classification
 from tests.optimization import architectures
 
 
@@ -29,7 +30,7 @@ def test_layer_that_computes_more_costs_more(
     pictures = random.normal(size=(16, 4, 32, 32)).astype(np.float32)
     split = Split(inputs={"pictures": pictures}, labels=np.zeros(16, np.int64))
     removable = stacks.find(model, (torch.from_numpy(pictures),))
-    found = costs.of_layers(model, removable, split, num_outputs=3, method=method, folder=tmp_path)
+    found = costs.of_layers(model, removable, split, task=Classification(), method=method, folder=tmp_path)
     assert list(found) == ["0", "2"]
     assert found["0"] > 2 * found["2"] > 0
 
@@ -42,7 +43,7 @@ def test_stack_of_which_one_layer_can_go_has_a_cost_too(random: np.random.Genera
     split = Split(inputs={"pictures": pictures}, labels=np.zeros(8, np.int64))
     removable = stacks.find(model, (torch.from_numpy(pictures),))
     assert removable == {"0": (1,), "1": (0, 1, 2)}
-    found = costs.of_layers(model, removable, split, num_outputs=3, method=None, folder=tmp_path)
+    found = costs.of_layers(model, removable, split, task=Classification(), method=None, folder=tmp_path)
     assert 0.2 < found["0"] / found["1"] < 5, "they are alike"
 
 

@@ -42,13 +42,13 @@ def pair(tmp_path_factory: pytest.TempPathFactory, digits: Dataset) -> tuple[Pat
     """A model in fp32 and in INT8."""
     folder = tmp_path_factory.mktemp("models")
     model = models.build(Mlp(kind="mlp", hidden=(256, 128)), digits, seed=0)
-    export.export(model, folder / "fp32.onnx", digits.train, num_outputs=10)
+    export.export(model, folder / "fp32.onnx", digits.train, task=digits.task)
     quantize.quantize(folder / "fp32.onnx", folder / "int8.onnx", [digits.train.batch(np.arange(128))])
     return folder / "fp32.onnx", folder / "int8.onnx"
 
 
 def test_int8_is_close_to_fp32(pair: tuple[Path, Path], digits: Dataset) -> None:
-    fp32, int8 = (evaluate.predict(path, digits.held_out) for path in pair)
+    fp32, int8 = (evaluate.predict(path, digits.held_out, digits.task, "probabilities") for path in pair)
     np.testing.assert_allclose(int8, fp32, atol=0.02)
     assert not np.array_equal(int8, fp32)
 

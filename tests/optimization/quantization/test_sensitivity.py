@@ -1,14 +1,14 @@
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import onnx
 import pytest
 import torch
-from scipy import special
 from torch import nn
 
 from optimization.errors import GraphError
 from optimization.quantization import quantize, sensitivity
+from optimization.tasks.classification import Classification
 from tests.optimization import architectures
 
 INPUTS = torch.randn(256, 8, generator=torch.Generator().manual_seed(0))
@@ -29,10 +29,11 @@ def prepared(tmp_path: Path) -> quantize.Prepared:
 
 
 BATCHES = [{"x": INPUTS.numpy()}]
+SERVED: dict[str, Any] = {"task": Classification(), "output": "probabilities"}
 
 
 def test_node_that_spoils_the_answers_is_found(prepared: quantize.Prepared) -> None:
-    costs = sensitivity.scan(prepared, BATCHES)
+    costs = sensitivity.scan(prepared, BATCHES, **SERVED)
     assert {node: cost.weight for node, cost in costs.items()} == prepared.nodes
     first, second, third = costs.values()
     assert second.weight == "model.2.weight"
@@ -45,7 +46,7 @@ def test_only_the_spoiling_node_stays_in_fp32(prepared: quantize.Prepared, tmp_p
     quantize.write(prepared, target)
     fp32 = sensitivity.predict(prepared.path, BATCHES).argmax(axis=1)
     everything = (sensitivity.predict(target, BATCHES).argmax(axis=1) != fp32).mean()
-    outcome = sensitivity.within(prepared, target, BATCHES, max_changed=0.03)
+    outcome = sensitivity.within(prepared, target, BATCHES, max_changed=0.03, **SERVED)
     assert outcome.kept == (list(prepared.nodes)[1],)
     assert outcome.changed == (sensitivity.predict(target, BATCHES).argmax(axis=1) != fp32).mean() <= 0.03 < everything
     graph = onnx.load(target).graph
@@ -55,19 +56,11 @@ def test_only_the_spoiling_node_stays_in_fp32(prepared: quantize.Prepared, tmp_p
 
 
 def test_all_nodes_go_to_int8_where_the_budget_allows(prepared: quantize.Prepared, tmp_path: Path) -> None:
-    outcome = sensitivity.within(prepared, tmp_path / "int8.onnx", BATCHES, max_changed=1.0)
+    outcome = sensitivity.within(prepared, tmp_path / "int8.onnx", BATCHES, max_changed=1.0, **SERVED)
     assert outcome.kept == ()
     assert outcome.costs == {}
 
 
 def test_budget_that_no_node_meets_is_refused(prepared: quantize.Prepared, tmp_path: Path) -> None:
     with pytest.raises(GraphError, match=r"quantize\.max_changed must be at least .* got -1\.0"):
-        sensitivity.within(prepared, tmp_path / "int8.onnx", BATCHES, max_changed=-1.0)
-
-
-def test_divergence_is_the_textbooks() -> None:
-    random = np.random.default_rng(0)
-    one, other = (special.softmax(random.normal(size=(50, 4)), axis=1).astype(np.float32) for _ in range(2))
-    assert sensitivity.kl_divergence(one, other) == pytest.approx(special.rel_entr(one, other).sum(axis=1).mean(), 1e-4)
-    p, q = np.float32([[0.3]]), np.float32([[0.6]])
-    assert sensitivity.kl_divergence(p, q) == pytest.approx(0.3 * np.log(0.3 / 0.6) + 0.7 * np.log(0.7 / 0.4), 1e-4)
+        sensitivity.within(prepared, tmp_path / "int8.onnx", BATCHES, max_changed=-1.0, **SERVED)

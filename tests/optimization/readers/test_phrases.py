@@ -4,11 +4,12 @@ import numpy as np
 import tokenizers
 import torch
 
-from optimization.distillation import targets
 from optimization.readers import phrases, text
-from optimization.readers.examples import UNLABELLED, Dataset, Split
+from optimization.readers.examples import Dataset, Split
 from optimization.recipe.methods import Training
 from optimization.recipe.sources import Phrases
+from optimization.tasks.classification import Classification
+from optimization.tasks.task import UNLABELLED
 from optimization.training.job import Job
 from optimization.training.loop import Place, fit
 
@@ -47,8 +48,8 @@ def test_examples_without_a_label_have_no_hard_loss() -> None:
     torch.manual_seed(0)
     labels = torch.tensor([0, UNLABELLED, 1, UNLABELLED])
     for logits in (torch.randn(4, 1), torch.randn(4, 3)):
-        losses = targets.hard_loss(logits, labels)
-        torch.testing.assert_close(losses[[0, 2]], targets.hard_loss(logits[[0, 2]], labels[[0, 2]]))
+        losses = Classification().hard_loss(logits, labels)
+        torch.testing.assert_close(losses[[0, 2]], Classification().hard_loss(logits[[0, 2]], labels[[0, 2]]))
         assert losses[1] == losses[3] == 0
 
 

@@ -27,7 +27,7 @@ def publish(root: Path, dataset: Dataset, wanted: Recipe | None, seed: int, widt
     root.mkdir(exist_ok=True)
     path = root / f"{seed}-{width}.onnx"
     model = models.build(Mlp(kind="mlp", hidden=(width,)), dataset, seed).eval()
-    export.export(model, path, dataset.train, num_outputs=dataset.num_outputs)
+    export.export(model, path, dataset.train, task=dataset.task)
     served = graph.read(path)
     return store.publish(
         root,
@@ -47,7 +47,10 @@ def test_both_are_measured_on_the_same_held_out_examples(tmp_path: Path, seed_re
     first, second = (publish(tmp_path, tumours, seed_recipe, seed=seed) for seed in (0, 1))
     found = compare.compare(first, second)
     held_out = tumours.held_out
-    one, other = (evaluate.classes(evaluate.predict(each.model_path, held_out)) for each in (first, second))
+    one, other = (
+        tumours.task.answers(evaluate.predict(each.model_path, held_out, tumours.task, "probabilities"))
+        for each in (first, second)
+    )
     assert found.agreement == np.mean(one == other)
     assert found.first.quality.value == np.mean(one == held_out.labels)
     assert found.difference.drop == pytest.approx(np.mean(one == held_out.labels) - np.mean(other == held_out.labels))

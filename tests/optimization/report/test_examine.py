@@ -17,10 +17,9 @@ def test_confusions_of_very_many_classes_are_not_kept() -> None:
 
 
 def test_difference_is_that_of_the_accuracies(random: np.random.Generator) -> None:
-    labels = random.integers(0, 2, 500)
-    right = {"teacher": np.where(random.random(500) < 0.95, labels, 1 - labels), "quantize": labels.copy()}
-    found = examine.difference(right, labels, reference="teacher", other="quantize")
-    assert found.drop == pytest.approx(np.mean(right["teacher"] == labels) - 1)
+    right = {"teacher": random.random(500) < 0.95, "quantize": np.ones(500, np.bool_)}
+    found = examine.difference(right, reference="teacher", other="quantize")
+    assert found.drop == pytest.approx(np.mean(right["teacher"]) - 1)
     assert found.low < found.drop < found.high < 0, "the other is better, beyond chance"
     assert (found.num_lost, found.num_samples) == (0, 500)
 
@@ -38,8 +37,7 @@ def test_difference_is_that_of_the_accuracies(random: np.random.Generator) -> No
     ],
 )
 def test_what_is_compared_once(steps: list[str], pairs: list[tuple[str, str]]) -> None:
-    classes = {step: np.zeros(4, np.int64) for step in steps}
-    found = examine.differences(classes, np.zeros(4, np.int64))
+    found = examine.differences({step: np.ones(4, np.bool_) for step in steps})
     assert [(each.reference, each.other) for each in found] == pairs
 
 

@@ -69,7 +69,8 @@ def test_seed_recipe_gives_a_small_model_that_works(
     assert [each.step for each in manifest.measurements] == ["teacher", "control", "distill", "quantize", "sparsify"]
     assert manifest.recipe_sha256 == seed_recipe.sha256
     assert manifest.inputs[0].shape == ("batch", 8)
-    assert manifest.outputs[0].name == "probability"
+    assert (manifest.outputs[0].name, manifest.outputs[0].meaning) == ("probability", "probabilities")
+    assert manifest.task == "classification"
     assert {each.num_parameters for each in manifest.measurements[1:]} == {8 * 10 + 10 + 10 + 1}
     assert manifest.parity is not None
     assert manifest.parity <= 1e-4
@@ -86,7 +87,8 @@ def test_seed_recipe_gives_a_small_model_that_works(
     majority = np.bincount(tumours.held_out.labels).max() / len(tumours.held_out.labels)
     for each in manifest.measurements:
         assert each.quality.low > majority, f"{each.step} learned nothing"
-    served = evaluate.accuracy(evaluate.predict(loaded.model_path, tumours.held_out), tumours.held_out.labels)
+    answers = tumours.task.answers(evaluate.predict(loaded.model_path, tumours.held_out, tumours.task, "probabilities"))
+    served = evaluate.quality(answers == tumours.held_out.labels)
     assert served == manifest.measurements[-1].quality
 
     findings = manifest.findings

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from optimization.readers.examples import Split
 from optimization.running import steps
+from optimization.tasks.classification import Classification
 
 
 class Echo(nn.Module):
@@ -24,5 +25,7 @@ def test_accuracy_is_numpys_and_leaves_the_model_in_training(random: np.random.G
     labels = random.integers(0, max(2, num_outputs), 700)
     expected = np.mean((logits[:, 0] > 0 if num_outputs == 1 else logits.argmax(axis=1)) == labels)
     model = Echo().train()
-    assert steps.accuracy(model, Split(inputs={"x": logits}, labels=labels)) == pytest.approx(expected)
+    assert steps.accuracy(model, Split(inputs={"x": logits}, labels=labels), Classification()) == pytest.approx(
+        expected
+    )
     assert model.training

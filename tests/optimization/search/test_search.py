@@ -88,11 +88,12 @@ def test_cheapest_proven_trial_is_chosen_and_published(
     tried, variants = attempt(wanted, made), space.variants(wanted)
     outcomes = [tried(number, lambda _share, _shortfall: None) for number in range(len(variants))]
     unpacked = [outcome.unpack(each, tmp_path / str(number)) for number, each in enumerate(outcomes)]
-    finals = {number: candidates[-1].path for number, candidates in enumerate(unpacked)}
+    finals = {number: candidates[-1] for number, candidates in enumerate(unpacked)}
     settings = wanted.search.model_copy(update={"target": "size"})
-    finished = trials.measure(settings, workspace.candidates[0].path, finals, workspace.dataset.held_out)
+    dataset = workspace.dataset
+    finished = trials.measure(settings, workspace.candidates[0], finals, dataset.held_out, dataset.task)
     result = trials.judge(settings, variants, finished, {})
-    sizes = [path.stat().st_size for path in finals.values()]
+    sizes = [each.path.stat().st_size for each in finals.values()]
     assert result.is_proven
     assert result.trials[result.chosen].size_bytes == min(sizes)
     workspace.candidates.extend(unpacked[result.chosen])
@@ -126,7 +127,7 @@ def test_a_search_that_stopped_goes_on_with_the_trials_that_are_left(
 def test_a_trial_that_failed_or_whose_files_are_gone_is_tried_again(tmp_path: Path) -> None:
     outcome.keep(Ended(problem="out of memory"), tmp_path / "failed")
     assert outcome.kept(tmp_path / "failed") is None
-    candidate = Candidate(step="distill", path=Path("distill.onnx"), num_parameters=1)
+    candidate = Candidate(step="distill", path=Path("distill.onnx"), output="probabilities", num_parameters=1)
     ended = Ended(outcome=Made(candidates=[candidate], files=[b"graph"], losses={"distill": [1.0]}))
     outcome.keep(ended, tmp_path / "whole")
     assert outcome.kept(tmp_path / "whole") == ended
@@ -185,8 +186,8 @@ def check(published: Artifact, wanted: Recipe, dataset: Dataset) -> None:
     chosen = found.trials[found.chosen]
     assert loaded.manifest.recipe_sha256 == wanted.sha256
     assert loaded.manifest.files[store.MODEL].size_bytes == chosen.size_bytes, "what was judged is what is served"
-    answers = evaluate.predict(loaded.model_path, dataset.held_out)
-    assert evaluate.accuracy(answers, dataset.held_out.labels).value == chosen.accuracy
+    answers = dataset.task.answers(evaluate.predict(loaded.model_path, dataset.held_out, dataset.task, "probabilities"))
+    assert np.mean(answers == dataset.held_out.labels) == chosen.accuracy
     assert loaded.manifest.findings.losses["teacher"]
     assert "Search" in (loaded.path / store.REPORT).read_text()
 

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from optimization.distillation.targets import distillation_loss, hard_loss
+from optimization.distillation.targets import distillation_loss
 from optimization.errors import RecipeError
 from optimization.graphs.export import tensors
-from optimization.readers.examples import UNLABELLED, Split
+from optimization.readers.examples import Split
 from optimization.recipe.methods import Training
 from optimization.sequences import export, greedy, models, pairs, recipe, writing
+from optimization.tasks.task import UNLABELLED
+from optimization.tasks.text_pairs import TextPairs
 from optimization.training import loop
 from optimization.training.job import Job
 from optimization.training.loop import Place
@@ -34,7 +36,7 @@ def test_loss_of_a_text_is_transformers_own(split: Split, row: int) -> None:
     with torch.inference_mode():
         logits = ours(*tensors(split.batch(rows)))
         expected = ours.body(input_ids=torch.tensor([READ[row]]), labels=torch.tensor([WORDS[row]])).loss
-        loss = hard_loss(logits, torch.from_numpy(split.labels[rows]))
+        loss = TextPairs().hard_loss(logits, torch.from_numpy(split.labels[rows]))
     torch.testing.assert_close(loss[0], expected)
 
 
@@ -45,6 +47,7 @@ def test_padding_teaches_nothing(split: Split) -> None:
     with torch.inference_mode():
         losses = [
             distillation_loss(
+                TextPairs(),
                 student(*tensors(split.batch(rows))),
                 torch.from_numpy(split.labels[rows]),
                 teacher(*tensors(split.batch(rows))),
@@ -102,7 +105,7 @@ def test_exported_step_writes_what_transformers_writes(split: Split, tmp_path: P
 
 def test_training_goes_on_from_a_checkpoint_though_weights_are_tied(split: Split) -> None:
     """T5 reads and writes with one table; whole weights come back to the driver."""
-    job = Job(step="teacher", model=model("t5"), training=Training(epochs=2, batch_size=2), seed=0)
+    job = Job(step="teacher", model=model("t5"), training=Training(epochs=2, batch_size=2), seed=0, task=TextPairs())
     first, _, last = loop.fit(job, split, Silent(), Place())
     again = replace(job, model=model("t5"), saved=first.checkpoint)
     *_, resumed = loop.fit(again, split, Silent(), Place())

@@ -14,12 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from optimization.distillation import targets
 from optimization.distillation.targets import SoftTargets
 from optimization.errors import TrainError
 from optimization.pruning import sparsify
 from optimization.readers.examples import Split
 from optimization.recipe.methods import Training
+from optimization.tasks import losses as distances
+from optimization.tasks.classification import Classification
 from optimization.training import loop, train
 from optimization.training.job import Job
 from optimization.training.train import Workers
@@ -62,10 +63,10 @@ def trained_plainly(job: Job, split: Split) -> nn.Module:
     for epoch in range(settings.epochs):
         for rows in loop.shards(split, settings.batch_size, job.seed + epoch, 0, 1):
             logits = start(inputs[rows])
-            losses = targets.hard_loss(logits, labels[rows])
+            losses = Classification().hard_loss(logits, labels[rows])
             if job.soft:
                 teacher = torch.from_numpy(job.soft.logits[rows])
-                soft = targets.soft_loss(logits, teacher, job.soft.temperature)
+                soft = distances.softened(logits, teacher, job.soft.temperature)
                 losses = job.soft.alpha * soft + (1 - job.soft.alpha) * losses
             optimizer.zero_grad()
             losses.mean().backward()

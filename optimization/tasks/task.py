@@ -1,0 +1,86 @@
+"""What the rest of the house asks of a task; nothing outside `tasks` knows how a task's answers are made or judged.
+
+    logits ─▶ hard_loss, soft_loss ─▶ training
+    model ─▶ served ─▶ ONNX file ─▶ outputs ─▶ read ─▶ answers ─▶ right (quality) │ changed, divergence (INT8)
+
+A new task is one file here, a name in `manifest.TaskKind`, and a line where its data are read.
+"""
+
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from optimization.artifact.manifest import Meaning, TaskKind
+
+UNLABELLED = -1
+"""Stands for the class of an example that only the teacher answers."""
+
+SoftLoss = Literal["kl", "mse"]
+
+
+class Task(Protocol):
+    """How models of a task learn, and how their answers are judged."""
+
+    @property
+    def kind(self) -> TaskKind:
+        """What the manifest calls it."""
+        ...
+
+    @property
+    def output(self) -> Meaning:
+        """What the first output of the file that is served is."""
+        ...
+
+    def hard_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Loss of what the labels say, of shape [batch]; 0 where there is no label."""
+        ...
+
+    def soft_loss(self, logits: Tensor, teacher: Tensor, labels: Tensor, temperature: float, kind: SoftLoss) -> Tensor:
+        """Loss of what the teacher's logits say, of shape [batch]."""
+        ...
+
+    def served(self, model: nn.Module) -> nn.Module:
+        """The model of logits in the form that is exported."""
+        ...
+
+    def read(self, outputs: NDArray[np.float32], output: Meaning) -> NDArray[np.float32]:
+        """The first output of a file, brought to what the methods below take.
+
+        Raises:
+            GraphError: the task does not know such an output.
+        """
+        ...
+
+    def right(self, answers: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.bool_]:
+        """Which answers are right, of shape [samples]."""
+        ...
+
+    def changed(self, one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Which samples get another answer, of shape [samples]; both were read."""
+        ...
+
+    def divergence(self, one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float64]:
+        """How far the other lies from the one, of shape [samples], at least 0; both were read."""
+        ...
+
+
+class LabelledTask(Task, Protocol):
+    """A task whose models answer each sample at once, with something that a label can be compared with."""
+
+    def num_outputs(self, num_labels: int) -> int:
+        """Logits per sample."""
+        ...
+
+    def output_name(self, num_outputs: int) -> str:
+        """Name of the served file's output."""
+        ...
+
+    def answers(self, read: NDArray[np.float32]) -> NDArray[np.int64]:
+        """What is answered, of shape [samples]."""
+        ...
+
+    def watched(self, read: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """Numbers of the answers whose distribution tells drift, by name, each of shape [samples]."""
+        ...
