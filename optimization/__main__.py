@@ -6,10 +6,12 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from rich.console import Console
 
 from optimization.artifact import store
+from optimization.artifact.manifest import Meaning
 from optimization.artifact.store import Artifact, ArtifactError
 from optimization.errors import OptimizationError, RecipeError
 from optimization.recipe import recipe, sources
@@ -83,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     publish = verbs.add_parser("publish", help="make an artifact of an ONNX, Keras or TensorFlow model")
     publish.add_argument("model", type=Path, help="the ONNX or .keras file, or the folder of a SavedModel")
     publish.add_argument("--name", required=True, help="the artifact's name")
+    publish.add_argument("--output", choices=get_args(Meaning), help="what its first output is, if its graph is silent")
     publish.add_argument("--stream", type=Path, help="YAML that says how a model that answers step by step is driven")
 
     for verb in (run, publish):
@@ -183,7 +186,7 @@ def _compare(options: argparse.Namespace) -> None:
 def _publish(options: argparse.Namespace) -> None:
     from optimization.running.adopt import adopt
 
-    terminal.show(Console(), adopt(options.model, options.artifacts, options.name, options.stream))
+    terminal.show(Console(), adopt(options.model, options.artifacts, options.name, options.stream, options.output))
 
 
 if __name__ == "__main__":
