@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optimization.extras import require
-from optimization.readers.examples import UNLABELLED, Dataset, Split
+from optimization.readers.examples import Dataset, Split
 from optimization.readers.holding import cut, hold_out
 from optimization.recipe.sources import BreastCancer, Digits, Mnist1d
+from optimization.tasks.task import UNLABELLED
 
 
 def digits(config: Digits, seed: int) -> Dataset:
