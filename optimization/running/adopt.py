@@ -19,8 +19,9 @@ def adopt(
 ) -> store.Artifact:
     """Publish the ONNX file, Keras file or SavedModel `path` as the next version of `name`.
 
-    `stream` is a YAML file that says how a model that answers step by step is driven (`manifest.Stream`). What the first
-    output is, its graph tells or `output` does.
+    `stream` is a YAML file that says how a model that answers step by step is driven (`manifest.Stream`).
+
+    The graph tells what it gives; where it does not, `output` says so of the first output.
 
     Raises:
         GraphError: the file is damaged, keeps weights in other files, cannot be converted or served, or does not end in

@@ -1,8 +1,9 @@
 import numpy as np
 
 from optimization.readers import data, holding
-from optimization.readers.examples import UNLABELLED, Dataset, Split
+from optimization.readers.examples import Dataset, Split
 from optimization.recipe.sources import BreastCancer, Digits, Mnist1d
+from optimization.tasks.task import UNLABELLED
 
 
 def test_equal_seeds_give_equal_splits() -> None:
