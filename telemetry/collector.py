@@ -17,12 +17,15 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.applications import Starlette
 
+from telemetry.failures import Failures
 from telemetry.page import routes, views
 from telemetry.receivers.grpc import GrpcReceiver
 from telemetry.receivers.http import HttpReceiver
+from telemetry.receivers.origin import NOBODY, Peer
 from telemetry.receivers.receiver import Refusal
-from telemetry.series.signals import Service
-from telemetry.series.store import Increment, SeriesStore
+from telemetry.series.service import Service
+from telemetry.series.store import SeriesStore
+from telemetry.series.stream import Increment
 from telemetry.series.traces import SpanStore
 from telemetry.watching.alerts import AlertBook
 from telemetry.watching.levels import LEVELS, LevelWatch
@@ -74,6 +77,7 @@ class Collector:
         self.alerts = AlertBook()
         self.spans = SpanStore()
         self._watchers: dict[str, Watcher] = {}
+        self._failures = Failures(logger)
         self._expired_s = clock()
         self._grpc = GrpcReceiver(
             self, host=self.config.host, port=self.config.grpc_port, max_body_bytes=self.config.max_body_bytes
@@ -123,10 +127,10 @@ class Collector:
         await self._http.stop()
         await self._grpc.stop()
 
-    def receive_metrics(self, request: ExportMetricsServiceRequest) -> Refusal:
+    def receive_metrics(self, request: ExportMetricsServiceRequest, peer: Peer = NOBODY) -> Refusal:
         """Keep the points and watch what they add."""
         now_s = self._clock()
-        outcome = self.series.ingest(request, now_s)
+        outcome = self.series.ingest(request, now_s, peer)
         added: dict[str, list[Increment]] = defaultdict(list)
         for increment in outcome.increments:
             added[increment.key.service].append(increment)
@@ -134,26 +138,31 @@ class Collector:
             service = self.services.get(name)
             if service is None:
                 service = self.services[name] = Service(name, now_s=now_s, retention_s=self.config.retention_s)
-            service.add(increments, now_s)
-            self._watch(service, now_s)
+            with self._failures.contained(f"watching {name}"):
+                service.add(increments, now_s)
+                self._watch(service, now_s)
         return Refusal(num_refused=outcome.num_refused, reason=outcome.reason)
 
-    def receive_traces(self, request: ExportTraceServiceRequest) -> Refusal:
+    def receive_traces(self, request: ExportTraceServiceRequest, peer: Peer = NOBODY) -> Refusal:
         """Keep the latest spans."""
-        num_refused, reason = self.spans.ingest(request)
+        num_refused, reason = self.spans.ingest(request, peer)
         return Refusal(num_refused=num_refused, reason=reason)
 
-    def receive_logs(self, request: ExportLogsServiceRequest) -> Refusal:  # noqa: ARG002 - nothing reads logs yet
+    def receive_logs(self, request: ExportLogsServiceRequest, peer: Peer = NOBODY) -> Refusal:  # noqa: ARG002 - nothing reads logs yet
         """Accept logs, so that senders of all three signals need no special setting; they are not kept."""
         return Refusal()
 
     def tick(self) -> None:
-        """Do what is due: end frames that wait for silent instances, forget what is older than the retention."""
+        """Do what is due: end frames that wait for silent instances, forget what is older than the retention.
+
+        What goes wrong with one service is logged once and concerns that service alone.
+        """
         now_s = self._clock()
         for name, service in self.services.items():
-            self._watch(service, now_s)
-            if watcher := self._watchers.get(name):
-                watcher.tick(now_s)
+            with self._failures.contained(f"watching {name}"):
+                self._watch(service, now_s)
+                if watcher := self._watchers.get(name):
+                    watcher.tick(now_s)
         if now_s - self._expired_s < EXPIRY_S:
             return
         self._expired_s = now_s
@@ -179,10 +188,8 @@ class Collector:
     async def _tick_forever(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            try:
+            with self._failures.contained("a tick of the collector"):
                 self.tick()
-            except Exception:  # one service's bad data must not end the watch over the others
-                logger.exception("a tick of the collector failed; it goes on")
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:  # noqa: ARG002 - Starlette's signature

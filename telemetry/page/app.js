@@ -62,7 +62,10 @@ function status(state, text) {
 function show(summary, service, series, alerts) {
   $("empty").hidden = Boolean(service);
   $("service").hidden = !service;
-  $("footer").textContent = summary.num_refused ? `${summary.num_refused.toLocaleString("en-US")} data points were refused, see the senders' logs` : "";
+  $("footer").textContent = [
+    summary.num_refused ? `${summary.num_refused.toLocaleString("en-US")} data points were refused; the senders' logs say why.` : "",
+    summary.num_skewed ? `The clock of ${summary.num_skewed === 1 ? "a sender" : `${summary.num_skewed} senders`} is wrong; the collector's is used instead.` : "",
+  ].join(" ").trim();
   showFiring(alerts);
   if (!service) {
     $("services").replaceChildren();
@@ -71,7 +74,7 @@ function show(summary, service, series, alerts) {
   chosen.service = service.name;
   showServices(summary.services);
   showTitle(service, summary.now);
-  showCards(service, summary);
+  showCards(service, series.last);
   plots.update(series, alerts);
   showArtifact(series.artifact);
   showAlerts(alerts.filter((alert) => alert.service === service.name));
@@ -124,7 +127,8 @@ function showTitle(service, now) {
   $("about").textContent = [version, state, service.roles.join(", ").replaceAll("_", " ")].filter(Boolean).join(" · ");
 }
 
-function showCards({ last, num_instances: numInstances }) {
+// The values now come with the plots, so that a card and its plot's legend say the same.
+function showCards({ num_instances: numInstances }, last) {
   const cards = [];
   const card = (label, value, unit, note = "", bad = false) => {
     const made = element("div", undefined, bad ? "card bad" : "card");

@@ -20,6 +20,7 @@ export class Plots {
   constructor(parent) {
     this.parent = parent;
     this.shown = new Map();
+    this.last = new Map(); // by plot, each line's value now
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.clear());
     new ResizeObserver(() => this.resize()).observe(parent);
   }
@@ -40,6 +41,7 @@ export class Plots {
   draw(content, series, alerts) {
     const labels = content.lines.map((line) => line.label).join("\n");
     const data = [series.times, ...content.lines.map((line) => line.values)];
+    this.last.set(content.key, content.lines.map((line) => line.last));
     let shown = this.shown.get(content.key);
     if (shown && shown.labels !== labels) {
       shown.plot.destroy();
@@ -91,7 +93,7 @@ export class Plots {
             label: line.label,
             stroke: style(`--line-${(index % 9) + 1}`),
             width: 1.75,
-            value: (self, value, _, at) => format(at === null || at === undefined ? latest(self.data[index + 1]) : value, content.unit),
+            value: (_plot, value, _line, at) => format(at === null || at === undefined ? this.last.get(content.key)[index] : value, content.unit),
             points: { show: true, size: 4, filter: isolated },
           })),
         ],
@@ -129,12 +131,6 @@ export class Plots {
 
 const timeOfDay = (seconds) =>
   new Date(seconds * 1000).toLocaleTimeString([], { hour12: false, hour: "2-digit", minute: "2-digit" });
-
-// The last value there is, as what the legend says while nothing is pointed at.
-const latest = (values) => {
-  for (let at = values.length - 1; at >= Math.max(0, values.length - 5); at--) if (values[at] !== null) return values[at];
-  return null;
-};
 
 // Only points without neighbours need a mark: a line between others shows the rest.
 const isolated = (plot, series) => {

@@ -53,11 +53,14 @@ def application(sources: views.Sources, lifespan: Lifespan | None = None) -> Sta
     """The page and the JSON behind it."""
 
     async def services(request: Request) -> Response:  # noqa: ARG001 - Starlette's signature
-        """`{now, num_refused, services: [{name, versions, roles, num_instances, seen, num_firing, last}]}`."""
+        """`{now, num_refused, num_skewed, services}`, each service with name, versions, roles, num_instances, seen,
+        num_firing and last.
+        """
         return _json(views.services(sources))
 
     async def series(request: Request) -> Response:
-        """`{now, since, service, times, plots: [{key, title, unit, lines: [{label, values}]}], artifact, traces}`.
+        """`{now, since, service, times, plots: [{key, title, unit, lines: [{label, values, last}]}], last, artifact,
+        traces}`.
 
         `service` is a name from `services`, `since` Unix seconds (15 minutes ago where it is left out); a line has at
         most 600 values, null where there is none.

@@ -10,10 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from telemetry import conventions as names
-from telemetry.receivers.points import Attributes, Origin
-from telemetry.series.signals import Service
-from telemetry.series.store import SeriesStore, Track
+from telemetry.receivers.attributes import Attributes
+from telemetry.receivers.origin import Origin
+from telemetry.series.instance import NUM_MISSED
+from telemetry.series.service import Service
+from telemetry.series.signals import training_step
+from telemetry.series.store import SeriesStore
 from telemetry.series.traces import SpanStore
+from telemetry.series.track import Track
 from telemetry.watching.alerts import AlertBook, State
 
 MAX_POINTS = 600
@@ -94,6 +98,7 @@ def services(sources: Sources) -> Json:
     return {
         "now": sources.clock(),
         "num_refused": sources.series.num_refused,
+        "num_skewed": sources.series.num_skewed,
         "services": [
             _service(service, firing.count(name), sources.clock()) for name, service in sorted(sources.services.items())
         ],
@@ -107,25 +112,35 @@ def alerts(sources: Sources) -> Json:
 
 
 def series(sources: Sources, service: Service, since_s: float) -> Json:
-    """One service's plots since a time, on one grid, with its artifact's numbers and its latest traces."""
+    """One service's plots since a time, on one grid, with its artifact's numbers and its latest traces.
+
+    `last` holds the value now of each signal and each line has its own: a signal's is the same in both.
+    """
     now_s = sources.clock()
     step_s = max(1.0, math.ceil((now_s - since_s) / MAX_POINTS), math.ceil(service.interval_s - 0.5))
     first_s = math.floor(since_s / step_s) * step_s
     num_bins = int((now_s - first_s) / step_s) + 1
+    last = _last_values(service)
     plots = []
     for plot in PLOTS:
-        tracks = [(label, service.history[signal]) for label, signal in plot.lines if signal in service.history]
+        tracks = [
+            (label, service.history[signal], last[signal]) for label, signal in plot.lines if signal in service.history
+        ]
         if plot.key in _PER_INSTANCE:
-            tracks = _with_instances(sources, service, _PER_INSTANCE[plot.key], tracks)
-        lines = [(label, _binned(track, first_s, step_s, num_bins, peak=plot.peak)) for label, track in tracks]
-        lines = [(label, values) for label, values in lines if not np.isnan(values).all()]
+            tracks += _of_instances(sources, service, _PER_INSTANCE[plot.key], now_s)
+        lines = [
+            (label, _binned(track, first_s, step_s, num_bins, peak=plot.peak), value) for label, track, value in tracks
+        ]
+        lines = [line for line in lines if not np.isnan(line[1]).all()]
         if lines:
             plots.append(
                 {
                     "key": plot.key,
                     "title": plot.title,
                     "unit": plot.unit,
-                    "lines": [{"label": label, "values": values.tolist()} for label, values in lines],
+                    "lines": [
+                        {"label": label, "values": values.tolist(), "last": value} for label, values, value in lines
+                    ],
                 }
             )
     return {
@@ -134,13 +149,14 @@ def series(sources: Sources, service: Service, since_s: float) -> Json:
         "service": service.name,
         "times": [first_s + step_s * index for index in range(num_bins)],
         "plots": plots,
-        "artifact": _artifact(service),
+        "last": last,
+        "artifact": _artifact(service, now_s),
         "traces": [asdict(span) for span in sources.spans.latest(service.name)],
     }
 
 
 def _service(service: Service, num_firing: int, now_s: float) -> Json:
-    alive = [instance for instance in service.instances.values() if instance.ends_s() >= now_s]
+    alive = service.alive(now_s)
     known = alive or list(service.instances.values())
     return {
         "name": service.name,
@@ -149,8 +165,12 @@ def _service(service: Service, num_firing: int, now_s: float) -> Json:
         "num_instances": len(alive),
         "seen": service.touched_s,
         "num_firing": num_firing,
-        "last": {signal: _last(signal, track) for signal, track in service.history.items()},
+        "last": _last_values(service),
     }
+
+
+def _last_values(service: Service) -> dict[str, float | None]:
+    return {signal: _last(signal, track) for signal, track in service.history.items()}
 
 
 def _last(signal: str, track: Track) -> float | None:
@@ -159,16 +179,25 @@ def _last(signal: str, track: Track) -> float | None:
     return next((value for value in reversed(values) if math.isfinite(value)), None)
 
 
-def _with_instances(
-    sources: Sources, service: Service, metric: str, tracks: list[tuple[str, Track]]
-) -> list[tuple[str, Track]]:
-    """The sum's line, preceded by one for each instance where there are several."""
-    found = sorted(sources.series.of(service.name, metric), key=lambda series: -series.touched_s)[:MAX_INSTANCES]
+def _of_instances(
+    sources: Sources, service: Service, metric: str, now_s: float
+) -> list[tuple[str, Track, float | None]]:
+    """A line for each instance, with its value now, where there are several; of a training, for the step it is in."""
+    step = training_step(service.alive(now_s) or list(service.instances.values()))
+    found = [each for each in sources.series.of(service.name, metric) if _step(each.key.attributes) in ("", step)]
     if len(found) < 2:
-        return tracks
-    labelled = [(_label(series.key.instance, series.key.attributes), series.track) for series in found]
-    labelled.sort(key=lambda pair: pair[0])
-    return [*tracks, *labelled]
+        return []
+    found = sorted(found, key=lambda each: -each.touched_s)[:MAX_INSTANCES]
+    since_s = now_s - NUM_MISSED * service.interval_s
+    lines = []
+    for each in found:
+        last = _last("", each.track) if each.touched_s >= since_s else None
+        lines.append((_label(each.key.instance, each.key.attributes), each.track, last))
+    return sorted(lines, key=lambda line: line[0])
+
+
+def _step(attributes: Attributes) -> str:
+    return str(dict(attributes).get(names.STEP, ""))
 
 
 def _label(instance: str, attributes: Attributes) -> str:
@@ -195,16 +224,16 @@ def _binned(track: Track, first_s: float, step_s: float, num_bins: int, *, peak:
     return grid
 
 
-def _artifact(service: Service) -> list[Json]:
-    """A row for each step of making the artifact, in order, from its gauges."""
+def _artifact(service: Service, now_s: float) -> list[Json]:
+    """A row for each step of making the artifact that is served now, in order, from its gauges."""
     rows: dict[str, Json] = {}
 
     def row(attributes: Attributes) -> Json:
-        step = str(dict(attributes).get(names.STEP, ""))
+        step = _step(attributes)
         return rows.setdefault(step, {"step": step, "quality": {}, "metric": "", "size": None, "latency": {}})
 
     def latest(metric: str) -> list[tuple[Origin, Attributes, float]]:
-        return [value for value in service.values(metric)[:200] if dict(value[1]).get(names.STEP)]
+        return [value for value in service.values(metric, now_s)[:200] if _step(value[1])]
 
     for _, attributes, value in latest(names.ARTIFACT_QUALITY.name):
         row(attributes)["quality"][str(dict(attributes).get(names.STATISTIC, "value"))] = value

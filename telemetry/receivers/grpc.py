@@ -9,6 +9,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from telemetry.receivers.origin import Peer, grpc_peer
 from telemetry.receivers.receiver import PortTakenError, Sink, listen, logs_response, metrics_response, traces_response
 
 _PACKAGE = "opentelemetry.proto.collector"
@@ -59,7 +60,7 @@ class GrpcReceiver:
 
 
 def _service(
-    name: str, sink: Sink, message: type[Message], respond: Callable[[Sink, Any], Message]
+    name: str, sink: Sink, message: type[Message], respond: Callable[[Sink, Any, Peer], Message]
 ) -> "grpc.GenericRpcHandler[bytes, bytes]":
     """One OTLP service, decoded here so that a body that is no protobuf is the client's error, not an internal one."""
 
@@ -70,6 +71,6 @@ def _service(
         except DecodeError as error:
             rule = f"the body must be an {message.DESCRIPTOR.name}: {error}"
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, rule)
-        return respond(sink, request).SerializeToString()
+        return respond(sink, request, grpc_peer(context.peer())).SerializeToString()
 
     return grpc.method_handlers_generic_handler(name, {"Export": grpc.unary_unary_rpc_method_handler(export)})

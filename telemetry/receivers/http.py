@@ -20,6 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from telemetry.receivers import otlp_json
+from telemetry.receivers.origin import Peer
 from telemetry.receivers.receiver import Sink, listen, logs_response, metrics_response, traces_response
 
 PROTOBUF = "application/x-protobuf"
@@ -39,14 +40,14 @@ class RejectedError(Exception):
 def application(sink: Sink, max_body_bytes: int) -> Starlette:
     """The ASGI application with the three OTLP paths."""
 
-    def route(path: str, message: type[Message], respond: Callable[[Sink, Any], Message]) -> Route:
+    def route(path: str, message: type[Message], respond: Callable[[Sink, Any, Peer], Message]) -> Route:
         async def receive(request: Request) -> Response:
             content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
             try:
                 if content_type not in (PROTOBUF, JSON):
                     raise RejectedError(415, f"content-type must be {PROTOBUF} or {JSON}, got {content_type!r}")
                 body = await _body(request, max_body_bytes)
-                return _answer(respond(sink, _decoded(body, message(), content_type)), content_type)
+                return _answer(respond(sink, _decoded(body, message(), content_type), _peer(request)), content_type)
             except RejectedError as rejected:
                 code = RESOURCE_EXHAUSTED if rejected.status_code == 413 else INVALID_ARGUMENT
                 status = Status(code=code, message=str(rejected))
@@ -103,6 +104,14 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def _peer(request: Request) -> Peer:
+    """Who sends; the port only where the connection is kept, since another one says nothing about the sender."""
+    if request.client is None:
+        return Peer()
+    is_kept = request.scope["http_version"] != "1.0" and request.headers.get("connection", "").lower() != "close"
+    return Peer(request.client.host, str(request.client.port) if is_kept else "")
 
 
 async def _body(request: Request, max_body_bytes: int) -> bytes:

@@ -1,21 +1,18 @@
 """What an OTLP metrics request says, one checked data point at a time."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.metrics.v1 import metrics_pb2 as otlp
-from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
-from telemetry.conventions import ROLE, SERVICE_INSTANCE_ID, SERVICE_NAME, SERVICE_VERSION
+from telemetry.receivers.attributes import MAX_TEXT, Attributes, attributes
 from telemetry.series.distribution import ZERO_BUCKET, Buckets
 
-Attributes = tuple[tuple[str, str | int | float | bool], ...]
-
-MAX_TEXT = 256
-"""Characters kept of any name or attribute a sender chooses."""
+MIN_SCALE, MAX_SCALE = -10, 20
+"""Of exponential histograms, as the SDKs' own limits are."""
 
 _DELTA = otlp.AGGREGATION_TEMPORALITY_DELTA
 _CUMULATIVE = otlp.AGGREGATION_TEMPORALITY_CUMULATIVE
@@ -24,22 +21,12 @@ _SCALES = {"ms": 1e-3, "us": 1e-6, "ns": 1e-9, "KiBy": 1024.0, "MiBy": 1024.0**2
 """Units that are turned into the conventions' seconds and bytes on arrival."""
 
 
-class Origin(NamedTuple):
-    """Which process reports."""
+class Scope(NamedTuple):
+    """Which library within the process measured: two may use one metric's name."""
 
-    service: str
-    instance: str
+    name: str = ""
     version: str = ""
-    role: str = ""
-
-
-class Key(NamedTuple):
-    """What a series is told apart by."""
-
-    service: str
-    instance: str
-    metric: str
-    attributes: Attributes
+    attributes: Attributes = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,17 +46,12 @@ class RefusedError(Exception):
     """A data point cannot be taken; the message says why, for the sender."""
 
 
-def origin(resource: Resource) -> Origin:
-    """Who sent this; a process that does not name its instance is told apart by its host and process id."""
-    named = dict(_attributes(resource.attributes))
-    instance = named.get(SERVICE_INSTANCE_ID)
-    if instance is None:
-        instance = ":".join(str(named[name]) for name in ("host.name", "process.pid") if name in named)
-    return Origin(
-        service=str(named.get(SERVICE_NAME, "unknown_service")),
-        instance=str(instance),
-        version=str(named.get(SERVICE_VERSION, "")),
-        role=str(named.get(ROLE, "")),
+def scope(instrumentation: InstrumentationScope) -> Scope:
+    """The scope of the points that follow."""
+    return Scope(
+        name=instrumentation.name[:MAX_TEXT],
+        version=instrumentation.version[:MAX_TEXT],
+        attributes=attributes(instrumentation.attributes),
     )
 
 
@@ -88,19 +70,6 @@ def points(metric: otlp.Metric) -> Iterator[Point | RefusedError]:
             yield refusal
 
 
-def plain(value: AnyValue) -> str | int | float | bool:
-    """An attribute's value, shortened; what is not a scalar becomes text."""
-    kind = value.WhichOneof("value")
-    if kind in ("int_value", "double_value", "bool_value"):
-        number: int | float | bool = getattr(value, kind)
-        return number
-    return (value.string_value if kind == "string_value" else str(value))[:MAX_TEXT]
-
-
-def _attributes(pairs: Iterable[KeyValue]) -> Attributes:
-    return tuple(sorted((pair.key[:MAX_TEXT], plain(pair.value)) for pair in pairs))
-
-
 def _point(metric: otlp.Metric, kind: str, data: otlp.Sum, point: otlp.NumberDataPoint) -> Point:
     scale = _SCALES.get(metric.unit, 1.0)
     if point.time_unix_nano == 0:
@@ -115,7 +84,7 @@ def _point(metric: otlp.Metric, kind: str, data: otlp.Sum, point: otlp.NumberDat
         raise RefusedError(f"{metric.name}: aggregation_temporality must be delta or cumulative, got {temporality}")
     return Point(
         metric=metric.name[:MAX_TEXT],
-        attributes=_attributes(point.attributes),
+        attributes=attributes(point.attributes),
         start_ns=point.start_time_unix_nano,
         time_ns=point.time_unix_nano,
         value=_VALUES[kind](metric.name, point, scale),
@@ -147,13 +116,13 @@ def _explicit(name: str, point: otlp.HistogramDataPoint, scale: float) -> Bucket
 
 
 def _exponential(name: str, point: otlp.ExponentialHistogramDataPoint, scale: float) -> Buckets:
-    # Values times 1e-3 move each edge by log2(1e-3) buckets: rounded, that errs by half a bucket at most.
-    moved = round(math.ldexp(math.log2(scale), point.scale)) if scale != 1.0 else 0
-    first = point.positive.offset + moved
+    if not MIN_SCALE <= point.scale <= MAX_SCALE:
+        raise RefusedError(f"{name}: scale must lie in [{MIN_SCALE}, {MAX_SCALE}], got {point.scale}")
+    first = point.positive.offset
     counts = {first + index: count for index, count in enumerate(point.positive.bucket_counts) if count}
     if low := point.zero_count + sum(point.negative.bucket_counts):
         counts[ZERO_BUCKET] = low
-    return Buckets(counts=counts, total=_finite(name, point.sum * scale), scale=point.scale)
+    return Buckets(counts=counts, total=_finite(name, point.sum * scale), scale=point.scale, unit=scale)
 
 
 def _finite(name: str, value: float) -> float:

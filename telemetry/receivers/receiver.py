@@ -1,6 +1,6 @@
 """What both OTLP receivers, gRPC and HTTP, have in common: where requests go and how ports are taken.
 
-sender -> receiver_grpc | receiver_http -> Sink -> Refusal (as OTLP's partial success)
+sender -> GrpcReceiver | HttpReceiver -> Sink -> Refusal (as OTLP's partial success)
 """
 
 import errno
@@ -24,6 +24,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
+from telemetry.receivers.origin import Peer
+
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
@@ -34,42 +36,42 @@ class Refusal:
 
 
 class Sink(Protocol):
-    """Takes decoded requests."""
+    """Takes decoded requests; `peer` is who sent them."""
 
-    def receive_metrics(self, request: ExportMetricsServiceRequest) -> Refusal:
+    def receive_metrics(self, request: ExportMetricsServiceRequest, peer: Peer) -> Refusal:
         """Take metrics."""
         ...
 
-    def receive_traces(self, request: ExportTraceServiceRequest) -> Refusal:
+    def receive_traces(self, request: ExportTraceServiceRequest, peer: Peer) -> Refusal:
         """Take spans."""
         ...
 
-    def receive_logs(self, request: ExportLogsServiceRequest) -> Refusal:
+    def receive_logs(self, request: ExportLogsServiceRequest, peer: Peer) -> Refusal:
         """Take log records."""
         ...
 
 
-def metrics_response(sink: Sink, request: ExportMetricsServiceRequest) -> ExportMetricsServiceResponse:
+def metrics_response(sink: Sink, request: ExportMetricsServiceRequest, peer: Peer) -> ExportMetricsServiceResponse:
     """Hand the request on and say what was refused; full success is an empty answer."""
-    refusal = sink.receive_metrics(request)
+    refusal = sink.receive_metrics(request, peer)
     if not refusal.num_refused:
         return ExportMetricsServiceResponse()
     partial = ExportMetricsPartialSuccess(rejected_data_points=refusal.num_refused, error_message=refusal.reason)
     return ExportMetricsServiceResponse(partial_success=partial)
 
 
-def traces_response(sink: Sink, request: ExportTraceServiceRequest) -> ExportTraceServiceResponse:
+def traces_response(sink: Sink, request: ExportTraceServiceRequest, peer: Peer) -> ExportTraceServiceResponse:
     """Hand the request on and say what was refused."""
-    refusal = sink.receive_traces(request)
+    refusal = sink.receive_traces(request, peer)
     if not refusal.num_refused:
         return ExportTraceServiceResponse()
     partial = ExportTracePartialSuccess(rejected_spans=refusal.num_refused, error_message=refusal.reason)
     return ExportTraceServiceResponse(partial_success=partial)
 
 
-def logs_response(sink: Sink, request: ExportLogsServiceRequest) -> ExportLogsServiceResponse:
+def logs_response(sink: Sink, request: ExportLogsServiceRequest, peer: Peer) -> ExportLogsServiceResponse:
     """Hand the request on and say what was refused."""
-    refusal = sink.receive_logs(request)
+    refusal = sink.receive_logs(request, peer)
     if not refusal.num_refused:
         return ExportLogsServiceResponse()
     partial = ExportLogsPartialSuccess(rejected_log_records=refusal.num_refused, error_message=refusal.reason)

@@ -24,6 +24,10 @@ class Buckets:
     """Sum of the values."""
     bounds: tuple[float, ...] | None = None
     scale: int = 0
+    unit: float = 1.0
+    """What the edges of an exponential layout are multiplied by, as where the sender counts milliseconds: its buckets
+    stay as they came, so that they can be subtracted whatever the scale becomes.
+    """
 
     @property
     def num_values(self) -> int:
@@ -32,7 +36,7 @@ class Buckets:
 
     def since(self, before: "Buckets") -> "Buckets | None":
         """What was counted after `before`, or None when this does not continue it (a reset, another layout)."""
-        if self.bounds != before.bounds or self.scale > before.scale:
+        if (self.bounds, self.unit) != (before.bounds, before.unit) or self.scale > before.scale:
             return None
         old = before.counts if self.scale == before.scale else _coarser(before.counts, before.scale - self.scale)
         if any(self.counts.get(index, 0) < count for index, count in old.items()):
@@ -43,6 +47,7 @@ class Buckets:
             total=self.total - before.total,
             bounds=self.bounds,
             scale=self.scale,
+            unit=self.unit,
         )
 
     def cells(self) -> Iterator[tuple[float, float, int]]:
@@ -53,7 +58,9 @@ class Buckets:
 
     def _edges(self, index: int) -> tuple[float, float]:
         if self.bounds is None:
-            return (0.0, 0.0) if index == ZERO_BUCKET else (_power(index, self.scale), _power(index + 1, self.scale))
+            if index == ZERO_BUCKET:
+                return 0.0, 0.0
+            return self.unit * _power(index, self.scale), self.unit * _power(index + 1, self.scale)
         if not self.bounds:
             mean = self.total / self.num_values
             return mean, mean

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
-from telemetry.receivers.points import MAX_TEXT, origin
+from telemetry.receivers.attributes import MAX_TEXT
+from telemetry.receivers.origin import Peer, origin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,11 +31,11 @@ class SpanStore:
         self._spans: OrderedDict[tuple[bytes, bytes], Span] = OrderedDict()
         self._max_spans = max_spans
 
-    def ingest(self, request: ExportTraceServiceRequest) -> tuple[int, str]:
+    def ingest(self, request: ExportTraceServiceRequest, peer: Peer) -> tuple[int, str]:
         """Keep the request's spans; returns how many were refused, and why."""
         num_refused, reason = 0, ""
         for resource in request.resource_spans:
-            service = origin(resource.resource).service
+            service = origin(resource.resource, peer).service
             for span in (span for scope in resource.scope_spans for span in scope.spans):
                 if len(span.trace_id) != 16 or len(span.span_id) != 8:
                     num_refused += 1

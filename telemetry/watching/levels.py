@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from telemetry.detectors.robust_z import RobustZScore
-from telemetry.series.signals import Frame
+from telemetry.series.frame import Frame
 from telemetry.watching.alerts import Decision
 from telemetry.watching.watches import LEARNT_WHILE_UNUSUAL, Verdict, duration_range, duration_text
 

@@ -4,7 +4,8 @@ The step's duration does not tell which one it is, since the gradients' all-redu
 slowest; what each worker does before it waits for the others does.
 """
 
-from telemetry.series.signals import Frame, slowness
+from telemetry.series.frame import Frame
+from telemetry.series.signals import slowness
 from telemetry.watching.alerts import Decision
 from telemetry.watching.watches import Verdict, duration_text
 

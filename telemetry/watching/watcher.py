@@ -6,7 +6,7 @@ Frame -> Watch (scores) -> Verdict -> Machine (decides) -> Alert
 import math
 from collections.abc import Sequence
 
-from telemetry.series.signals import Frame
+from telemetry.series.frame import Frame
 from telemetry.watching.alerts import Alert, AlertBook, Machine, State
 from telemetry.watching.watches import Verdict, Watch
 

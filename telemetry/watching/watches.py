@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from telemetry.detectors.proportion import Proportion, ProportionShift
 from telemetry.detectors.robust_z import RobustZScore
 from telemetry.series.distribution import Distribution
-from telemetry.series.signals import Frame
+from telemetry.series.frame import Frame
 from telemetry.watching.alerts import Decision
 
 LEARNT_WHILE_UNUSUAL = 10

@@ -2,7 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -36,10 +37,10 @@ class Running:
 
 
 @contextmanager
-def running(**settings: object) -> Iterator[Running]:
+def running(*, clock: Callable[[], float] = time.time, **settings: object) -> Iterator[Running]:
     """Run a collector by its ASGI lifespan, in a thread of its own."""
     listener = listen("page_port", "127.0.0.1", 0)
-    collector = Collector(CollectorConfig(**{"grpc_port": 0, "http_port": 0, **settings}))
+    collector = Collector(CollectorConfig(**{"grpc_port": 0, "http_port": 0, **settings}), clock=clock)
     server = uvicorn.Server(uvicorn.Config(collector.asgi, log_level="warning", timeout_graceful_shutdown=1))
     started = threading.Event()
 

@@ -8,11 +8,13 @@ import sys
 import time
 
 import httpx
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from telemetry.collector import Collector, CollectorConfig
-from telemetry.receivers.receiver import PortTakenError, listen
+from telemetry.receivers.receiver import PortTakenError, Refusal, listen
+from telemetry.series.service import Service
 from tests.conftest import free_port
 from tests.telemetry.running import running
 from tests.telemetry.traffic import Clock, Sender
@@ -51,8 +53,33 @@ def test_what_is_older_than_the_retention_is_forgotten():
     collector.receive_metrics(Sender().request({}, clock.now_s))
     clock.now_s += 100
     collector.tick()
-    assert not collector.series.series
+    assert not collector.series.streams
     assert not collector.services
+
+
+def test_one_services_exception_is_logged_once_and_leaves_the_others_watched(monkeypatch, caplog):
+    clock = Clock()
+    collector = Collector(clock=clock)
+    senders = [Sender(service=name) for name in ("bad", "good")]
+    frame = Service.frame
+
+    def failing(service, now_s):
+        if service.name == "bad":
+            raise ArithmeticError("its data")
+        return frame(service, now_s)
+
+    monkeypatch.setattr(Service, "frame", failing)
+    for _ in range(5):
+        clock.now_s += 1
+        request = senders[0].request({}, clock.now_s)
+        request.MergeFrom(senders[1].request({200: np.full(10, 0.002)}, clock.now_s))
+        assert collector.receive_metrics(request) == Refusal()
+        collector.tick()
+    assert list(collector.services["good"].history["throughput"].values)[-3:] == pytest.approx([10] * 3)
+    assert [record.getMessage().partition(" failed")[0] for record in caplog.records] == ["watching bad"]
+    clock.now_s += 2 * collector.config.retention_s
+    collector.tick()
+    assert not collector.series.streams, "what is old is forgotten all the same"
 
 
 def test_ten_thousand_points_are_taken_in_a_second():

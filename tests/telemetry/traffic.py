@@ -55,14 +55,20 @@ class Sender:
     start_s: float = START_S
     delta: bool = False
     extra: list[otlp.Metric] = field(default_factory=list)
+    resource: dict[str, str | float] = field(default_factory=dict)
+    """Further resource attributes; without an `instance` these alone say which process it is."""
+    clock_s: float = 0.0
+    """How far its clock is ahead."""
 
     def __post_init__(self) -> None:
         self.counts: dict[int, np.ndarray] = {}
         self.totals: Counter[int] = Counter()
+        self.start_s += self.clock_s
         self.last_s = self.start_s
 
     def request(self, statuses: dict[int, np.ndarray], now_s: float) -> ExportMetricsServiceRequest:
         """Count each status's durations (s) and report all."""
+        now_s += self.clock_s
         for status, durations in statuses.items():
             counted = np.bincount(np.searchsorted(BOUNDS, durations), minlength=len(BOUNDS) + 1)
             self.counts[status] = self.counts.get(status, 0) + counted
@@ -93,7 +99,8 @@ class Sender:
             metrics.append(otlp.Metric(name="http.server.request.duration", unit="s", histogram=histogram))
         request = ExportMetricsServiceRequest()
         resource = request.resource_metrics.add()
-        resource.resource.attributes.extend(attributes(service__name=self.service, service__instance__id=self.instance))
+        identity = {"service.instance.id": self.instance} if self.instance else {}
+        resource.resource.attributes.extend(attributes(service__name=self.service, **identity, **self.resource))
         resource.scope_metrics.add(metrics=metrics)
         return request
 

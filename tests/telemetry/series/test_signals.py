@@ -8,6 +8,7 @@ from opentelemetry.proto.metrics.v1 import metrics_pb2 as otlp
 
 from telemetry.collector import Collector
 from telemetry.page import views
+from telemetry.receivers.origin import Peer
 from tests.telemetry.traffic import START_S, Clock, Sender, attributes
 
 
@@ -115,6 +116,147 @@ def test_milliseconds_become_seconds():
         request.resource_metrics[0].scope_metrics[0].metrics[-1].unit = "ms"
         collector.receive_metrics(request)
     assert 0.001 <= column(collector, "latency_p50")[-1] <= 0.0025
+
+
+def gauge(name, value, at_s, **named):
+    metric = otlp.Metric(name=name)
+    metric.gauge.data_points.add(time_unix_nano=int(at_s * 1e9), as_double=value, attributes=attributes(**named))
+    return metric
+
+
+def test_gpu_0_of_two_hosts_is_two_gpus():
+    senders = [Sender(instance=name, resource={"host.name": f"host-{name}"}) for name in "ab"]
+    for sender in senders:
+        sender.extra = [gauge("hw.gpu.memory.usage", 2.0**30, START_S, hw__id="0")]
+    collector, _ = run(senders, 5)
+    assert column(collector, "gpu_memory")[-1] == 2 * 2**30
+
+
+@pytest.mark.parametrize("peers", [[Peer("h", "1"), Peer("h", "2")], [Peer("proxy", "1")] * 2, [Peer("h")] * 2])
+def test_processes_without_a_name_are_counted_each(peers):
+    """Two connections, one proxy's connection, connections that are not kept: 2 x 50 requests per second are 100."""
+    clock = Clock()
+    collector = Collector(clock=clock)
+    senders = [Sender(instance="", start_s=START_S + 0.001 * at) for at in range(2)]
+    for at_s in range(1, 31):
+        for at, (sender, peer) in enumerate(zip(senders, peers, strict=True)):
+            clock.now_s = START_S + at_s + 0.1 * at
+            collector.receive_metrics(sender.request({200: np.full(50, 0.002)}, clock.now_s), peer)
+        collector.tick()
+    assert column(collector, "throughput")[3:] == pytest.approx([100] * (len(column(collector, "throughput")) - 3))
+    assert len(collector.services["digits"].alive(clock.now_s)) == 2
+    assert column(collector, "cpu")[-1] == pytest.approx(0.6)
+
+
+def test_a_nameless_process_that_connects_anew_is_counted_once():
+    clock, sender = Clock(), Sender(instance="")
+    collector = Collector(clock=clock)
+    for at_s in range(1, 31):
+        clock.now_s = START_S + at_s
+        peer = Peer("h", str(40_000 + at_s))
+        collector.receive_metrics(sender.request({200: np.full(50, 0.002)}, clock.now_s), peer)
+    assert column(collector, "throughput")[3:] == pytest.approx([50] * (len(column(collector, "throughput")) - 3))
+    assert len(collector.services["digits"].instances) == 1
+
+
+def test_two_libraries_that_use_one_metric_name_are_two_series():
+    clock, sender = Clock(), Sender()
+    collector = Collector(clock=clock)
+    for at_s in range(1, 6):
+        clock.now_s = START_S + at_s
+        request = sender.request({200: np.full(10, 0.002)}, clock.now_s)
+        other = request.resource_metrics[0].scope_metrics.add()
+        other.CopyFrom(request.resource_metrics[0].scope_metrics[0])
+        other.scope.name = "another library"
+        for point in other.metrics[-1].histogram.data_points:
+            point.start_time_unix_nano += 5
+        collector.receive_metrics(request)
+    assert len(collector.series.of("digits", "http.server.request.duration")) == 2
+    assert column(collector, "throughput")[-1] == pytest.approx(20)
+
+
+def test_one_service_name_in_two_namespaces_is_two_services():
+    collector, _ = run([Sender(), Sender(resource={"service.namespace": "shop"})], 5)
+    assert {name: column(collector, "throughput", name)[-1] for name in collector.services} == pytest.approx(
+        {"digits": 20, "shop/digits": 20}
+    )
+
+
+@pytest.mark.parametrize("delta", [False, True])
+def test_one_time_an_hour_ahead_freezes_nothing(delta, caplog):
+    clock, sender = Clock(), Sender(delta=delta)
+    collector = Collector(clock=clock)
+    for at_s in range(1, 61):
+        clock.now_s = START_S + at_s
+        request = sender.request({200: np.full(20, 0.002)}, clock.now_s)
+        if at_s == 30:
+            for metric in request.resource_metrics[0].scope_metrics[0].metrics:
+                for point in getattr(metric, metric.WhichOneof("data")).data_points:
+                    point.time_unix_nano += 3600 * 10**9
+        collector.receive_metrics(request)
+        collector.tick()
+    assert len(column(collector, "throughput")) == pytest.approx(60, abs=2)
+    assert column(collector, "throughput")[-25:] == pytest.approx([20] * 25)
+    assert column(collector, "cpu")[-1] == pytest.approx(0.3)
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "the clock of digits, instance replica-1, must agree with the collector's, got +3600 s; the collector's is used"
+    )
+    assert collector.series.num_skewed == 0
+
+
+@pytest.mark.parametrize("ahead_s", [3600, -3600, 60])
+@pytest.mark.parametrize("delta", [False, True])
+def test_a_sender_whose_clock_is_off_is_counted_by_the_collectors(ahead_s, delta):
+    collector, clock = run([Sender(delta=delta, clock_s=ahead_s)], 30)
+    assert column(collector, "throughput")[2:] == pytest.approx([20] * (len(column(collector, "throughput")) - 2))
+    assert collector.series.num_skewed == views.services(views_of(collector, clock))["num_skewed"] == 1
+    (stream,) = collector.series.of("digits", "process.cpu.utilization")
+    assert stream.track.times[-1] == pytest.approx(clock.now_s)
+
+
+def test_a_delta_sender_that_goes_idle_counts_nothing():
+    clock, sender = Clock(), Sender(delta=True)
+    collector = Collector(clock=clock)
+    for at_s in range(1, 31):
+        clock.now_s = START_S + at_s
+        collector.receive_metrics(sender.request({200: np.full(20, 0.002)} if at_s <= 20 else {}, clock.now_s))
+        collector.tick()
+    assert column(collector, "throughput")[10:18] == pytest.approx([20] * 8)
+    assert column(collector, "throughput")[-7:] == [0] * 7
+
+
+def losses(steps, at_s):
+    """What a worker has counted: (step, samples so far, last loss) of each step it has ever trained."""
+    samples = otlp.Metric(name="trimtab.train.samples", unit="{sample}")
+    samples.sum.is_monotonic, samples.sum.aggregation_temporality = True, otlp.AGGREGATION_TEMPORALITY_CUMULATIVE
+    for step, num, _ in steps:
+        samples.sum.data_points.add(
+            start_time_unix_nano=int(START_S * 1e9),
+            time_unix_nano=int(at_s * 1e9),
+            as_int=num,
+            attributes=attributes(trimtab__step=step),
+        )
+    return [samples, *(gauge("trimtab.train.loss", loss, at_s, trimtab__step=step) for step, _, loss in steps)]
+
+
+def test_the_loss_is_that_of_the_step_that_is_trained_now():
+    clock, workers = Clock(), [Sender(instance=name) for name in "ab"]
+    collector = Collector(clock=clock)
+    for at_s in range(1, 11):
+        for worker in workers:
+            clock.now_s += 0.5
+            is_second = at_s > 5
+            steps = [("teacher", 10 * min(at_s, 5), 2.0), *([("distill", 10 * at_s, 0.5)] if is_second else [])]
+            worker.extra = losses(steps, clock.now_s)
+            collector.receive_metrics(worker.request({}, clock.now_s))
+        collector.tick()
+    assert column(collector, "train_loss")[4] == 2.0
+    assert column(collector, "train_loss")[-1] == 0.5
+    shown = views.series(views_of(collector, clock), collector.services["digits"], START_S)
+    (plot,) = [plot for plot in shown["plots"] if plot["key"] == "loss"]
+    assert [line["last"] for line in plot["lines"]] == [0.5] * 3
+    assert shown["last"]["train_loss"] == 0.5
 
 
 def views_of(collector, clock):

@@ -6,7 +6,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.metrics.v1 import metrics_pb2 as otlp
 
 from telemetry.series.distribution import Buckets
-from telemetry.series.store import SeriesStore, Track
+from telemetry.series.store import SeriesStore
+from telemetry.series.track import Track
 from tests.telemetry.traffic import START_S, attributes
 
 DELTA, CUMULATIVE = otlp.AGGREGATION_TEMPORALITY_DELTA, otlp.AGGREGATION_TEMPORALITY_CUMULATIVE
@@ -32,8 +33,13 @@ def counter(value, end, start=0.0, *, temporality=CUMULATIVE, monotonic=True, **
     return request
 
 
+def sent_s(request):
+    (point,) = request.resource_metrics[0].scope_metrics[0].metrics[0].sum.data_points
+    return point.time_unix_nano / 1e9
+
+
 def amounts(series, *requests):
-    increments = [i for request in requests for i in series.ingest(request, START_S).increments]
+    increments = [i for request in requests for i in series.ingest(request, sent_s(request)).increments]
     return [(i.amount, round(i.start_s - START_S, 3), round(i.end_s - START_S, 3)) for i in increments]
 
 
@@ -111,7 +117,7 @@ def test_series_beyond_the_limit_are_refused_and_counted():
     outcomes = [series.ingest(counter(1, 1, user=f"u{n}"), START_S) for n in range(10)]
     assert sum(outcome.num_refused for outcome in outcomes) == series.num_refused == 7
     assert "max_series must not exceed 3" in outcomes[-1].reason
-    assert len(series.series) == 3
+    assert len(series.streams) == 3
 
 
 def test_series_that_ended_make_room():

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from telemetry.series.signals import Frame
+from telemetry.series.frame import Frame
 from telemetry.watching.alerts import AlertBook
 from telemetry.watching.levels import LEVELS, MIB, LevelWatch
 from telemetry.watching.watcher import Watcher

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
 from opentelemetry.sdk.metrics import MeterProvider
@@ -15,6 +16,7 @@ from telemetry.conventions import ARTIFACT_LATENCY, ARTIFACT_QUALITY, ARTIFACT_S
 from telemetry.detectors.robust_z import RobustZScore
 from telemetry.watching.watches import LatencyWatch
 from tests.telemetry.running import running
+from tests.telemetry.traffic import START_S, Clock, Sender
 
 CHROMIUM = "/usr/bin/chromium" if Path("/usr/bin/chromium").exists() else shutil.which("chromium")
 FLAGS = (
@@ -160,6 +162,28 @@ def test_a_range_can_be_chosen(visit):
     times = caught.value.json()["times"]
     assert times[-1] - times[0] == pytest.approx(3600, abs=10)
     assert page.get_attribute("[data-seconds='3600']", "aria-pressed") == "true"
+
+
+def test_a_card_and_its_plots_legend_say_the_same(browser):
+    clock = Clock()
+    with running(clock=clock) as it:
+        sender = Sender()
+        for at_s in range(1, 606):  # a bin of the longest range holds six of these seconds
+            clock.now_s = START_S + at_s
+            durations = np.full(40, 0.08 if at_s % 2 else 0.002)
+            it.collector.receive_metrics(sender.request({200: durations}, clock.now_s))
+        page = browser.new_page()
+        page.goto(it.page)
+        page.wait_for_selector(".plot canvas")
+        for label in ("5 min", "1 h"):
+            with page.expect_response(lambda response: "api/series" in response.url):
+                page.click(f"text={label}")
+            page.wait_for_function("document.querySelector('[data-seconds][aria-pressed=true]') !== null")
+            card = page.inner_text(".card:has-text('p95 latency') strong")
+            legend = page.inner_text("[data-plot=latency] .u-series:has-text('p95') .u-value")
+            assert card == legend
+            assert card.endswith("ms")
+        page.close()
 
 
 def test_without_data_it_says_what_to_do(browser):

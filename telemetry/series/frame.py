@@ -1,0 +1,23 @@
+"""What a service did in one interval."""
+
+from dataclasses import dataclass, field
+
+from telemetry.series.distribution import Distribution
+
+MIN_INTERVAL_S = 1.0
+
+
+@dataclass(kw_only=True)
+class Frame:
+    """What a service did in one interval, all instances together."""
+
+    time_s: float
+    interval_s: float = MIN_INTERVAL_S
+    num_instances: int = 1
+    num_requests: int = 0
+    num_server_errors: int = 0
+    num_client_errors: int = 0
+    durations: Distribution = field(default_factory=Distribution)
+    signals: dict[str, float] = field(default_factory=dict)
+    work: dict[str, float] = field(default_factory=dict)
+    """Mean seconds of a step that each train worker spent on its own, by rank."""

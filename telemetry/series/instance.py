@@ -1,0 +1,112 @@
+"""One process of a service: when it reports, at what rates it counts, its gauges."""
+
+import math
+from dataclasses import dataclass, field
+
+from telemetry import conventions as names
+from telemetry.receivers.attributes import Attributes
+from telemetry.receivers.origin import Origin
+from telemetry.series.distribution import Buckets, Distribution
+from telemetry.series.stream import Increment
+
+UNKNOWN_INTERVAL_S = 60.0
+"""Taken for an instance that has reported once: the SDK's default interval."""
+NUM_MISSED = 2.5
+"""Intervals without a report after which an instance has ended."""
+NUM_IDLE = 1.5
+"""Intervals in which an instance reports, but not a count, after which that count stands still."""
+
+_TRAINING = (names.TRAIN_STEP_DURATION.name, names.TRAIN_SAMPLES.name)
+
+
+@dataclass(kw_only=True)
+class Rate:
+    """How fast an instance counts one thing."""
+
+    per_s: float | None = None
+    """As of the last frame; None before the first."""
+    counted: float = 0.0
+    covered_s: float = 0.0
+    """Seconds in which `counted` was, since the last frame; attributes that share an interval share its seconds."""
+    until_s: float = 0.0
+    """End of the last such second, by the points' own times."""
+    heard_s: float = 0.0
+    """When the count was last reported, by the collector's clock."""
+
+    def add(self, increment: Increment, amount: float, now_s: float) -> None:
+        """Count `amount` and the seconds it took."""
+        self.covered_s += max(0.0, increment.end_s - max(increment.start_s, self.until_s))
+        self.until_s = max(self.until_s, increment.end_s)
+        self.counted += amount
+        self.heard_s = now_s
+
+    def close(self, now_s: float, idle_s: float) -> None:
+        """End a frame: the rate is what was counted in it, and 0 where nothing has been for more than `idle_s`, since
+        senders of deltas leave out what stands still.
+        """
+        if self.covered_s > 0:
+            self.per_s = self.counted / self.covered_s
+            self.counted = self.covered_s = 0.0
+        elif now_s - self.heard_s > idle_s:
+            self.per_s = 0.0
+
+
+@dataclass(kw_only=True)
+class Instance:
+    """One process."""
+
+    origin: Origin
+    seen_s: float
+    interval_s: float = UNKNOWN_INTERVAL_S
+    reported: bool = False
+    """Whether it did since the last frame."""
+    latest_s: float = 0.0
+    """Its own time of its last report."""
+    version_since_s: float = 0.0
+    """When it began to report its version."""
+    gauges: dict[str, dict[Attributes, float]] = field(default_factory=dict)
+    """Of the version it reports now."""
+    rates: dict[str, Rate] = field(default_factory=dict)
+    work: Distribution = field(default_factory=Distribution)
+    """A train worker's own part of its steps since the last frame."""
+    rank: str = ""
+    step: str = ""
+    """What a train worker trains: the step whose counts moved last."""
+    step_since_s: float = 0.0
+
+    def ends_s(self) -> float:
+        """When it counts as ended, if nothing more comes."""
+        return self.seen_s + max(3.0, NUM_MISSED * self.interval_s)
+
+    def hear(self, increment: Increment, now_s: float) -> None:
+        """Note that it has reported, as which version, in which training step."""
+        if increment.origin.version != self.origin.version or not self.version_since_s:
+            self.version_since_s = now_s
+            self.gauges.clear()  # what the version before was
+        self.origin = increment.origin
+        if self.latest_s and increment.end_s > self.latest_s:
+            self.interval_s = max(0.05, increment.end_s - self.latest_s)
+        self.latest_s = max(self.latest_s, increment.end_s)
+        self.seen_s, self.reported = now_s, True
+        if increment.key.metric in _TRAINING and _has_moved(increment.amount):
+            self._train(str(dict(increment.key.attributes).get(names.STEP, "")), now_s)
+
+    def losses(self, step: str) -> list[float]:
+        """Its losses in one training step; those that name no step count for any."""
+        gauges = self.gauges.get(names.TRAIN_LOSS.name, {})
+        return [loss for attributes, loss in gauges.items() if dict(attributes).get(names.STEP, step) == step]
+
+    def close(self, now_s: float) -> None:
+        """End a frame."""
+        idle_s = NUM_IDLE * self.interval_s if self.reported else math.inf
+        for rate in self.rates.values():
+            rate.close(now_s, idle_s)
+        self.reported, self.work = False, Distribution()
+
+    def _train(self, step: str, now_s: float) -> None:
+        if step != self.step:
+            self.step, self.step_since_s = step, now_s
+
+
+def _has_moved(amount: float | Buckets) -> bool:
+    return (amount.num_values if isinstance(amount, Buckets) else amount) > 0
