@@ -12,6 +12,7 @@ from rich.console import Console
 
 from optimization.artifact import store
 from optimization.artifact.manifest import Meaning
+from optimization.artifact.push import push
 from optimization.artifact.store import Artifact, ArtifactError
 from optimization.errors import OptimizationError, RecipeError
 from optimization.recipe import recipe, sources
@@ -25,7 +26,7 @@ from optimization.sequences.recipe import SequenceRecipe
 
 # torch and Ray take seconds to import: only what needs them does so, inside its function.
 
-VERBS = ("run", "inspect", "compare", "publish")
+VERBS = ("run", "inspect", "compare", "publish", "push")
 FAILED, UNPROVEN, INTERRUPTED = 2, 3, 130
 
 
@@ -49,6 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
                 _compare(options)
             case "publish":
                 _publish(options)
+            case "push":
+                print(push(options.artifact, options.url))
     except (OptimizationError, ArtifactError) as error:
         print(error, file=sys.stderr)
         return FAILED
@@ -87,6 +90,10 @@ def _parser() -> argparse.ArgumentParser:
     publish.add_argument("--name", required=True, help="the artifact's name")
     publish.add_argument("--output", choices=get_args(Meaning), help="what its first output is, if its graph is silent")
     publish.add_argument("--stream", type=Path, help="YAML that says how a model that answers step by step is driven")
+
+    away = verbs.add_parser("push", help="put an artifact where the nodes of a cluster take it from")
+    away.add_argument("artifact", type=Path, help="a version's directory, such as artifacts/digits/1")
+    away.add_argument("url", help="what `artifacts` in serve_config.yaml says, such as s3://bucket/artifacts")
 
     for verb in (run, publish):
         verb.add_argument("--artifacts", type=Path, default=Path("artifacts"), help="where artifacts are published")

@@ -66,18 +66,18 @@ def publish(
     home.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=".publishing-", dir=home))
     try:
-        for inside, source in files.items():
-            target = _inside(staging, inside)
+        for each, source in files.items():
+            target = inside(staging, each)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
-        entries = {inside: _entry(_inside(staging, inside)) for inside in files}
+        entries = {each: _entry(inside(staging, each)) for each in files}
         while True:
             version = str(max(versions(root, name), default=0) + 1)
             known = {"schema_version": SCHEMA_VERSION, "created": datetime.now(UTC), **fields, "version": version}
-            for inside, write in (pages or {}).items():
-                target = _inside(staging, inside)
+            for page, write in (pages or {}).items():
+                target = inside(staging, page)
                 target.write_text(write(_manifest(known | {"files": entries}, home / version)), encoding="utf-8")
-                entries[inside] = _entry(target)
+                entries[page] = _entry(target)
             manifest = _manifest(known | {"files": entries}, home / version)
             (staging / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
             try:
@@ -125,29 +125,41 @@ def load(path: Path) -> Artifact:
     """
     source = path / MANIFEST
     try:
-        raw = json.loads(source.read_bytes())
+        raw = source.read_bytes()
     except OSError as error:
         raise ArtifactError(f"{source} cannot be read: {error.strerror or error}") from error
+    manifest = parse_manifest(raw, source)
+    for name, expected in manifest.files.items():
+        _check(inside(path, name), expected)
+    return Artifact(path=path, manifest=manifest)
+
+
+def parse_manifest(raw: bytes, source: Path | str) -> Manifest:
+    """The manifest that `source` holds as `raw`; the files it lists are not looked at.
+
+    Raises:
+        ArtifactError: it is not one this version can read.
+    """
+    try:
+        content = json.loads(raw)
     except ValueError as error:
         raise ArtifactError(f"{source} is no JSON: {error}") from error
-    if not isinstance(raw, dict):
-        raise ArtifactError(f"{source} must hold a JSON object, got {type(raw).__name__}")
-    found = raw.get("schema_version")
+    if not isinstance(content, dict):
+        raise ArtifactError(f"{source} must hold a JSON object, got {type(content).__name__}")
+    found = content.get("schema_version")
     if isinstance(found, int) and found > SCHEMA_VERSION:
         raise ArtifactError(
             f"{source} has schema version {found}, this Trimtab reads up to {SCHEMA_VERSION}: update Trimtab"
         )
     if found != SCHEMA_VERSION:
         raise ArtifactError(f"{source}: schema_version must be {SCHEMA_VERSION}, got {found!r}")
-    manifest = _manifest(raw, path)
+    manifest = _manifest(content, source)
     if MODEL not in manifest.files:
         raise ArtifactError(f"{source} does not list {MODEL!r}")
-    for inside, expected in manifest.files.items():
-        _check(_inside(path, inside), expected)
-    return Artifact(path=path, manifest=manifest)
+    return manifest
 
 
-def _manifest(raw: Mapping[str, Any], path: Path) -> Manifest:
+def _manifest(raw: Mapping[str, Any], path: Path | str) -> Manifest:
     try:
         return Manifest.model_validate(raw)
     except ValidationError as error:
@@ -155,8 +167,12 @@ def _manifest(raw: Mapping[str, Any], path: Path) -> Manifest:
         raise ArtifactError(f"manifest of {path} breaks the schema: {problems}") from error
 
 
-def _inside(root: Path, name: str) -> Path:
-    """`root / name`, refused where it would leave `root`, by `..`, an absolute path or a link."""
+def inside(root: Path, name: str) -> Path:
+    """`root / name`.
+
+    Raises:
+        ArtifactError: it would leave `root`, by `..`, an absolute path or a link.
+    """
     parts = PurePosixPath(name).parts
     target = root.joinpath(*parts)
     escapes = not parts or PurePosixPath(name).is_absolute() or ".." in parts or "\\" in name or "\0" in name
