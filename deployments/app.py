@@ -8,6 +8,7 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import onnxruntime
@@ -36,13 +37,15 @@ from deployments.ingress.log import LOG_TARGET, SERVICE, IngressLog
 from deployments.oip import grpc_service
 from deployments.oip.statistics import ModelStatistics
 from deployments.raw.inputs import accepting_raw, raw_input
-from deployments.replicas import repository
+from deployments.replicas import repository, source
+from deployments.replicas.agreement import Agreement
 from deployments.replicas.demand import Demand
 from deployments.replicas.placement import actor_options
 from deployments.replicas.scaling import replicas
-from deployments.replicas.versions import Versions, VersionStatus
+from deployments.replicas.status import VersionStatus
+from deployments.replicas.versions import Versions
 from deployments.settings import AccessSettings, ModelSettings, ServerSettings, parse, split_access
-from optimization.artifact.store import find, load
+from optimization.artifact.store import load
 from telemetry.collector import Collector, CollectorConfig
 from telemetry.emitting import resources
 from telemetry.emitting.emitter import Emitter
@@ -60,12 +63,17 @@ class Model:
         self._emitter = _emitter(settings, settings.artifact, "", "replica")
         self._budget = ByteBudget(settings.max_queue_bytes)
         self._versions = Versions(
-            settings.artifacts / settings.artifact,
+            settings.source(),
             self._load,
             policy=settings.version,
             keep=settings.keep_versions,
             emitter=self._emitter,
-            ordered=partial(repository.ordered, serve.get_replica_context().app_name),
+            agreement=Agreement(
+                repository.KeyValueStore(),
+                settings.artifact,
+                serve.get_replica_context().replica_id.unique_id,
+                settings.version,
+            ),
         )
         self._demand = Demand(self._emitter, lambda: self._versions.ongoing, num_cpus=settings.num_threads)
         app = VersionedModel(self._versions, self._emitter)
@@ -75,9 +83,9 @@ class Model:
         )
         grpc_service.open_service(self._app, _for_network(self.ask, settings))
 
-    def _load(self, version: str) -> ModelApp:
+    def _load(self, path: Path) -> ModelApp:
         settings = self._settings
-        artifact = load(find(settings.artifacts, settings.artifact, version))
+        artifact = load(path)
         session = Session(
             artifact,
             num_threads=settings.num_threads,
@@ -107,6 +115,15 @@ class Model:
     async def ask(self, request: Call) -> Answer:
         """What this replica answers; by name, `Server` calls this as well."""
         return await call(self._app, request, self._app.prefix)
+
+    def check_health(self) -> None:
+        """Ray calls this from time to time, and replaces a replica that stays behind the others.
+
+        Raises:
+            UnavailableError: it cannot answer by the version that the others do.
+        """
+        if stuck := self._versions.stuck():
+            raise UnavailableError(stuck)
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """Load since the last call; Ray calls this where the application scales."""
@@ -141,6 +158,7 @@ class Server:
             load=repository.load,
             unload=repository.unload,
             statistics=repository.statistics,
+            behind=repository.Watch().behind,
         )
         emitter = _emitter(settings, "server", "", "server")
         app = server_app(cluster, emitter, ingress, trace_ratio=settings.trace_ratio)
@@ -174,7 +192,7 @@ class Telemetry:
 def model(args: dict[str, Any]) -> Application:
     """One model at its route; `args` are `ModelSettings`."""
     settings = parse(ModelSettings, args, "args")
-    find(settings.artifacts, settings.artifact, settings.answering)
+    source.find(settings.source(), settings.answering)
     cluster: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     return _application(
         Model,

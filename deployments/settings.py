@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from deployments.errors import SettingsError
+from deployments.replicas import source
+from deployments.replicas.node_cache import NodeCache, cache_folder
 from optimization.artifact.manifest import NAME_PATTERN
 
 
@@ -25,6 +27,10 @@ def _version_policy(given: object) -> object:
     if not listed:
         raise ValueError("a list of versions must name at least one")
     return tuple(str(each) if isinstance(each, int) else each for each in listed)
+
+
+def _text_of_path(given: object) -> object:
+    return str(given) if isinstance(given, Path) else given
 
 
 class AccessSettings(_Settings):
@@ -78,8 +84,11 @@ class ModelSettings(ServerSettings):
     they are published, if not given."""
     keep_versions: int = Field(default=2, ge=1, le=100)
     """Newest versions that stay loaded and answer at `/versions/<v>`; each takes the model's memory."""
-    artifacts: Path = Path("artifacts")
-    """Directory of all artifacts; a relative path starts where Ray was started."""
+    artifacts: Annotated[str, BeforeValidator(_text_of_path), AfterValidator(source.checked)] = "artifacts"
+    """Directory of all artifacts, or its URL (`s3://`, `gs://`, `https://`, `file://` and what else fsspec reads), of
+    which each node copies what it serves. A relative path starts where Ray was started."""
+    artifacts_cache_bytes: int = Field(default=20 * 2**30, ge=0)
+    """Bytes that a node keeps of what comes from a URL; what its replicas use stays in any case."""
     max_batch_size: int = Field(default=64, ge=1, le=65536)
     """Most samples in one call of the model; requests that wait are batched up to it."""
     max_queue_size: int = Field(default=512, ge=1, le=10**6)
@@ -107,6 +116,11 @@ class ModelSettings(ServerSettings):
         if self.max_body_bytes > self.max_queue_bytes:
             raise ValueError(f"max_queue_bytes must be at least max_body_bytes, {self.max_body_bytes}")
         return self
+
+    def source(self) -> source.Source:
+        """Where the model's versions come from."""
+        cache = NodeCache(cache_folder(), self.artifacts_cache_bytes)
+        return source.source(self.artifacts, self.artifact, cache)
 
     @property
     def answering(self) -> str | None:

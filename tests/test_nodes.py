@@ -1,4 +1,5 @@
-"""A cluster of two nodes, each with a raylet of its own: where replicas go, and what happens when a node does."""
+"""A cluster of two nodes, each with a raylet of its own: where replicas go, which version they answer by, and what
+happens when a node is lost."""
 
 import json
 import subprocess
@@ -6,16 +7,21 @@ import sys
 
 import pytest
 
-from tests.conftest import free_port, publish_tiny
+from tests.conftest import free_port
 
 SCRIPT = """
-import json, sys, urllib.request
+import asyncio, json, os, sys, time, urllib.request
+from pathlib import Path
+
 import ray
 from ray import serve
 from ray._private.state import actors
 from ray.cluster_utils import Cluster
 
 from deployments import app
+from deployments.replicas import repository
+from tests.conftest import publish_tiny
+from tests.deployments.replicas.file_server import FileServer
 
 def nodes():
     found = [each for each in actors().values() if each["ActorClassName"].startswith("ServeReplica:tiny")]
@@ -24,9 +30,24 @@ def nodes():
 def answers():
     request = urllib.request.Request(url, body, {"content-type": "application/json"})
     with urllib.request.urlopen(request, timeout=60) as response:
-        return response.status
+        return response.status, json.load(response)["model_version"]
 
-artifacts, port = sys.argv[1], int(sys.argv[2])
+def ready():
+    found = asyncio.run(repository.index("tiny"))
+    return [status.version for status in found if status.state == "READY"]
+
+def versions_until(version):
+    # what is answered until both replicas answer by it, and for a while after
+    told, deadline = [], time.monotonic() + 60
+    while told[-20:] != [version] * 20:
+        assert time.monotonic() < deadline, told[-20:]
+        told.append(answers()[1])
+    return told
+
+artifacts, port = Path(sys.argv[1]), int(sys.argv[2])
+os.environ["XDG_CACHE_HOME"] = str(artifacts.parent / "cache")
+publish_tiny(artifacts)
+server = FileServer(artifacts)
 url = f"http://127.0.0.1:{port}/v2/models/tiny/infer"
 entry = {"name": "features", "datatype": "FP32", "shape": [1, 4], "data": [1, 2, 3, 4]}
 body = json.dumps({"inputs": [entry]}).encode()
@@ -35,13 +56,17 @@ cluster = Cluster(initialize_head=True, head_node_args=head)
 other = cluster.add_node(num_cpus=2)
 ray.init(address=cluster.address, log_to_driver=False, logging_level=40)
 serve.start(proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": port})
-settings = {"artifact": "tiny", "artifacts": artifacts, "scaling": {"min_replicas": 2, "max_replicas": 2}}
+settings = {"artifact": "tiny", "artifacts": server.url, "scaling": {"min_replicas": 2, "max_replicas": 2}}
 serve.run(app.model(settings), name="tiny", route_prefix="/v2/models/tiny")
 spread = len(set(nodes()))
 before = {answers() for _ in range(10)}
+publish_tiny(artifacts)
+told = versions_until("2")
+first = told.index("2")
+swap = {"one_way": told[:first] == ["1"] * first, "fetched": server.models_sent(), "ready": ready()}
 cluster.remove_node(other, allow_graceful=False)
 after = {answers() for _ in range(20)}
-print(json.dumps({"spread": spread, "before": sorted(before), "after": sorted(after)}))
+print(json.dumps({"spread": spread, "before": sorted(before), "swap": swap, "after": sorted(after)}))
 serve.shutdown()
 ray.shutdown()
 cluster.shutdown()
@@ -51,10 +76,14 @@ cluster.shutdown()
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.long
-def test_two_replicas_lie_on_two_nodes_and_one_that_is_lost_is_not_asked_again(tmp_path):
-    publish_tiny(tmp_path)
-    command = [sys.executable, "-c", SCRIPT, str(tmp_path), str(free_port())]
+def test_two_replicas_on_two_nodes_swap_together_and_one_that_is_lost_is_not_asked_again(tmp_path):
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "there"), str(free_port())]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr[-3000:]
     (found,) = [line for line in done.stdout.splitlines() if line.startswith("{")]
-    assert json.loads(found) == {"spread": 2, "before": [200], "after": [200]}
+    assert json.loads(found) == {
+        "spread": 2,
+        "before": [[200, "1"]],
+        "swap": {"one_way": True, "fetched": 2, "ready": ["1", "2"]},
+        "after": [[200, "2"]],
+    }

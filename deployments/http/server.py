@@ -24,7 +24,7 @@ from deployments.oip.observation import log_settings, trace_settings, unchanged
 from deployments.oip.openapi import openapi_document
 from deployments.oip.requests import json_object, parameters_of
 from deployments.oip.statistics import ModelStatistics
-from deployments.replicas.versions import VersionStatus
+from deployments.replicas.status import VersionStatus
 from optimization.artifact.store import ArtifactError
 from telemetry.emitting.emitter import Emitter
 
@@ -61,6 +61,8 @@ class Cluster:
     """Let every replica of a model let go of it."""
     statistics: Callable[[str], Awaitable[list[ModelStatistics]]]
     """What a model has answered."""
+    behind: Callable[[str], str | None] = lambda _: None
+    """Why a replica of a model cannot answer by the version that the others do, if so; may block for a moment."""
 
 
 def server_app(
@@ -70,7 +72,7 @@ def server_app(
 
     GET  /v2                                  name, version, extensions
     GET  /v2/health/live                      this process answers
-    GET  /v2/health/ready                     every model answers
+    GET  /v2/health/ready                     every model answers, all its replicas by one version
     GET  /v2/models                           the index, for people
     GET  /v2/models/stats                     what every model has answered
     POST /v2/repository/index                 every version and its state, as Triton's clients ask for it
@@ -91,8 +93,10 @@ def server_app(
 
     async def ready(_: Request) -> Response:
         found = await run_in_threadpool(cluster.models)
-        is_ready = all(found.values())
-        return _json({"ready": is_ready, "live": True}, 200 if is_ready else 503)
+        behind = await run_in_threadpool(lambda: [why for name in found if (why := cluster.behind(name))])
+        is_ready = all(found.values()) and not behind
+        answer = {"ready": is_ready, "live": True} | ({"error": "; ".join(behind)} if behind else {})
+        return _json(answer, 200 if is_ready else 503)
 
     async def index(request: Request) -> Response:
         only_ready = (await _asked(request)).get("ready", False)

@@ -8,7 +8,8 @@ from starlette.types import Receive, Scope, Send
 
 from deployments.errors import NotFoundError, RequestError, UnavailableError
 from deployments.http.asgi import error_body, path_below, respond
-from deployments.replicas.versions import Held, Versions
+from deployments.replicas.held import Held
+from deployments.replicas.versions import Versions
 from telemetry.emitting.emitter import Emitter
 
 _VERSION = re.compile(r"/versions/(?P<version>[^/]+)(?P<action>.*)")
@@ -29,8 +30,12 @@ class VersionedModel:
         held = self._versions.answering
         if held is None or "/versions/" in scope["path"]:
             held = await self._named(scope, send)
-            if held is None:
-                return
+        elif scope["path"].endswith("/ready") and (behind := self._versions.behind()):
+            body = {"name": self._versions.name, "ready": False, "live": True, "error": behind}
+            await respond(send, 503, orjson.dumps(body))
+            return
+        if held is None:
+            return
         held.ongoing += 1
         try:
             await held.app(scope, receive, send)

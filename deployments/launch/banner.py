@@ -12,7 +12,8 @@ from rich.console import Console
 
 from deployments.access.guard import keys_file
 from deployments.launch import preflight
-from optimization.artifact.store import EXAMPLE, ArtifactError, find, load
+from deployments.replicas.source import published
+from optimization.artifact.store import EXAMPLE, ArtifactError, load
 
 
 def announce(config: Mapping[str, Any]) -> None:
@@ -33,7 +34,8 @@ def announce(config: Mapping[str, Any]) -> None:
     for route, settings in preflight.models(config):
         console.print(f"  model      {base}{route}")
         try:
-            artifact = load(find(settings.artifacts, settings.artifact, settings.answering))
+            with published(settings.source(), settings.answering) as copy:
+                artifact = load(copy.path)
         except ArtifactError:  # gone since the preflight; the replica has it in memory
             continue
         if EXAMPLE in artifact.manifest.files:

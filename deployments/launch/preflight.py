@@ -11,8 +11,9 @@ from deployments.access import keys
 from deployments.access.guard import keys_file
 from deployments.errors import SettingsError
 from deployments.ingress.haproxy import TLS_CERT
+from deployments.replicas.source import is_url, published
 from deployments.settings import AccessSettings, ModelSettings, ServerSettings, parse, split_access
-from optimization.artifact.store import ArtifactError, find, load
+from optimization.artifact.store import ArtifactError, load
 from telemetry.collector import CollectorConfig
 
 DEFAULT_HTTP_PORT = 8000
@@ -141,8 +142,11 @@ def _check_model(settings: ModelSettings) -> None:
     make = f"python -m optimization {recipe if recipe.exists() else '<recipe.yaml>'}"
     try:
         for version in settings.version or (None,):
-            load(find(settings.artifacts, settings.artifact, version))
+            with published(settings.source(), version) as copy:
+                load(copy.path)
     except ArtifactError as error:
+        if is_url(settings.artifacts):
+            raise
         raise ArtifactError(f"{error}\nMake it with: {make}") from error
 
 

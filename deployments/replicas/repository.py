@@ -1,13 +1,13 @@
 """Orders to the replicas of a cluster: which versions of a model to hold, and what each of them holds.
 
-    order -> Ray's key-value store -> every replica, at once by broadcast, and whenever it looks at its directory
+    order -> Ray's key-value store -> every replica, at once by broadcast, and whenever it looks at its source
 
-The store outlives replicas, so one that starts later follows the same order.
+The store outlives replicas, so one that starts later follows the same order, and the version that all have agreed on.
 """
 
 import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 from ray import serve
@@ -18,7 +18,8 @@ from ray.serve.exceptions import DeploymentUnavailableError
 from deployments.errors import UnavailableError
 from deployments.http.asgi import Answer, Call
 from deployments.oip.statistics import ModelStatistics, together
-from deployments.replicas.versions import Policy, VersionStatus
+from deployments.replicas.agreement import Policy, Reports, order_key, ordered, reports_prefix
+from deployments.replicas.status import VersionStatus, in_all
 
 LOAD_TIMEOUT_S = 120.0
 INDEX_TIMEOUT_S = 5.0
@@ -34,13 +35,15 @@ async def load(model: str, versions: Policy = None) -> list[VersionStatus]:
         ArtifactError: a version cannot be served; the order before this one stays.
         UnavailableError: the replicas do not answer.
     """
-    before = await asyncio.to_thread(ordered, model)
-    await asyncio.to_thread(_put, model, versions)
+    store, key = KeyValueStore(), order_key(model)
+    before = await asyncio.to_thread(ordered, store, key)
+    await asyncio.to_thread(store.put, key, json.dumps(versions).encode())
     try:
-        return _together(await _ask(model, "reload_versions", LOAD_TIMEOUT_S))
+        await _ask(model, "reload_versions", LOAD_TIMEOUT_S)
     except BaseException:
-        await asyncio.to_thread(_put, model, before)
+        await asyncio.to_thread(store.put, key, json.dumps(before).encode())
         raise
+    return in_all(await _ask(model, "reload_versions", LOAD_TIMEOUT_S))  # now that all have it, all answer by it
 
 
 async def unload(model: str) -> list[VersionStatus]:
@@ -58,7 +61,19 @@ async def index(model: str) -> list[VersionStatus]:
     Raises:
         UnavailableError: the replicas do not answer.
     """
-    return _together(await _ask(model, "versions", INDEX_TIMEOUT_S))
+    return in_all(await _ask(model, "versions", INDEX_TIMEOUT_S))
+
+
+class Watch:
+    """Looks whether the replicas of models answer by one version; reads what they report, asks none of them."""
+
+    def __init__(self) -> None:
+        self._reports: dict[str, Reports] = {}
+
+    def behind(self, model: str) -> str | None:
+        """Why a replica of `model` cannot answer by the version that the others do, if so; may block for a moment."""
+        reports = self._reports.setdefault(model, Reports(KeyValueStore(), reports_prefix(model)))
+        return next((report.behind for report in reports.live().values() if report.behind), None)
 
 
 async def statistics(model: str) -> list[ModelStatistics]:
@@ -84,19 +99,26 @@ async def ask(model: str, request: Call) -> Answer:
     return answer
 
 
-def ordered(model: str) -> Policy:
-    """The last order for `model`; none where its settings hold."""
-    kept = internal_kv._internal_kv_get(_key(model))
-    found = json.loads(kept) if kept else None
-    return None if found is None else tuple(found)
+class KeyValueStore:
+    """Ray's own, on the head node, as `deployments.replicas.agreement.Store`."""
 
+    def get(self, key: str) -> bytes | None:
+        """The value, if there is one."""
+        found: bytes | None = internal_kv._internal_kv_get(key)
+        return found
 
-def _put(model: str, versions: Policy) -> None:
-    internal_kv._internal_kv_put(_key(model), json.dumps(versions).encode(), overwrite=True)
+    def put(self, key: str, value: bytes) -> None:
+        """Write it over what is there."""
+        internal_kv._internal_kv_put(key, value, overwrite=True)
 
+    def delete(self, key: str) -> None:
+        """Forget it, if it is there."""
+        internal_kv._internal_kv_del(key)
 
-def _key(model: str) -> bytes:
-    return f"trimtab:versions:{model}".encode()
+    def below(self, prefix: str) -> Mapping[str, bytes]:
+        """All whose key begins with `prefix`."""
+        found = {key.decode(): internal_kv._internal_kv_get(key) for key in internal_kv._internal_kv_list(prefix)}
+        return {key: value for key, value in found.items() if value is not None}
 
 
 async def _ask(model: str, method: str, timeout_s: float) -> list[Any]:
@@ -112,12 +134,3 @@ async def _ask(model: str, method: str, timeout_s: float) -> list[Any]:
             f"the replicas of model {model!r} must answer within {timeout_s:.0f} s: try again"
         ) from error
     return answers
-
-
-def _together(replicas: Iterable[list[VersionStatus]]) -> list[VersionStatus]:
-    """One status for each version: the first replica's that is not ready, else ready."""
-    found: dict[str, VersionStatus] = {}
-    for status in (status for replica in replicas for status in replica):
-        if status.version not in found or found[status.version].state == "READY":
-            found[status.version] = status
-    return sorted(found.values(), key=lambda status: int(status.version))

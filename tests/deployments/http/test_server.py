@@ -9,7 +9,7 @@ from deployments.http import model
 from deployments.http.meters import RequestMeter
 from deployments.http.server import Cluster, server_app
 from deployments.oip.statistics import Statistics
-from deployments.replicas.versions import VersionStatus
+from deployments.replicas.status import VersionStatus
 from optimization.artifact.store import ArtifactError
 from telemetry.emitting.emitter import Emitter
 from tests.conftest import free_port
@@ -35,8 +35,9 @@ def cluster(models, **changes):
 
         return run
 
+    behind = changes.pop("behind", lambda _: None)
     answers = {name: awaited(function) for name, function in (fields | changes).items()}
-    return Cluster(models=lambda: models, **answers)
+    return Cluster(models=lambda: models, behind=behind, **answers)
 
 
 def call(method, path, models, changes=None, **options):
@@ -70,6 +71,12 @@ def test_metadata_names_the_extensions(path):
 def test_the_server_is_ready_when_every_model_is(models, status, ready):
     response = call("GET", "/v2/health/ready", models)
     assert (response.status_code, response.json()) == (status, {"ready": ready, "live": True})
+
+
+def test_the_server_is_not_ready_while_a_replica_cannot_answer_by_the_version_of_the_others():
+    response = call("GET", "/v2/health/ready", READY, {"behind": {"a": None, "b": "no room for version '2'"}.get})
+    assert response.status_code == 503
+    assert response.json() == {"ready": False, "live": True, "error": "no room for version '2'"}
 
 
 def test_a_probe_is_not_counted(monkeypatch):

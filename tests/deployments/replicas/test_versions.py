@@ -20,12 +20,15 @@ from deployments.execution.session import Session
 from deployments.http.model import ModelApp
 from deployments.http.versioned import VersionedModel
 from deployments.replicas import versions as module
+from deployments.replicas.agreement import Agreement, Report, order_key
+from deployments.replicas.source import Directory
 from deployments.replicas.versions import Versions
 from deployments.settings import ModelSettings
-from optimization.artifact.store import MODEL, ArtifactError, find, load, publish
+from optimization.artifact.store import MODEL, ArtifactError, load, publish
 from telemetry.emitting import emitter
 from telemetry.emitting.emitter import Emitter
 from tests.conftest import free_port
+from tests.deployments.replicas.shared_store import SharedStore
 
 PREFIX = "/v2/models/times"
 ONES = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1.0, 1.0]}]}
@@ -63,18 +66,25 @@ class Replica:
         self.home = home
         self.cache_bytes = cache_bytes
         self.gate = None  # a version's load waits here where it is set
-        self.order = None
+        self.store = SharedStore()
         self.sessions = []
         self.versions = Versions(
-            home, self.load, policy=policy, keep=keep, emitter=self.emitter, ordered=lambda: self.order
+            Directory(home.parent, home.name),
+            self.load,
+            policy=policy,
+            keep=keep,
+            emitter=self.emitter,
+            agreement=Agreement(self.store, home.name, "i", policy),
         )
-
         self.app = VersionedModel(self.versions, self.emitter)
 
-    def load(self, version):
+    def order(self, policy):
+        self.store.put(order_key(self.home.name), json.dumps(policy).encode())
+
+    def load(self, path):
         if self.gate:
             self.gate.wait(10)
-        artifact = load(find(self.home.parent, self.home.name, version))
+        artifact = load(path)
         session = Session(artifact, num_threads=1, max_batch_size=4)
         self.sessions.append(weakref.ref(session))
         return ModelApp(
@@ -132,6 +142,7 @@ async def replica(home, policy=None, keep=2, cache_bytes=0):
 def quick(monkeypatch):
     """Look often, and do not wait for a collector that is not there."""
     monkeypatch.setattr(module, "LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr(module, "AGREE_EVERY_S", 0.02)
     monkeypatch.setattr(emitter, "EXPORT_TIMEOUT_S", 0.01)
 
 
@@ -337,7 +348,7 @@ def test_orders_unload_load_and_choose(published):
         async with replica(published.home, keep=1) as serving:
 
             async def order(policy):
-                serving.order = policy
+                serving.order(policy)
                 return [(status.version, status.state) for status in await serving.versions.reload()]
 
             assert await order(()) == [("1", "UNAVAILABLE"), ("2", "UNAVAILABLE")]
@@ -358,12 +369,39 @@ def test_an_order_is_followed_without_being_told_and_from_the_start(published):
 
     async def scenario():
         async with replica(published.home) as serving:
-            serving.order = ("1",)
+            serving.order(("1",))
             await serving.serves("1")
+        serving.order(())
         unloaded = Versions(
-            published.home, serving.load, policy=None, keep=1, emitter=serving.emitter, ordered=lambda: ()
+            Directory(published.home.parent, "times"),
+            serving.load,
+            policy=None,
+            keep=1,
+            emitter=serving.emitter,
+            agreement=Agreement(serving.store, "times", "another"),
         )
         assert unloaded.ready() == []
+
+    run(scenario)
+
+
+def test_a_replica_that_cannot_follow_the_others_says_that_it_is_not_ready(published):
+    """And answers by the version before until it is replaced: no request fails."""
+    published()
+
+    async def scenario():
+        async with replica(published.home) as serving:
+            other = Agreement(serving.store, "times", "other")
+            other.settle(["2"], Report(wanted=("2",), prepared=("2",)))
+            serving.store.put("trimtab:agreed:times:newest", b"2")
+            async with asyncio.timeout(10):
+                while not serving.versions.stuck():
+                    await asyncio.sleep(0.01)
+            ready = await serving.client.get(f"{PREFIX}/ready")
+            assert (ready.status_code, ready.json()["ready"]) == (503, False)
+            assert "answer by version '2': artifact 'times' has no version '2'" in ready.json()["error"]
+            assert (await serving.client.get(f"{PREFIX}/versions/1/ready")).status_code == 200
+            assert await serving.factor() == 1
 
     run(scenario)
 

@@ -1,0 +1,241 @@
+"""Where a model's versions come from: a directory, which is read in place, or a URL, which each node copies from once.
+
+    <directory or URL>/<name>/<version>/{manifest.json, model.onnx, ...}
+
+Of a URL, `manifest.json` is read first and named by its digest, so that another artifact under an old number is fetched
+anew. Whoever puts a version there puts the manifest last: without it, it is not there yet.
+"""
+
+import hashlib
+import logging
+import re
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import fsspec
+
+from deployments.replicas.node_cache import LocalCopy, NodeCache
+from optimization.artifact import store
+from optimization.artifact.store import MANIFEST, ArtifactError
+
+logger = logging.getLogger(__name__)
+
+CONNECT_S = 10.0
+SILENCE_S = 30.0
+"""An HTTP source that sends nothing for so long is given up, until the next try."""
+
+_VERSION = re.compile(r"[1-9][0-9]*")
+_PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
+
+
+class SourceError(ArtifactError):
+    """The source does not answer as it should; it may do so later."""
+
+
+class Source(Protocol):
+    """The versions of one model."""
+
+    name: str
+    where: str
+    """For people: the directory or URL."""
+
+    def versions(self) -> list[str]:
+        """What is published, oldest first.
+
+        Raises:
+            SourceError: that cannot be told now.
+        """
+
+    def fetch(self, version: str) -> LocalCopy:
+        """That version's directory on this node.
+
+        Raises:
+            ArtifactError: there is no such version, or it is damaged.
+        """
+
+    def files(self, version: str, /) -> object:
+        """What changes when somebody mends the version's files; always the same where asking costs."""
+
+
+def source(artifacts: str, name: str, cache: NodeCache) -> Source:
+    """The source of the model `name` under `artifacts`, a directory or a URL; `cache` holds what comes from a URL."""
+    return Remote(artifacts, name, cache) if is_url(artifacts) else Directory(Path(artifacts), name)
+
+
+def find(source: Source, version: str | None = None) -> str:
+    """`version`, or the newest one, if it is published.
+
+    Raises:
+        ArtifactError: it is not.
+    """
+    known = source.versions()
+    if not known:
+        raise ArtifactError(f"artifact {source.name!r} is missing: no version of it under {source.where}")
+    if version is not None and version not in known:
+        raise ArtifactError(f"artifact {source.name!r} has no version {version!r}, only {', '.join(known)}")
+    return version or known[-1]
+
+
+def published(source: Source, version: str | None = None) -> LocalCopy:
+    """The directory of `version`, or of the newest one, on this node.
+
+    Raises:
+        ArtifactError: it is not published, or damaged.
+    """
+    return source.fetch(find(source, version))
+
+
+def is_url(artifacts: str) -> bool:
+    """Whether `artifacts` names a URL and no directory."""
+    return "://" in artifacts
+
+
+def checked(artifacts: str) -> str:
+    """`artifacts`, if this installation can read it.
+
+    Raises:
+        ValueError: it cannot; the message says what to do.
+    """
+    if not is_url(artifacts):
+        return artifacts
+    parts = urlsplit(artifacts)
+    if parts.username or parts.query or parts.fragment:
+        raise ValueError("a URL must have no user, query or fragment: credentials belong into the environment")
+    try:
+        fsspec.get_filesystem_class(parts.scheme)
+    except ImportError as error:
+        package = _PACKAGES.get(parts.scheme, str(error))
+        raise ValueError(f"{parts.scheme}:// needs another package: pip install {package}") from error
+    except ValueError as error:
+        raise ValueError(f"fsspec knows no {parts.scheme}://") from error
+    return artifacts
+
+
+class Directory:
+    """A directory that this node sees, its own or a network's."""
+
+    def __init__(self, root: Path, name: str) -> None:
+        self.name = name
+        self.where = str((root / name).absolute())
+        self._root = root
+
+    def versions(self) -> list[str]:
+        """The versions whose manifest is there."""
+        return [str(version) for version in store.versions(self._root, self.name)]
+
+    def fetch(self, version: str) -> LocalCopy:
+        """The directory itself."""
+        return LocalCopy(path=store.find(self._root, self.name, version))
+
+    def files(self, version: str, /) -> object:
+        """Names, sizes and times."""
+        found = sorted(entry for entry in (self._root / self.name / version).rglob("*") if entry.is_file())
+        return tuple((str(entry), entry.stat().st_size, entry.stat().st_mtime_ns) for entry in found)
+
+
+class Remote:
+    """A URL that fsspec can list and read."""
+
+    def __init__(self, url: str, name: str, cache: NodeCache) -> None:
+        self.name = name
+        self.where = f"{url.rstrip('/')}/{name}"
+        self._cache = cache
+        self._files, self._home = fsspec.url_to_fs(self.where, **_options(url))
+        self._url_digest = hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:8]
+        self._whole: set[str] = set()
+
+    def versions(self) -> list[str]:
+        """The versions that the source lists and whose manifest is there; asked once of each."""
+        listed = self._listed()
+        self._whole &= listed
+        self._whole |= {version for version in listed - self._whole if self._manifest(version) is not None}
+        return sorted(self._whole, key=int)
+
+    def fetch(self, version: str) -> LocalCopy:
+        """A copy in this node's cache; the one that was fetched before, where the source does not answer."""
+        try:
+            manifest = self._manifest(version)
+        except SourceError:
+            copy = self._cache.held(self._key(version))
+            if copy is None:
+                raise
+            logger.warning("model %r: %s does not answer; version %s is an older copy", self.name, self.where, version)
+            return copy
+        if manifest is None:
+            raise ArtifactError(f"artifact {self.name!r} has no version {version!r} at {self.where}")
+        described = store.parse_manifest(manifest, f"{self.where}/{version}/{MANIFEST}").files
+        digest = hashlib.sha256(manifest).hexdigest()[:16]
+
+        def download(into: Path) -> None:
+            (into / MANIFEST).write_bytes(manifest)
+            for name, expected in described.items():
+                self._download(f"{version}/{name}", store.inside(into, name), expected.size_bytes)
+
+        size_bytes = len(manifest) + sum(expected.size_bytes for expected in described.values())
+        try:
+            return self._cache.hold(f"{self._key(version)}{digest}", size_bytes, download)
+        except SourceError:
+            raise
+        except ArtifactError as error:
+            raise ArtifactError(f"{self.where}/{version}: {error}") from error
+
+    def files(self, _: str, /) -> object:
+        """Nothing: it is tried again after a while."""
+        return None
+
+    def _listed(self) -> set[str]:
+        try:
+            self._files.invalidate_cache()
+            entries = self._files.ls(self._home, detail=False)
+        except FileNotFoundError:
+            return set()
+        except Exception as error:  # each file system raises errors of its own
+            raise self._unreachable(error) from error
+        names = (entry.rstrip("/").rpartition("/")[2] for entry in entries)
+        return {name for name in names if _VERSION.fullmatch(name)}
+
+    def _manifest(self, version: str) -> bytes | None:
+        try:
+            found: bytes = self._files.cat_file(f"{self._home}/{version}/{MANIFEST}")
+        except FileNotFoundError:
+            return None
+        except Exception as error:
+            raise self._unreachable(error) from error
+        return found
+
+    def _download(self, name: str, target: Path, size_bytes: int) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._files.get_file(f"{self._home}/{name}", str(target), callback=_at_most(size_bytes, name))
+        except (ArtifactError, MemoryError):
+            raise
+        except FileNotFoundError as error:
+            raise ArtifactError(f"{name} is missing, which the manifest lists") from error
+        except Exception as error:
+            raise self._unreachable(error) from error
+
+    def _key(self, version: str) -> str:
+        return f"{self._url_digest}.{self.name}.{version}."
+
+    def _unreachable(self, error: Exception) -> SourceError:
+        return SourceError(f"{self.where} must be readable: {type(error).__name__}: {error}")
+
+
+def _at_most(num_bytes: int, name: str) -> fsspec.Callback:
+    """Ends a download that brings more than the manifest says."""
+
+    def check(_: int | None, value: int) -> None:
+        if value > num_bytes:
+            raise ArtifactError(f"{name} must have {num_bytes} bytes, got more: altered")
+
+    return fsspec.Callback(hooks={"at most": check})
+
+
+def _options(url: str) -> dict[str, Any]:
+    if not url.startswith(("http://", "https://")):
+        return {}
+    from aiohttp import ClientTimeout
+
+    timeout = ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=SILENCE_S)
+    return {"client_kwargs": {"timeout": timeout}}
