@@ -146,11 +146,16 @@ class Remote:
         self._whole: set[str] = set()
 
     def versions(self) -> list[str]:
-        """The versions that the source lists and whose manifest is there; asked once of each."""
+        """The versions that the source lists, but for the newest ones as long as they lack their manifest."""
         listed = self._listed()
         self._whole &= listed
-        self._whole |= {version for version in listed - self._whole if self._manifest(version) is not None}
-        return sorted(self._whole, key=int)
+        known = sorted(listed, key=int)
+        while known and known[-1] not in self._whole:
+            if self._manifest(known[-1]) is None:
+                known.pop()
+            else:
+                self._whole.add(known[-1])
+        return known
 
     def fetch(self, version: str) -> LocalCopy:
         """A copy in this node's cache; the one that was fetched before, where the source does not answer."""

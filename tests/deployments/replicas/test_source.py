@@ -95,6 +95,14 @@ def test_a_version_is_there_once_its_manifest_is(root, tiny):
     assert tiny.versions() == ["1"]
 
 
+def test_of_many_versions_the_newest_is_looked_at_once(root, server, tiny):
+    for _ in range(5):
+        publish_tiny(root)
+    for _ in range(3):
+        assert tiny.versions() == ["1", "2", "3", "4", "5", "6", "7"]
+    assert [path for path in server.asked if path.endswith(MANIFEST)] == [f"/tiny/7/{MANIFEST}"]
+
+
 def test_replicas_of_a_node_that_ask_at_once_fetch_once(server, tmp_path):
     def replica(_):
         return source(server.url, "tiny", NodeCache(tmp_path / "cache", MANY_BYTES)).fetch("1").path
