@@ -1,8 +1,8 @@
 """What the replicas of one node have fetched: each version once, whole and verified, as long as there is room.
 
-    hold -> fetch lock -> in use -> there and sound? else fetched beside it, then one rename -> LocalCopy
-                                                        |
-                                          what is in use by no replica goes first, the oldest before others
+    hold -> marked as in use -> there and sound? else, under a lock, fetched beside it and renamed -> LocalCopy
+                                                       |
+                                    room is made: what no replica uses goes, the oldest first
 
 Locks are the kernel's (flock), so that those of a process that was killed are free at once.
 """
@@ -64,16 +64,19 @@ class NodeCache:
         """
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         entry = self._folder / key
-        with self._locked(key):
-            copy = self._used(key)
-            try:
-                if not _is_sound(entry):
-                    self._make_room(size_bytes)
-                    self._fetch(entry, fetch)
-                os.utime(entry)
-            except BaseException:
-                copy.release()
-                raise
+        copy = self._used(key)
+        try:
+            was_there = entry.is_dir()
+            if not was_there or not _is_sound(entry):
+                with self._locked(key):
+                    # Another may have fetched it meanwhile, and looked whether it is sound.
+                    if not entry.is_dir() or (was_there and not _is_sound(entry)):
+                        self._make_room(size_bytes)
+                        self._fetch(entry, fetch)
+            os.utime(entry)
+        except BaseException:
+            copy.release()
+            raise
         return copy
 
     def held(self, prefix: str) -> LocalCopy | None:
