@@ -22,12 +22,9 @@ from starlette.types import ASGIApp, Scope
 from deployments.access.audit import AuditLog
 from deployments.access.gate import Gate, KeyRing, Need
 from deployments.access.guard import audit_path, guarded, is_loopback, keys_file, of_model, of_page, of_server
-from deployments.batching.batcher import Limits
 from deployments.errors import UnavailableError
-from deployments.execution.answer_cache import AnswerCache
 from deployments.execution.byte_budget import ByteBudget
-from deployments.execution.prepack import cache_folder
-from deployments.execution.session import Session
+from deployments.execution.load import load_predictor
 from deployments.http.asgi import JSON, Answer, Call, call, error_body
 from deployments.http.model import ModelApp
 from deployments.http.server import Cluster, model_of, server_app
@@ -36,7 +33,7 @@ from deployments.ingress import fast_path
 from deployments.ingress.log import LOG_TARGET, SERVICE, IngressLog
 from deployments.oip import grpc_service
 from deployments.oip.statistics import ModelStatistics
-from deployments.raw.inputs import accepting_raw, raw_input
+from deployments.raw.inputs import raw_input
 from deployments.replicas import repository, source
 from deployments.replicas.agreement import Agreement
 from deployments.replicas.demand import Demand
@@ -86,25 +83,11 @@ class Model:
     def _load(self, path: Path) -> ModelApp:
         settings = self._settings
         artifact = load(path)
-        session = Session(
-            artifact,
-            num_threads=settings.num_threads,
-            max_batch_size=settings.max_batch_size,
-            cache=cache_folder(),
-            use_gpu=bool(ray.get_gpu_ids()),
-        )
+        has_gpu = bool(ray.get_gpu_ids())
         return ModelApp(
-            artifact.manifest,
-            accepting_raw(artifact, session.run, settings.num_threads),
-            limits=Limits(
-                max_batch_size=session.max_batch_size,
-                max_queue_size=settings.max_queue_size,
-                latency_target_s=settings.latency_target_s,
-            ),
-            inline=session.is_quick,
-            pace=session.pace,
+            load_predictor(artifact, settings, has_gpu=has_gpu, emitter=self._emitter),
             raw=raw_input(artifact),
-            cache=AnswerCache(settings.cache_bytes) if settings.cache_bytes else None,
+            max_batch_size=settings.max_batch_size,
             max_body_bytes=settings.max_body_bytes,
             budget=self._budget,
             emitter=self._emitter,
@@ -131,7 +114,7 @@ class Model:
 
     async def statistics(self) -> list[ModelStatistics]:
         """What each version has answered in this replica; `deployments.replicas.repository` adds the replicas up."""
-        return [each.statistics.snapshot() for each in self._versions.held() if isinstance(each, ModelApp)]
+        return [each.predictor.statistics.snapshot() for each in self._versions.held() if isinstance(each, ModelApp)]
 
     async def reload_versions(self) -> list[VersionStatus]:
         """Follow the last order now; `deployments.replicas.repository` calls this on every replica."""

@@ -90,7 +90,10 @@ class ModelSettings(ServerSettings):
     artifacts_cache_bytes: int = Field(default=20 * 2**30, ge=0)
     """Bytes that a node keeps of what comes from a URL; what its replicas use stays in any case."""
     max_batch_size: int = Field(default=64, ge=1, le=65536)
-    """Most samples in one call of the model; requests that wait are batched up to it."""
+    """Most samples in one call of the model; requests that wait are batched up to it, or up to where larger batches
+    answer no more samples a second."""
+    max_request_samples: int = Field(default=4096, ge=1, le=10**6)
+    """Most samples of one request; what is more than one call takes is answered by several, in order."""
     max_queue_size: int = Field(default=512, ge=1, le=10**6)
     """Most requests that wait in a replica; one more gets status 429 and is told when to try again."""
     max_queue_bytes: int = Field(default=256 * 2**20, ge=1)

@@ -36,7 +36,7 @@ class Pace:
                 return 0.0, self._duration / self._weight
         return self._product / self._work2, 0.0  # batches of one size, or a line below zero: through the origin
 
-    def duration_s(self, work: int) -> float:
+    def duration_s(self, work: float) -> float:
         """How long a batch of so much work will take."""
         slope, start = self.line()
         return slope * work + start

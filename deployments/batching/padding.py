@@ -32,6 +32,10 @@ class Padding:
         texts = (text for array in inputs.values() if array.dtype == object for text in array.flat)
         return max(1, max((len(text) for text in texts), default=0) // 4)
 
+    def is_exact(self, inputs: Mapping[str, Array]) -> bool:
+        """Whether outputs can be cut to the length of `inputs`: of raw text, the number of tokens is not known."""
+        return not self.outputs or MASK in inputs
+
     def stack(self, name: str, arrays: Sequence[Array]) -> Array:
         """One batch of the input `name`."""
         if name not in self.inputs:

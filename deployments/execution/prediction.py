@@ -7,12 +7,14 @@ from deployments.oip.tensors import Array
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prediction:
-    """A request's outputs and where its time went, in nanoseconds since the epoch."""
+    """A request's outputs and where its time went, in nanoseconds since the epoch; a cached answer took none."""
 
     outputs: dict[str, Array]
-    submitted_ns: int
-    started_ns: int
-    ended_ns: int
+    submitted_ns: int = 0
+    started_ns: int = 0
+    ended_ns: int = 0
+    is_cached: bool = False
+    """Whether the model gave this answer before and was not asked."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -47,7 +47,7 @@ def cache_folder() -> Path:
 
 def packed(artifact: Artifact, cache: Path) -> Path | None:
     """The packed form of the artifact's model, made now unless it exists; none where that does not pay or work."""
-    entry = artifact.manifest.files[MODEL]
+    entry = artifact.manifest.files[artifact.manifest.graphs[0].file]
     if entry.size_bytes < WORTH_BYTES:
         return None
     home = cache / _key(entry.sha256)

@@ -1,19 +1,24 @@
 """One ONNX Runtime session: the artifact's model, ready to predict."""
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnxruntime
 
 from deployments.batching.pace import Pace
-from deployments.batching.padding import MASK
+from deployments.batching.padding import padding_for
 from deployments.execution.prepack import packed
+from deployments.execution.rows import LENGTH, ones, why_not_by_rows
 from deployments.oip.elements import as_text, run_bfloat16
-from deployments.oip.tensors import DTYPES, Array
+from deployments.oip.tensors import Array
 from optimization.artifact.manifest import TensorSpec
 from optimization.artifact.store import Artifact, ArtifactError
+
+logger = logging.getLogger(__name__)
 
 QUICK_S = 0.0005
 """Handing a batch to a thread and back costs up to this much while the event loop is busy."""
@@ -23,7 +28,9 @@ WARM_UP_S = 1.0
 """Longest a batch is tried while warming up: larger ones would take longer."""
 
 CPU = "CPUExecutionProvider"
-_PROVIDERS = ("TensorrtExecutionProvider", "CUDAExecutionProvider", CPU)
+_GPU = ("TensorrtExecutionProvider", "CUDAExecutionProvider")
+
+Accelerator = Literal["auto", "cpu", "gpu"]
 
 
 class Session:
@@ -39,33 +46,43 @@ class Session:
         num_threads: int,
         max_batch_size: int,
         cache: Path | None = None,
-        use_gpu: bool = False,
+        accelerator: Accelerator = "cpu",
     ) -> None:
+        """`accelerator` is `gpu` where it must be one, `auto` where the CPU will do if there is none.
+
+        Raises:
+            ArtifactError: the artifact's graphs cannot be run, or not on the GPU that is demanded.
+        """
+        manifest, model = artifact.manifest, artifact.model_path
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads
         options.inter_op_num_threads = 1
         # Threads that spin for work take CPU from the other replicas of the node.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        wanted = _PROVIDERS if use_gpu else (CPU,)
-        providers = [provider for provider in wanted if provider in onnxruntime.get_available_providers()]
-        shared = packed(artifact, cache) if cache and providers == [CPU] else None
-        if shared:  # it is optimised already
-            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        self._session = onnxruntime.InferenceSession(shared or artifact.model_path, options, providers=providers)
-        self._on_gpu = providers != [CPU]
-        self._outputs = [spec.name for spec in artifact.manifest.outputs]
-        tensors = (*artifact.manifest.inputs, *artifact.manifest.outputs)
+        session = _on_gpu(model, options, accelerator) if accelerator != "cpu" else None
+        self._on_gpu = session is not None
+        self._session = session or _on_cpu(packed(artifact, cache) if cache else None, model, options)
+        self._outputs = [spec.name for spec in manifest.outputs]
+        tensors = (*manifest.inputs, *manifest.outputs)
         self._has_bfloat16 = any(spec.datatype == "BF16" for spec in tensors)
         if self._has_bfloat16 and any(spec.datatype == "BYTES" for spec in tensors):
             raise ArtifactError(
                 "the model has BF16 and BYTES tensors, which ONNX Runtime's Python does not run together"
             )
-        self._has_text = any(spec.datatype == "BYTES" for spec in artifact.manifest.inputs)
+        self._has_text = any(spec.datatype == "BYTES" for spec in manifest.inputs)
         self.pace = Pace()
         """How long a batch takes, from warming up."""
-        self.max_batch_size = self._warm_up(artifact.manifest.inputs, max_batch_size)
-        """The largest batch that pays: at most what was asked for, 1 where an input's first dimension is fixed."""
-        self.is_quick = self.pace.duration_s(self.max_batch_size) < QUICK_S
+        uneven = why_not_by_rows(self.run, manifest.inputs, manifest.outputs)
+        if uneven:
+            logger.warning("model %s answers one request a call: %s", manifest.name, uneven)
+        self.is_batched = not uneven
+        """Whether it answers row by row, so that requests may share a call."""
+        padding = padding_for(manifest.inputs, manifest.outputs)
+        self.max_batch_size = self._warm_up(
+            manifest.inputs, max_batch_size if self.is_batched else 1, LENGTH if padding else 1
+        )
+        """The largest batch that pays: at most what was asked for, 1 where requests share no call."""
+        self.is_quick = self.pace.duration_s(self.max_batch_size * (LENGTH if padding else 1)) < QUICK_S
         """Whether even the largest batch takes so little that it may run in the event loop."""
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
@@ -92,14 +109,12 @@ class Session:
         self._session.run_with_iobinding(binding)
         return dict(zip(self._outputs, binding.copy_outputs_to_cpu(), strict=True))
 
-    def _warm_up(self, inputs: Sequence[TensorSpec], limit: int) -> int:
+    def _warm_up(self, inputs: Sequence[TensorSpec], limit: int, length: int) -> int:
         """Run batches of 1, 2, 4, ... until larger ones answer no more samples per second; the last that did."""
-        if not all(spec.shape and isinstance(spec.shape[0], str) for spec in inputs):
-            limit = 1
         best, rate, size = 1, 0.0, 1
         while True:
-            duration_s = self._seconds(_ones(inputs, size))
-            self.pace.learn(size, duration_s)
+            duration_s = self._seconds(ones(inputs, size))
+            self.pace.learn(size * length, duration_s)
             # A quick model gains by fewer calls, whatever the clock says.
             if duration_s < QUICK_S or size / duration_s > GAIN * rate:
                 best, rate = size, max(rate, size / duration_s)
@@ -118,14 +133,27 @@ class Session:
         return min(durations)
 
 
-def _ones(inputs: Sequence[TensorSpec], batch: int) -> dict[str, Array]:
-    """A batch to warm up with; ones, lest an attention mask hides everything, and of some length where there is one."""
-    length = 16 if any(spec.name == MASK for spec in inputs) else 1
-    feeds: dict[str, Array] = {}
-    for spec in inputs:
-        sizes = [size if isinstance(size, int) else length for size in spec.shape]
-        if spec.shape and isinstance(spec.shape[0], str):
-            sizes[0] = batch
-        dtype = DTYPES[spec.datatype]
-        feeds[spec.name] = np.full(sizes, b"1", dtype) if spec.datatype == "BYTES" else np.ones(sizes, dtype)
-    return feeds
+def _on_gpu(
+    model: Path, options: onnxruntime.SessionOptions, accelerator: Accelerator
+) -> onnxruntime.InferenceSession | None:
+    """A session on this node's GPU; none where that does not work and need not.
+
+    Raises:
+        ArtifactError: it does not work, and `accelerator` demands it.
+    """
+    # ONNX Runtime goes on without a provider that does not load, such as for a missing library of CUDA.
+    providers = [provider for provider in _GPU if provider in onnxruntime.get_available_providers()]
+    session = onnxruntime.InferenceSession(model, options, providers=[*providers, CPU])
+    if set(_GPU) & set(session.get_providers()):
+        return session
+    reason = f"{' and '.join(providers)} did not load" if providers else "this build of ONNX Runtime has no CUDA"
+    if accelerator == "gpu":
+        raise ArtifactError(f"accelerator must be auto or cpu on this node, got gpu: {reason} (see ONNX Runtime's log)")
+    logger.warning("%s runs on the CPU of this node, not on a GPU: %s", model.parent, reason)
+    return None
+
+
+def _on_cpu(shared: Path | None, model: Path, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+    if shared:  # it is optimised already
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(shared or model, options, providers=[CPU])

@@ -11,24 +11,22 @@ from typing import Any
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from deployments.batching.batcher import Batcher, Limits, Run
-from deployments.batching.pace import Pace
-from deployments.batching.padding import padding_for
 from deployments.errors import MethodNotAllowedError, NotFoundError, OverloadedError, RequestError
-from deployments.execution.answer_cache import AnswerCache, digest_of
 from deployments.execution.byte_budget import ByteBudget
-from deployments.execution.prediction import BatchDone, Prediction
+from deployments.execution.meters import report_artifact
+from deployments.execution.prediction import Prediction
+from deployments.execution.predictor import Predictor
 from deployments.http.asgi import JSON, ClientGone, error_body, header, path_below, read_body, respond, while_connected
-from deployments.http.meters import ModelMeters, RequestMeter, report_artifact, scheme_of
+from deployments.http.meters import RequestMeter, scheme_of
 from deployments.oip import compression, generate, requests, responses
 from deployments.oip.generate import GenerateRequest
 from deployments.oip.model_config import PLATFORM, model_config
 from deployments.oip.observation import trace_settings, unchanged
 from deployments.oip.responses import Response
-from deployments.oip.statistics import ModelStatistics, Statistics
+from deployments.oip.statistics import ModelStatistics
 from deployments.oip.tensors import Array
 from deployments.oip.urgency import TIMEOUT, seconds_left, urgency_of
-from optimization.artifact.manifest import Manifest, TensorSpec
+from optimization.artifact.manifest import TensorSpec
 from telemetry.emitting.emitter import Emitter
 
 logger = logging.getLogger(__name__)
@@ -66,51 +64,38 @@ class ModelApp:
 
     def __init__(
         self,
-        manifest: Manifest,
-        run: Run,
+        predictor: Predictor,
         *,
-        limits: Limits,
-        inline: bool,
-        pace: Pace | None = None,
         raw: TensorSpec | None = None,
-        cache: AnswerCache | None = None,
+        max_batch_size: int | None = None,
         max_body_bytes: int,
         budget: ByteBudget | None = None,
         emitter: Emitter,
         versions: Callable[[], Sequence[str]] | None = None,
         everywhere: Callable[[], Awaitable[list[ModelStatistics]]] | None = None,
     ) -> None:
-        """`raw` is what a request may carry in place of the model's own inputs; `cache` keeps answers; `budget` bounds
-        the bytes of requests under way, without a bound if not given; `versions` tells which
-        versions answer and `everywhere` what all replicas have counted, this one alone if not given.
+        """`raw` is what a request may carry in place of the model's own inputs; `max_batch_size` what every replica is
+        told, if not what this one found best; `budget` bounds the bytes of requests under way, without a bound if not
+        given; `versions` tells which versions answer and `everywhere` what all replicas have counted, this one alone if
+        not given.
         """
-        self._manifest = manifest
+        self.predictor = predictor
+        self._manifest = manifest = predictor.manifest
         self._versions = versions or (lambda: (manifest.version,))
         self._everywhere = everywhere
-        self._limits = limits
-        self.statistics = Statistics(manifest.name, manifest.version)
         self._max_body_bytes = max_body_bytes
         self._budget = budget or ByteBudget(sys.maxsize)
         self._outputs = tuple(spec.name for spec in manifest.outputs)
         self._types = {spec.name: spec.datatype for spec in manifest.outputs}
         self._emitter = emitter
         self._requests = RequestMeter(emitter)
-        self._meters = ModelMeters(emitter)
         self._raw = raw
-        self._cache = cache
-        self._watch_clients = not inline
-        self._batcher = Batcher(
-            run,
-            limits,
-            inline=inline,
-            report=self._count,
-            pace=pace,
-            padding=padding_for(manifest.inputs, manifest.outputs),
-        )
+        self._max_batch_size = max_batch_size or predictor.limits.max_batch_size
+        self._watch_clients = not predictor.is_inline
 
     def start(self) -> None:
         """Begin to take requests; needs a running event loop."""
-        self._batcher.start()
+        self.predictor.start()
 
     def serve(self) -> None:
         """Report as this version: requests that name none come here."""
@@ -119,7 +104,7 @@ class ModelApp:
 
     async def stop(self) -> None:
         """Let go of the model."""
-        await self._batcher.stop()
+        await self.predictor.stop()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -154,7 +139,7 @@ class ModelApp:
             await respond(send, status, response.body, response.headers)
         end_ns = time.time_ns()
         if route == _ROUTES["/infer"]:
-            self.statistics.request(start_ns, end_ns, prediction, has_failed=status >= 400)
+            self.predictor.statistics.request(start_ns, end_ns, prediction, has_failed=status >= 400)
         self._requests.request(
             method=scope["method"],
             route=route,
@@ -190,7 +175,7 @@ class ModelApp:
         return action
 
     async def _steps(self, scope: Scope, receive: Receive) -> tuple[GenerateRequest, AsyncIterator[dict[str, Any]]]:
-        self._batcher.admit()
+        self.predictor.admit()
         timeout_s = seconds_left(header(scope, TIMEOUT))
         body = await self._body(scope, receive)
         try:
@@ -200,10 +185,8 @@ class ModelApp:
         urgency = urgency_of(request.parameters, timeout_s)
 
         async def step(inputs: Mapping[str, Array], left_s: float | None) -> Mapping[str, Array]:
-            answer = self._batcher.submit(inputs, priority=urgency.rank, timeout_s=left_s)
-            prediction = await while_connected(answer, receive)
-            self._meters.queued(prediction)
-            return prediction.outputs
+            answer = self.predictor.predict(inputs, replace(urgency, timeout_s=left_s))
+            return await while_connected(answer, receive)
 
         return request, generate.steps(request, self._manifest, step, urgency.timeout_s)
 
@@ -235,8 +218,8 @@ class ModelApp:
     def _failed(self) -> str:
         return f"model {self._manifest.name!r} failed on this request; the server's log says why"
 
-    async def _infer(self, scope: Scope, receive: Receive) -> tuple[Response, Prediction | None]:
-        self._batcher.admit()
+    async def _infer(self, scope: Scope, receive: Receive) -> tuple[Response, Prediction]:
+        self.predictor.admit()
         timeout_s = seconds_left(header(scope, TIMEOUT))
         body = await self._body(scope, receive)
         try:
@@ -259,38 +242,34 @@ class ModelApp:
 
     async def _predict(
         self, body: bytes, timeout_s: float | None, scope: Scope, receive: Receive
-    ) -> tuple[Response, Prediction | None]:
+    ) -> tuple[Response, Prediction]:
         length = header(scope, requests.HEADER_LENGTH)
         request = requests.decode(body, length, self._manifest.inputs, self._outputs, self._raw)
         urgency = urgency_of(request.parameters, timeout_s)
-        digest = digest_of(request.inputs) if self._cache else b""
-        outputs, prediction = self._cache.get(digest) if self._cache else None, None
-        if outputs is None:
-            answer = self._batcher.submit(request.inputs, priority=urgency.rank, timeout_s=urgency.timeout_s)
-            prediction = await (while_connected(answer, receive) if self._watch_clients else answer)
-            outputs = prediction.outputs
-            self._meters.queued(prediction)
+        answer = self.predictor.timed(request.inputs, urgency)
+        prediction = await (while_connected(answer, receive) if self._watch_clients else answer)
         manifest = self._manifest
-        response = responses.encode(manifest.name, manifest.version, request, outputs, self._types, manifest.labels)
-        if self._cache:
-            if prediction:
-                self._cache.put(digest, outputs)
-            self._meters.looked_up(hit=prediction is None)
-            response = replace(response, headers=(*response.headers, (b"x-cache", b"miss" if prediction else b"hit")))
+        response = responses.encode(
+            manifest.name, manifest.version, request, prediction.outputs, self._types, manifest.labels
+        )
+        if self.predictor.keeps_answers:
+            cache = (b"x-cache", b"hit" if prediction.is_cached else b"miss")
+            response = replace(response, headers=(*response.headers, cache))
         return _compressed(response, header(scope, b"accept-encoding")), prediction
-
-    def _count(self, done: BatchDone) -> None:
-        self._meters.batch(done)
-        self.statistics.batch(done)
 
     async def _tell(self, action: str, scope: Scope, receive: Receive) -> Any:
         match action:
             case "/ready":
                 return {"name": self._manifest.name, "ready": True, "live": True}
             case "/config":
-                return model_config(self._manifest, self._limits.max_batch_size)
+                return model_config(
+                    self._manifest,
+                    is_batched=self.predictor.limits.is_batched,
+                    max_request_samples=self.predictor.limits.max_request_samples,
+                    max_batch_size=self._max_batch_size,
+                )
             case "/stats":
-                told = await self._everywhere() if self._everywhere else [self.statistics.snapshot()]
+                told = await self._everywhere() if self._everywhere else [self.predictor.statistics.snapshot()]
                 named = "/versions/" in scope["path"]
                 return {
                     "model_stats": [each for each in told if not named or each["version"] == self._manifest.version]

@@ -73,13 +73,13 @@ class Statistics:
         batches.add(done)
 
     def request(self, start_ns: int, end_ns: int, prediction: Prediction | None, *, has_failed: bool) -> None:
-        """Count a request that began at `start_ns` and had its response at `end_ns`; the cache answers without one."""
+        """Count a request that began at `start_ns` and had its response at `end_ns`."""
         if has_failed:
             self._fail.add(end_ns - start_ns)
             return
         self._last_ns = end_ns
         self._success.add(end_ns - start_ns)
-        if prediction is None:
+        if prediction is None or prediction.is_cached:
             self._cache_hit.add(end_ns - start_ns)
             return
         self._input.add(prediction.submitted_ns - start_ns)

@@ -153,6 +153,16 @@ class Stream(_Model):
     """Most steps of one answer."""
 
 
+class Part(_Model):
+    """One graph of an artifact."""
+
+    file: str = "model.onnx"
+    """The artifact's ONNX file."""
+    inputs: tuple[TensorSpec, ...]
+    """Each is an input of the model, or an output of an earlier part."""
+    outputs: tuple[TensorSpec, ...]
+
+
 class Manifest(_Model):
     """Everything known of an artifact; `manifest.json` is this, as JSON."""
 
@@ -187,6 +197,29 @@ class Manifest(_Model):
     findings: Findings = Findings()
     """Curves, comparisons, confusions, layers and the search: what a report shows besides the measurements."""
     files: dict[str, FileEntry]
+    parts: tuple[Part, ...] = ()
+    """Its graphs, in the order they run; where none is listed there is one, `model.onnx`, with the inputs and outputs
+    of the model."""
+
+    @property
+    def graphs(self) -> tuple[Part, ...]:
+        """The parts, or the one that stands for none."""
+        return self.parts or (Part(inputs=self.inputs, outputs=self.outputs),)
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        known = {spec.name: spec.datatype for spec in self.inputs}
+        for part in self.graphs:
+            for spec in part.inputs:
+                if known.get(spec.name) != spec.datatype:
+                    given = f"an input of the model or an output of an earlier part, of {spec.datatype}"
+                    raise ValueError(f"parts: {part.file!r} needs {spec.name!r}, which must be {given}")
+            known |= {spec.name: spec.datatype for spec in part.outputs}
+        made = {spec.name: spec.datatype for part in self.graphs for spec in part.outputs}
+        for spec in self.outputs:
+            if made.get(spec.name) != spec.datatype:
+                raise ValueError(f"parts: one of them must give the output {spec.name!r}, of {spec.datatype}")
+        return self
 
     @model_validator(mode="after")
     def _stream_fits(self) -> "Manifest":

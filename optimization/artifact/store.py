@@ -42,8 +42,18 @@ class Artifact:
 
     @property
     def model_path(self) -> Path:
-        """The one ONNX file."""
-        return self.path / MODEL
+        """The ONNX file of an artifact of one graph.
+
+        Raises:
+            ArtifactError: it has several.
+        """
+        graphs = self.manifest.graphs
+        if len(graphs) > 1:
+            files = ", ".join(part.file for part in graphs)
+            raise ArtifactError(
+                f"artifact {self.manifest.name!r} must have one graph to be run as one model, got the parts {files}"
+            )
+        return self.path / graphs[0].file
 
 
 def publish(
@@ -57,7 +67,7 @@ def publish(
     Raises:
         ArtifactError: the model lacks, or a field breaks the schema.
     """
-    if MODEL not in files:
+    if MODEL not in files and not fields.get("parts"):
         raise ArtifactError(f"an artifact needs the file {MODEL!r}, got {sorted(files)}")
     name = fields.get("name")
     if not isinstance(name, str) or not re.match(NAME_PATTERN, name):
@@ -154,8 +164,9 @@ def parse_manifest(raw: bytes, source: Path | str) -> Manifest:
     if found != SCHEMA_VERSION:
         raise ArtifactError(f"{source}: schema_version must be {SCHEMA_VERSION}, got {found!r}")
     manifest = _manifest(content, source)
-    if MODEL not in manifest.files:
-        raise ArtifactError(f"{source} does not list {MODEL!r}")
+    for part in manifest.graphs:
+        if part.file not in manifest.files:
+            raise ArtifactError(f"{source} does not list {part.file!r}")
     return manifest
 
 

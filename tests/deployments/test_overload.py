@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import uvicorn
 
-from deployments.batching.batcher import Limits
+from deployments.batching.admission import Limits
 from deployments.execution.byte_budget import ByteBudget
+from deployments.execution.predictor import Predictor
 from deployments.http.model import ModelApp
 from telemetry.emitting.emitter import Emitter
 from tests.conftest import free_port
@@ -70,15 +71,9 @@ def serving(tiny_artifact):
         model = Slow()
         endpoint = f"http://127.0.0.1:{free_port()}"
         emitter = Emitter(service="tiny", version="1", role="replica", instance="i", endpoint=endpoint)
-        app = ModelApp(
-            tiny_artifact.manifest,
-            model.run,
-            limits=Limits(max_batch_size=1, **limits),
-            inline=False,
-            max_body_bytes=4096,
-            budget=budget,
-            emitter=emitter,
-        )
+        limits = Limits(max_batch_size=1, **limits)
+        predictor = Predictor(tiny_artifact.manifest, model.run, limits=limits, inline=False, emitter=emitter)
+        app = ModelApp(predictor, max_body_bytes=4096, budget=budget, emitter=emitter)
 
         async def main():
             port = free_port()

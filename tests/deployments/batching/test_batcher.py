@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deployments.batching.batcher import Batcher, Limits
+from deployments.batching.admission import Limits
+from deployments.batching.batcher import Batcher
 from deployments.batching.pace import Pace
 from deployments.errors import DeadlineError, OverloadedError, RequestError, UnavailableError
 
@@ -106,10 +107,19 @@ def test_a_bad_request_fails_alone(inline):
     assert answers[2].outputs["y"].item() == 6
 
 
-def test_too_many_rows_are_refused(inline):
-    (answer,) = serve(Recorder(), [rows(*range(9))], inline)
+def test_a_request_larger_than_a_call_is_answered_by_several_in_order(inline):
+    recorder = Recorder()
+    large, small = serve(recorder, [rows(*range(21)), rows(50)], inline)
+    assert large.outputs["y"].ravel().tolist() == [2 * i for i in range(21)]
+    assert small.outputs["y"].item() == 100
+    assert max(shape[0] for shape in recorder.calls) == 8
+    assert large.submitted_ns <= large.started_ns < large.ended_ns
+
+
+def test_more_rows_than_a_request_may_have_are_refused(inline):
+    (answer,) = serve(Recorder(), [rows(*range(5000))], inline)
     assert isinstance(answer, RequestError)
-    assert "at most 8, got 9" in str(answer)
+    assert "at most 4096, got 5000" in str(answer)
 
 
 def test_inputs_must_agree_on_the_batch_size():
@@ -289,7 +299,7 @@ def test_whatever_comes_each_gets_its_own_rows_once_and_no_batch_is_too_large(si
             if number < len(tasks):
                 tasks[number].cancel()
         answers = await asyncio.gather(*tasks, return_exceptions=True)
-        assert batcher._num_waiting == 0
+        assert batcher._admission.num_waiting == 0
         await batcher.stop()
         return requests, answers
 

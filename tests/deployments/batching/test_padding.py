@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deployments.batching.batcher import Batcher, Limits
+from deployments.batching.admission import Limits
+from deployments.batching.batcher import Batcher
 from deployments.batching.padding import SHORT, WASTE, alike, padding_for
 from optimization.artifact.manifest import TensorSpec
 

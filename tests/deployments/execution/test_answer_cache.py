@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from deployments.batching.batcher import Limits
+from deployments.batching.admission import Limits
 from deployments.execution.answer_cache import ENTRY_BYTES, AnswerCache, digest_of
+from deployments.execution.predictor import Predictor
 from deployments.http.model import ModelApp
 from telemetry import conventions
 from telemetry.emitting.emitter import Emitter
@@ -99,15 +100,15 @@ def test_a_model_is_asked_once_for_the_same_inputs_whatever_else_the_requests_sa
     )
 
     async def main():
-        app = ModelApp(
+        predictor = Predictor(
             tiny_artifact.manifest,
             run,
             limits=Limits(max_batch_size=8),
             inline=True,
             cache=AnswerCache(100_000),
-            max_body_bytes=4096,
             emitter=emitter,
         )
+        app = ModelApp(predictor, max_body_bytes=4096, emitter=emitter)
         app.start()
         transport = httpx.ASGITransport(app, root_path="/v2/models/tiny")
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:

@@ -7,6 +7,7 @@ import pytest
 from deployments.errors import RequestError
 from deployments.execution.session import Session
 from deployments.oip.tensors import DTYPES
+from optimization.artifact.store import ArtifactError
 from tests.conftest import expected_probabilities
 from tests.served import ONNX_TYPES, publish_same, publish_string
 
@@ -47,36 +48,48 @@ def test_a_model_that_reads_numbers_from_text_is_warmed_up_and_answers(tmp_path)
     assert outputs["OUTPUT1"].tolist() == [[str(n - 1) for n in range(16)]]
 
 
-@pytest.mark.parametrize(
-    ("use_gpu", "available", "asked_for"),
-    [
-        (True, ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"], None),
-        (True, ["CUDAExecutionProvider", "CPUExecutionProvider"], None),
-        (True, ["CPUExecutionProvider"], None),
-        (False, ["CUDAExecutionProvider", "CPUExecutionProvider"], ["CPUExecutionProvider"]),
-    ],
-)
-def test_a_replica_with_a_gpu_asks_for_its_providers_and_binds_its_buffers(
-    tiny_artifact, tmp_path, monkeypatch, use_gpu, available, asked_for
+def test_without_a_gpu_auto_runs_on_the_cpu_and_says_so(tiny_artifact, caplog):
+    session = Session(tiny_artifact, num_threads=1, max_batch_size=4, accelerator="auto")
+    assert session.run({"features": np.zeros((1, 4), np.float32)})["probabilities"].shape == (1, 3)
+    assert "runs on the CPU of this node, not on a GPU: this build of ONNX Runtime has no CUDA" in caplog.text
+
+
+def test_a_gpu_that_is_demanded_and_does_not_load_is_refused(tiny_artifact):
+    with pytest.raises(ArtifactError, match="accelerator must be auto or cpu on this node, got gpu: "):
+        Session(tiny_artifact, num_threads=1, max_batch_size=4, accelerator="gpu")
+
+
+@pytest.mark.parametrize("loads", [True, False])
+@pytest.mark.parametrize("accelerator", ["auto", "gpu", "cpu"])
+def test_a_provider_that_is_there_but_does_not_load_is_never_taken_for_one_that_does(
+    tiny_artifact, tmp_path, monkeypatch, accelerator, loads
 ):
-    """There need be no GPU: the model runs on the CPU, whatever was asked for, and through the same bound buffers."""
-    asked, bound = [], []
+    """ONNX Runtime as it behaves where CUDA's libraries lack: it lists the provider, warns, and goes on without it."""
+    listed, asked, bound = ["CUDAExecutionProvider", "CPUExecutionProvider"], [], []
     real = onnxruntime.InferenceSession
 
-    class Recording(real):
+    class WithoutLibraries(real):
         def __init__(self, model, options, providers):
-            asked.extend(providers)
+            asked.append(providers)
             super().__init__(model, options, providers=["CPUExecutionProvider"])
+
+        def get_providers(self):
+            return asked[-1] if loads else super().get_providers()
 
         def run_with_iobinding(self, *args):
             bound.append(args)
             super().run_with_iobinding(*args)
 
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: available)
-    monkeypatch.setattr(onnxruntime, "InferenceSession", Recording)
-    session = Session(tiny_artifact, num_threads=1, max_batch_size=4, cache=tmp_path, use_gpu=use_gpu)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: listed)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", WithoutLibraries)
+    options = {"num_threads": 1, "max_batch_size": 4, "cache": tmp_path, "accelerator": accelerator}
+    if accelerator == "gpu" and not loads:
+        with pytest.raises(ArtifactError, match="CUDAExecutionProvider did not load"):
+            Session(tiny_artifact, **options)
+        return
+    session = Session(tiny_artifact, **options)
     features = np.array([[1, 2, 3, 4], [0, 0, 1, 0]], np.float32)
     outputs = session.run({"features": features})
     np.testing.assert_allclose(outputs["probabilities"], expected_probabilities(features), rtol=1e-5)
-    assert asked == (asked_for or available)
-    assert bool(bound) == (asked != ["CPUExecutionProvider"])
+    assert asked[0] == (["CPUExecutionProvider"] if accelerator == "cpu" else listed)
+    assert bool(bound) == (accelerator != "cpu" and loads)

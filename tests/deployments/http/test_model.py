@@ -8,7 +8,8 @@ import numpy as np
 import orjson
 import pytest
 
-from deployments.batching.batcher import Limits
+from deployments.batching.admission import Limits
+from deployments.execution.predictor import Predictor
 from deployments.execution.session import Session
 from deployments.http.model import ModelApp
 from telemetry.emitting.emitter import Emitter
@@ -42,21 +43,16 @@ def call(tiny_artifact):
         async def main():
             endpoint = f"http://127.0.0.1:{free_port()}"
             emitter = Emitter(service="tiny", version="1", role="replica", instance="i", endpoint=endpoint)
-            app = ModelApp(
-                tiny_artifact.manifest,
-                run,
-                limits=Limits(max_batch_size=8),
-                inline=True,
-                max_body_bytes=4096,
-                emitter=emitter,
-            )
-            app._batcher.start()
+            limits = Limits(max_batch_size=8, max_request_samples=64)
+            predictor = Predictor(tiny_artifact.manifest, run, limits=limits, inline=True, emitter=emitter)
+            app = ModelApp(predictor, max_body_bytes=4096, emitter=emitter)
+            app.start()
             transport = httpx.ASGITransport(Mounted(app))
             async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
                 responses = await asyncio.gather(
                     *(client.request(method, PREFIX + path, **options) for method, path, options in requests)
                 )
-            await app._batcher.stop()
+            await app.stop()
             return responses
 
         return asyncio.run(main())
@@ -107,7 +103,7 @@ def test_readiness_is_told(call):
         ("POST", "/infer", {"json": infer_body(name="x")}, 400, "input names must be 'features', got 'x'"),
         ("POST", "/infer", {"json": infer_body(shape=[2, 3])}, 400, "shape must be [batch, 4]"),
         ("POST", "/infer", {"json": infer_body(datatype="INT8")}, 400, "must be FP32, got 'INT8'"),
-        ("POST", "/infer", {"json": infer_body(np.zeros((9, 4)))}, 400, "at most 8, got 9"),
+        ("POST", "/infer", {"json": infer_body(np.zeros((65, 4)))}, 400, "at most 64, got 65"),
         ("POST", "/infer", {"content": bytes(5000)}, 413, "at most 4096 bytes, got 5000"),
         ("POST", "/infer", {"content": b"x", "headers": {"content-encoding": "br"}}, 400, "got 'br'"),
     ],

@@ -10,7 +10,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from deployments.batching.batcher import Limits
+from deployments.batching.admission import Limits
+from deployments.execution.predictor import Predictor
 from deployments.execution.session import Session
 from deployments.http.model import ModelApp
 from optimization.artifact.store import ArtifactError
@@ -83,7 +84,8 @@ def call(artifact, *requests, run=None, sizes=None, inline=True):
         endpoint = f"http://127.0.0.1:{free_port()}"
         emitter = Emitter(service="m", version="1", role="replica", instance="i", endpoint=endpoint)
         limits = Limits(max_batch_size=8)
-        app = ModelApp(artifact.manifest, counting, limits=limits, inline=inline, max_body_bytes=4096, emitter=emitter)
+        predictor = Predictor(artifact.manifest, counting, limits=limits, inline=inline, emitter=emitter)
+        app = ModelApp(predictor, max_body_bytes=4096, emitter=emitter)
         app.start()
         prefix = f"/v2/models/{artifact.manifest.name}"
         transport = httpx.ASGITransport(app, root_path=prefix)

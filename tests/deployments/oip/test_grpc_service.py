@@ -10,7 +10,8 @@ import orjson
 import pytest
 from grpc_tools import protoc
 
-from deployments.batching.batcher import Limits
+from deployments.batching.admission import Limits
+from deployments.execution.predictor import Predictor
 from deployments.execution.session import Session
 from deployments.http import asgi
 from deployments.http.model import ModelApp
@@ -46,14 +47,9 @@ def ask(tiny_artifact):
     """What a replica answers: the application of the tiny model."""
     emitter = Emitter(service="tiny", version="1", role="replica", instance="i", endpoint="http://127.0.0.1:1")
     session = Session(tiny_artifact, num_threads=1, max_batch_size=8)
-    app = ModelApp(
-        tiny_artifact.manifest,
-        session.run,
-        limits=Limits(max_batch_size=8),
-        inline=True,
-        max_body_bytes=4096,
-        emitter=emitter,
-    )
+    limits = Limits(max_batch_size=8, max_request_samples=64)
+    predictor = Predictor(tiny_artifact.manifest, session.run, limits=limits, inline=True, emitter=emitter)
+    app = ModelApp(predictor, max_body_bytes=4096, emitter=emitter)
 
     loops = []
 
@@ -146,7 +142,7 @@ def test_an_output_may_be_asked_for_as_classes(ask):
         (infer_request(raw_input_contents=[]), "INVALID_ARGUMENT", "takes 32 bytes, got 0"),
         (infer_request(raw_input_contents=[b"", b""]), "INVALID_ARGUMENT", "each of the 1 inputs, got 2"),
         (infer_request(FEATURES * np.nan), "INVALID_ARGUMENT", "must be finite"),
-        (infer_request(np.zeros((9, 4), np.float32)), "INVALID_ARGUMENT", "at most 8, got 9"),
+        (infer_request(np.zeros((65, 4), np.float32)), "INVALID_ARGUMENT", "at most 64, got 65"),
         (infer_request(np.zeros((999, 4), np.float32)), "RESOURCE_EXHAUSTED", "at most 4096 bytes"),
         (typed_request(int_contents=[1]), "INVALID_ARGUMENT", "FP32 is sent in fp32_contents, got int_contents"),
         (typed_request("FP16", fp32_contents=[1]), "INVALID_ARGUMENT", "FP16 is sent in raw_input_contents"),

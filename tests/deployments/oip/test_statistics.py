@@ -1,9 +1,12 @@
 """What a model has answered, against sums by hand."""
 
+import orjson
 import pytest
 
 from deployments.execution.prediction import BatchDone, Prediction
+from deployments.http.asgi import Answer
 from deployments.oip.model_config import model_config
+from deployments.oip.protocol_grpc import to_message
 from deployments.oip.statistics import Statistics, together
 from optimization.artifact.manifest import TensorSpec
 
@@ -60,16 +63,22 @@ def test_replicas_are_told_as_one_and_versions_apart():
 
 
 @pytest.mark.parametrize(
-    ("shape", "limit", "max_batch_size", "dims", "batching"),
-    [
-        (("batch", 4), 64, 64, [4], True),
-        (("batch", "length"), 1, 1, [-1], False),
-        ((2, "length"), 1, 0, [2, -1], False),
-    ],
+    ("shape", "is_batched", "max_batch_size", "dims"),
+    [(("batch", 4), True, 100, [4]), (("batch", "length"), True, 100, [-1]), ((2, "length"), False, 0, [2, -1])],
 )
-def test_the_configuration_leaves_out_the_batch_as_triton_does(shape, limit, max_batch_size, dims, batching):
-    config = model_config(Manifest(shape), limit)
+def test_the_configuration_leaves_out_the_batch_as_triton_does(shape, is_batched, max_batch_size, dims):
+    config = model_config(Manifest(shape), is_batched=is_batched, max_request_samples=100, max_batch_size=8)
     assert config["max_batch_size"] == max_batch_size
     assert config["input"] == [{"name": "x", "data_type": "TYPE_STRING", "dims": dims}]
     assert config["output"][0]["data_type"] == "TYPE_BF16"
-    assert ("dynamic_batching" in config) is batching
+    assert ("dynamic_batching" in config) is is_batched
+
+
+def test_the_configuration_says_that_a_large_request_is_split_in_json_and_in_grpc():
+    config = model_config(Manifest(("batch", 4)), is_batched=True, max_request_samples=100, max_batch_size=8)
+    assert config["dynamic_batching"] == {"preferred_batch_size": [8]}
+    said = config["parameters"]["larger_requests"]["string_value"]
+    assert said == "a request of more than 8 samples is answered by several calls, in order"
+    message = to_message("ModelConfig", Answer(status=200, headers=(), body=orjson.dumps(config)))
+    assert message.config.parameters["larger_requests"].string_value == said
+    assert message.config.dynamic_batching.preferred_batch_size == [8]

@@ -12,7 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from deployments.batching.batcher import Limits
+from deployments.batching.admission import Limits
+from deployments.execution.predictor import Predictor
 from deployments.execution.session import Session
 from deployments.http.model import ModelApp
 from deployments.raw.inputs import accepting_raw, raw_input
@@ -159,15 +160,10 @@ def test_text_and_its_tokens_get_the_same_answer_and_texts_share_a_batch(countin
 
     async def main():
         emitter = Emitter(service="c", version="1", role="replica", instance="i", endpoint="http://127.0.0.1:1")
-        app = ModelApp(
-            counting.manifest,
-            accepting_raw(counting, run, 1),
-            limits=Limits(max_batch_size=8),
-            inline=True,
-            raw=raw_input(counting),
-            max_body_bytes=4096,
-            emitter=emitter,
-        )
+        limits = Limits(max_batch_size=8)
+        run_raw = accepting_raw(counting, run, 1)
+        predictor = Predictor(counting.manifest, run_raw, limits=limits, inline=True, emitter=emitter)
+        app = ModelApp(predictor, raw=raw_input(counting), max_body_bytes=4096, emitter=emitter)
         app.start()
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
             return await asyncio.gather(*(client.post("/infer", json=body) for body in (text, text, tokens_, bad)))

@@ -14,8 +14,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from deployments.batching.batcher import Limits
+from deployments.batching.admission import Limits
 from deployments.execution.answer_cache import AnswerCache
+from deployments.execution.predictor import Predictor
 from deployments.execution.session import Session
 from deployments.http.model import ModelApp
 from deployments.http.versioned import VersionedModel
@@ -87,12 +88,16 @@ class Replica:
         artifact = load(path)
         session = Session(artifact, num_threads=1, max_batch_size=4)
         self.sessions.append(weakref.ref(session))
-        return ModelApp(
+        predictor = Predictor(
             artifact.manifest,
             session.run,
             limits=Limits(max_batch_size=4),
             inline=session.is_quick,
             cache=AnswerCache(self.cache_bytes) if self.cache_bytes else None,
+            emitter=self.emitter,
+        )
+        return ModelApp(
+            predictor,
             max_body_bytes=4096,
             emitter=self.emitter,
             versions=lambda: self.versions.ready(),

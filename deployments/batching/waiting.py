@@ -1,0 +1,63 @@
+"""A request in the queue, or the part of a large one that one call may take."""
+
+import asyncio
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from deployments.execution.prediction import Prediction
+from deployments.oip.tensors import Array
+
+Inputs = Mapping[str, Array]
+
+
+class UnlikePartsError(Exception):
+    """What several calls gave for one request cannot be put together."""
+
+
+@dataclass(kw_only=True, eq=False, slots=True)
+class Waiting:
+    """Inputs that wait for a call, and the answer that is waited for."""
+
+    inputs: Inputs
+    rows: int
+    length: int
+    """Tokens of its longest sequence; 1 where nothing is padded."""
+    answer: asyncio.Future[Prediction]
+    is_alone: bool = False
+    """Whether its outputs are its own whatever their shape: it shares no call and is no part of another request."""
+    timer: asyncio.TimerHandle | None = None
+    taken: bool = False
+    submitted_ns: int = field(default_factory=time.time_ns)
+
+    @property
+    def work(self) -> int:
+        """Rows, times length where inputs are padded."""
+        return self.rows * self.length
+
+
+def parts_of(inputs: Inputs, rows: int, most: int) -> Iterator[tuple[Inputs, int]]:
+    """`inputs` in their order, at most so many rows at a time, and how many those are."""
+    for begin in range(0, rows, most):
+        end = min(begin + most, rows)
+        yield {name: array[begin:end] for name, array in inputs.items()}, end - begin
+
+
+def joined(parts: Sequence[Prediction]) -> Prediction:
+    """The answer to a request from those to its parts.
+
+    Raises:
+        UnlikePartsError: their outputs differ in more than the number of rows.
+    """
+    first, last = parts[0], parts[-1]
+    for name, array in first.outputs.items():
+        if any(part.outputs[name].shape[1:] != array.shape[1:] for part in parts):
+            raise UnlikePartsError(f"output {name!r} has rows of several shapes")
+    return Prediction(
+        outputs={name: np.concatenate([part.outputs[name] for part in parts]) for name in first.outputs},
+        submitted_ns=first.submitted_ns,
+        started_ns=first.started_ns,
+        ended_ns=last.ended_ns,
+    )

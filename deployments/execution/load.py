@@ -1,0 +1,41 @@
+"""An artifact becomes a predictor: its graph loaded and warm, raw input taken, answers cached, limits kept."""
+
+from deployments.batching.admission import Limits
+from deployments.execution.answer_cache import AnswerCache
+from deployments.execution.predictor import Predictor
+from deployments.execution.prepack import cache_folder
+from deployments.execution.session import Session
+from deployments.raw.inputs import accepting_raw
+from deployments.settings import ModelSettings
+from optimization.artifact.store import Artifact
+from telemetry.emitting.emitter import Emitter
+
+
+def load_predictor(artifact: Artifact, settings: ModelSettings, *, has_gpu: bool, emitter: Emitter) -> Predictor:
+    """The verified `artifact`, ready to predict as `settings` say; `has_gpu` where this process may use one.
+
+    Raises:
+        ArtifactError: it cannot be run here.
+    """
+    session = Session(
+        artifact,
+        num_threads=settings.num_threads,
+        max_batch_size=settings.max_batch_size,
+        cache=cache_folder(),
+        accelerator=settings.accelerator if has_gpu or settings.accelerator == "gpu" else "cpu",
+    )
+    return Predictor(
+        artifact.manifest,
+        accepting_raw(artifact, session.run, settings.num_threads),
+        limits=Limits(
+            max_batch_size=session.max_batch_size,
+            max_request_samples=settings.max_request_samples,
+            max_queue_size=settings.max_queue_size,
+            latency_target_s=settings.latency_target_s,
+            is_batched=session.is_batched,
+        ),
+        inline=session.is_quick,
+        pace=session.pace,
+        cache=AnswerCache(settings.cache_bytes) if settings.cache_bytes else None,
+        emitter=emitter,
+    )

@@ -1,0 +1,109 @@
+"""One loaded version of a model: tensors in, tensors out. Knows neither HTTP nor Ray.
+
+    tensors -> answer cache -> batcher -> run -> tensors
+                                 |
+                     meters, statistics, pace
+
+HTTP and gRPC decode and encode around it; whatever else asks a model, in this process or by Ray, asks it here.
+"""
+
+from collections.abc import Mapping
+
+from deployments.batching.admission import Limits
+from deployments.batching.batcher import Batcher
+from deployments.batching.calls import Run
+from deployments.batching.pace import Pace
+from deployments.batching.padding import padding_for
+from deployments.execution.answer_cache import AnswerCache, digest_of
+from deployments.execution.meters import ModelMeters
+from deployments.execution.prediction import BatchDone, Prediction
+from deployments.oip.statistics import Statistics
+from deployments.oip.tensors import Array
+from deployments.oip.urgency import Urgency
+from optimization.artifact.manifest import Manifest
+from telemetry.emitting.emitter import Emitter
+
+_USUAL = Urgency()
+
+
+class Predictor:
+    """Answers with `run`, a batch at a time. All methods belong to one event loop."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        run: Run,
+        *,
+        limits: Limits,
+        inline: bool,
+        pace: Pace | None = None,
+        cache: AnswerCache | None = None,
+        emitter: Emitter,
+    ) -> None:
+        """`inline` runs the model in the event loop, `pace` knows how long it takes, `cache` keeps answers."""
+        self.manifest = manifest
+        self.limits = limits
+        self.is_inline = inline
+        self.keeps_answers = cache is not None
+        self.statistics = Statistics(manifest.name, manifest.version)
+        self._cache = cache
+        self._meters = ModelMeters(emitter)
+        self._batcher = Batcher(
+            run,
+            limits,
+            inline=inline,
+            report=self._count,
+            pace=pace,
+            padding=padding_for(manifest.inputs, manifest.outputs),
+        )
+
+    def start(self) -> None:
+        """Begin to take requests; needs a running event loop."""
+        self._batcher.start()
+
+    async def stop(self) -> None:
+        """Finish what is under way, refuse what waits and let go of the model."""
+        await self._batcher.stop()
+
+    def admit(self) -> None:
+        """Refuse early, before a request is read, what `predict` would refuse of a usual one.
+
+        Raises:
+            OverloadedError: as many requests wait as may.
+            UnavailableError: it does not run.
+        """
+        self._batcher.admit()
+
+    async def predict(self, tensors: Mapping[str, Array], urgency: Urgency = _USUAL) -> dict[str, Array]:
+        """The model's outputs by name for inputs by name, of types and shapes as in its manifest, or raw input in their
+        place. Rows keep their order, however many calls they take.
+
+        Raises:
+            RequestError: the inputs do not fit together, or an element cannot be used.
+            DeadlineError: the time that `urgency` gives has passed.
+            OverloadedError: as many requests wait as may, or it would be late.
+            UnavailableError: it is stopping.
+        """
+        return (await self.timed(tensors, urgency)).outputs
+
+    async def timed(self, tensors: Mapping[str, Array], urgency: Urgency = _USUAL) -> Prediction:
+        """The same, with what became of the request on its way."""
+        if self._cache is None:
+            return await self._ask(tensors, urgency)
+        digest = digest_of(tensors)
+        known = self._cache.get(digest)
+        self._meters.looked_up(hit=known is not None)
+        if known is not None:
+            return Prediction(outputs=known, is_cached=True)
+        prediction = await self._ask(tensors, urgency)
+        self._cache.put(digest, prediction.outputs)
+        return prediction
+
+    async def _ask(self, tensors: Mapping[str, Array], urgency: Urgency) -> Prediction:
+        prediction = await self._batcher.submit(tensors, priority=urgency.rank, timeout_s=urgency.timeout_s)
+        self._meters.queued(prediction)
+        return prediction
+
+    def _count(self, done: BatchDone) -> None:
+        self._meters.batch(done)
+        self.statistics.batch(done)
