@@ -4,6 +4,7 @@ import argparse
 import logging
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
@@ -177,10 +178,12 @@ def _plan(console: Console, wanted: Recipe, variants: Sequence[Variant]) -> None
     from optimization.running import plan
     from optimization.running.rehearsal import rehearse
 
+    began = time.perf_counter()
     dataset = data.load(wanted.data, wanted.seed)
     for each in [wanted, *(variant.recipe for variant in variants)]:
         rehearse(each, dataset)
-    plan.show(console, wanted, variants, plan.estimate(wanted, variants, dataset))
+    found = plan.probed(wanted, variants, dataset, time.perf_counter() - began)
+    plan.show(console, wanted, variants, found)
 
 
 def _compare(options: argparse.Namespace) -> None:

@@ -14,7 +14,7 @@ from optimization.readers.examples import Split
 from optimization.recipe.methods import SetPrecision
 from optimization.tasks.task import SoftLoss, Task
 
-_AT_ONCE = 256
+AT_ONCE = 256
 """Examples the teacher sees in one call."""
 _TRIED = 64
 """Of them, those that its precision is chosen by."""
@@ -82,7 +82,7 @@ def teacher_logits(teacher: nn.Module, split: Split) -> NDArray[np.float32]:
     device = next((weights.device for weights in teacher.parameters()), torch.device("cpu"))
     found: dict[int, NDArray[np.float32]] = {}
     with torch.inference_mode():
-        for rows, batch in split.batches(_AT_ONCE):
+        for rows, batch in split.batches(AT_ONCE):
             logits = teacher(*(torch.from_numpy(values).to(device) for values in batch.values()))
             found |= dict(zip(rows.tolist(), logits.cpu().numpy(), strict=True))
     return np.stack([found[row] for row in range(len(split))]).astype(np.float32)

@@ -19,7 +19,7 @@ TOLERANCE = 1e-4
 
 _DATATYPES = {"float32": "FP32", "int64": "INT64", "int32": "INT32"}
 
-_PARITY_SAMPLES = 1024
+PARITY_SAMPLES = 1024
 BATCH_SIZES = (1, 3, 32)
 """Batch sizes parity is checked at: one, odd, and larger than the example the graph was traced with."""
 
@@ -85,7 +85,7 @@ def parity(model: nn.Module, path: Path, split: Split, *, task: LabelledTask, se
     random = np.random.default_rng(seed)
     batches = [random_batch(split, size, random) for size in BATCH_SIZES]
     worst = 0.0
-    real = split.take(random.permutation(len(split))[:_PARITY_SAMPLES])
+    real = split.take(random.permutation(len(split))[:PARITY_SAMPLES])
     for batch in [*(batch for _, batch in real.batches(256)), *batches]:
         with torch.inference_mode():
             expected = served(*tensors(batch)).numpy()

@@ -8,7 +8,7 @@ Noise comes in bursts that outlast a turn. Resampling therefore draws turns in b
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -95,6 +95,16 @@ def measure(models: Mapping[str, Path], split: Split) -> dict[str, dict[int, Lat
         for name in models:
             measured[name][batch_size] = Latency(turns_s=np.asarray(turns[name]).reshape(-1, len(batches)).T)
     return measured
+
+
+def duration_s(calls_s: Sequence[Mapping[int, float]], split: Split) -> float:
+    """About how long `measure` takes for models whose calls take so long, by batch size."""
+    total_s = 0.0
+    for batch_size in BATCH_SIZES:
+        num_batches = 1 if split.lengths is None else _NUM_TEXT_BATCHES[batch_size]
+        round_s = num_batches * sum(max(_TURN_S, each[batch_size]) for each in calls_s)
+        total_s += min(max(1, _NUM_TURNS // num_batches) * round_s, _ENOUGH_S + round_s)
+    return total_s
 
 
 def speedup(before: Mapping[int, Latency], after: Mapping[int, Latency]) -> float:

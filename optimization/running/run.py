@@ -3,7 +3,8 @@
 recipe ─▶ train the teacher ─▶ distill │ prune │ sparsify │ quantize ─▶ measure ─▶ store.publish
 """
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -25,9 +26,10 @@ from optimization.recipe.recipe import Recipe
 from optimization.report import examine, page
 from optimization.report.board import Board
 from optimization.report.phases import Phases
-from optimization.running import steps
+from optimization.running import plan, steps
 from optimization.running.rehearsal import rehearse
 from optimization.running.steps import Candidate, Workspace
+from optimization.search.space import Variant
 from optimization.training.checkpoint_store import CheckpointStore
 from optimization.training.train import Workers, cluster
 
@@ -40,6 +42,7 @@ def run(recipe: Recipe, root: Path, phases: Phases, checkpoints: CheckpointStore
     Raises:
         OptimizationError: a step failed its check, or training did not finish.
     """
+    began = time.perf_counter()
     with TemporaryDirectory(prefix="trimtab-") as folder:
         with ExitStack() as stack:
             if sources.is_read_by_ray(recipe.data):
@@ -49,12 +52,22 @@ def run(recipe: Recipe, root: Path, phases: Phases, checkpoints: CheckpointStore
                 dataset = data.load(recipe.data, recipe.seed, root.parent / "runs" / "streams")
             with phases.phase("build models"):
                 rehearse(recipe, dataset)
+            tell_time(phases, recipe, (), dataset, began)
             made = stack.enter_context(open_workspace(recipe, dataset, Path(folder), phases, root, checkpoints))
             steps.shrink(made, steps.teach(made))
         published = publish(recipe, made, root)
     if checkpoints is not None:
         checkpoints.clear()
     return published
+
+
+def tell_time(phases: Phases, recipe: Recipe, variants: Sequence[Variant], dataset: Dataset, began: float) -> None:
+    """Say about how long the run takes that began at that time; nothing of one that trains nothing."""
+    if recipe.teacher.model is None:
+        return
+    with phases.phase("estimate time"):
+        found = plan.probed(recipe, variants, dataset, time.perf_counter() - began)
+    phases.say(plan.summary(found))
 
 
 @contextmanager

@@ -235,7 +235,7 @@ def shrink(workspace: Workspace, teacher_answers: TeacherAnswers) -> None:
             training=training,
             seed=recipe.seed + (stage - 1) * training.epochs,  # order and augmentation go on where the last one ended
             task=workspace.dataset.task,
-            soft=_soft_targets(teacher_answers, where, recipe.teachings[where], model, example),
+            soft=soft_targets(teacher_answers, where, recipe.teachings[where], model, example),
             score=score,
             holds_zeros=is_sparse,
             stream=teacher_answers.stream or workspace.dataset.stream,
@@ -317,7 +317,7 @@ def accuracy(model: nn.Module, split: Split, task: LabelledTask) -> float:
     return num_right / len(split)
 
 
-def _soft_targets(
+def soft_targets(
     teacher_answers: TeacherAnswers, where: str, teaching: Teaching, student: nn.Module, example: tuple[Tensor, ...]
 ) -> SoftTargets:
     """What the student learns; the teacher itself goes along where not all of that is known of it."""

@@ -10,6 +10,7 @@ the variant which was chosen, trained at last.
 import contextlib
 import math
 import os
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -100,11 +101,12 @@ def search(recipe: Recipe, root: Path, phases: Phases, checkpoints: CheckpointSt
         OptimizationError: the teacher could not be trained, or no trial came to an end.
     """
     assert recipe.search is not None, "asked of a search"
-    variants = space.variants(recipe)
+    began, variants = time.perf_counter(), space.variants(recipe)
     with phases.phase("load data"):
         dataset = data.load(recipe.data, recipe.seed)
     with phases.phase("build models"):
         rehearse(recipe, dataset, [variant.recipe for variant in variants])
+    run.tell_time(phases, recipe, variants, dataset, began)
     with TemporaryDirectory(prefix="trimtab-") as name, train.cluster(recipe.num_cpus):
         folder = Path(name)
         with run.open_workspace(recipe, dataset, folder, phases, root, checkpoints) as workspace:

@@ -69,3 +69,10 @@ def test_speedup_is_the_geometric_mean_over_batch_sizes() -> None:
     one, two, half, eight = (turns([seconds]) for seconds in (1.0, 2.0, 0.5, 8.0))
     assert latency.speedup({1: two, 32: eight}, {1: one, 32: one}) == pytest.approx(4.0)
     assert latency.speedup({1: one, 32: one}, {1: two, 32: half}) == pytest.approx(1.0)
+
+
+def test_what_measuring_takes_is_known_beforehand(tumours: Dataset) -> None:
+    few = latency.duration_s([{1: 1e-5, 32: 3e-5}] * 2, tumours.held_out)
+    assert few == pytest.approx(2 * 2 * 60 * 0.004)  # batch sizes, models, turns
+    slow = latency.duration_s([{1: 1.0, 32: 10.0}] * 2, tumours.held_out)
+    assert slow == pytest.approx(10 + 2 * 1.0 + 10 + 2 * 10.0)  # no turn begins after ten seconds
