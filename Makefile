@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 # The clients of Triton and KServe pin an older protobuf than Ray and onnx need: they live apart.
 CLIENTS := .venv-clients
-RECIPE ?= optimization/recipes/digits.yaml
+RECIPE ?= optimization/recipes/signals.yaml
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev run serve test test-ids check format stubs benchmark clean
@@ -16,7 +16,7 @@ install: $(VENV)/.installed ## make the virtual environment
 
 install-dev: $(VENV)/.installed-dev ## the same, with what tests and checks need
 
-run: install ## make the digits artifact, then serve it until Ctrl-C
+run: install ## make a small model, then serve it until Ctrl-C
 	@$(BIN)/python -m optimization $(RECIPE)
 	@exec $(BIN)/serve run serve_config.yaml
 
@@ -56,7 +56,7 @@ $(BIN)/python:
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing into $(VENV): a minute or more, the first time."
-	$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable .
+	$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable '.[mnist1d]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed

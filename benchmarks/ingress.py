@@ -1,6 +1,6 @@
 """Requests per second of Trimtab against plain Ray Serve: one model, one replica, both up at once, rounds in turn.
 
-Needs the digits artifact: `python -m optimization optimization/recipes/digits.yaml`.
+Needs the signals artifact: `python -m optimization optimization/recipes/signals.yaml`.
 """
 
 import argparse
@@ -19,12 +19,12 @@ TRIMTAB, PLAIN = "trimtab", "plain_ray_serve"
 def main() -> None:
     """Measure and print; the last line is JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--artifact", type=Path, help="directory of the artifact (default: the newest digits)")
+    parser.add_argument("--artifact", type=Path, help="directory of the artifact (default: the newest signals)")
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5.0, help="length of one round")
     options = parser.parse_args()
-    artifact = load(options.artifact or find(Path("artifacts"), "digits"))
+    artifact = load(options.artifact or find(Path("artifacts"), "signals"))
     body = request_body(artifact)
     with ExitStack() as stack:
         peers = {

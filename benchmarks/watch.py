@@ -1,6 +1,6 @@
 """Does the collector stay quiet on steady traffic and speak up when something breaks? Real server, real clock.
 
-Ten minutes of steady requests, then 400s among them, then a replica that stutters. Needs the digits artifact.
+Ten minutes of steady requests, then 400s among them, then a replica that stutters. Needs the signals artifact.
 """
 
 import argparse
@@ -25,11 +25,11 @@ LIMIT_S = 15.0
 def main() -> None:
     """Measure and print; the last line is JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--artifact", type=Path, help="directory of the artifact (default: the newest digits)")
+    parser.add_argument("--artifact", type=Path, help="directory of the artifact (default: the newest signals)")
     parser.add_argument("--minutes", type=float, default=10.0, help="length of the steady traffic")
     parser.add_argument("--rate", type=float, default=50.0, help="requests per second")
     options = parser.parse_args()
-    artifact = load(options.artifact or find(Path("artifacts"), "digits"))
+    artifact = load(options.artifact or find(Path("artifacts"), "signals"))
     body = request_body(artifact)
     with trimtab(artifact) as server:
         url = server.url + infer_path(artifact)

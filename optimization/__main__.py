@@ -80,10 +80,10 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--dry-run", action="store_true", help="check all but training, print the plan, and stop")
 
     inspect = verbs.add_parser("inspect", help="verify an artifact's files and print what is known of it")
-    inspect.add_argument("artifact", type=Path, help="a version's directory, such as artifacts/digits/1")
+    inspect.add_argument("artifact", type=Path, help="a version's directory, such as artifacts/signals/1")
 
     compare = verbs.add_parser("compare", help="measure two artifacts made from the same data, side by side")
-    compare.add_argument("first", type=Path, help="a version's directory, such as artifacts/digits/1")
+    compare.add_argument("first", type=Path, help="a version's directory, such as artifacts/signals/1")
     compare.add_argument("second", type=Path, help="another one")
 
     publish = verbs.add_parser("publish", help="make an artifact of an ONNX, Keras or TensorFlow model")

@@ -243,7 +243,7 @@ def read(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
-        raise RecipeError(f"{path} must hold settings such as 'name: digits', got {type(raw).__name__}")
+        raise RecipeError(f"{path} must hold settings such as 'name: signals', got {type(raw).__name__}")
     return raw
 
 

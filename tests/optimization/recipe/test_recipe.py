@@ -158,8 +158,8 @@ def test_whatever_is_written_gives_a_recipe_or_a_recipe_error(path: str, value: 
     [
         (b"name: [", "is no YAML"),
         (b"\xff\xfe\x00", "is no YAML"),
-        (b"- 1", "must hold settings such as 'name: digits', got list"),
-        (b"", "must hold settings such as 'name: digits', got NoneType"),
+        (b"- 1", "must hold settings such as 'name: signals', got list"),
+        (b"", "must hold settings such as 'name: signals', got NoneType"),
     ],
 )
 def test_file_that_is_no_recipe_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
