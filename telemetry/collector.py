@@ -28,10 +28,9 @@ from telemetry.series.store import SeriesStore
 from telemetry.series.stream import Increment
 from telemetry.series.traces import SpanStore
 from telemetry.watching.alerts import AlertBook
-from telemetry.watching.levels import LEVELS, LevelWatch
-from telemetry.watching.stragglers import StragglerWatch
+from telemetry.watching.detection import DetectionConfig
 from telemetry.watching.watcher import Watcher
-from telemetry.watching.watches import DetectionConfig, Watch, watches
+from telemetry.watching.watches import watches
 
 logger = logging.getLogger(__name__)
 
@@ -179,11 +178,8 @@ class Collector:
         if frame is None:
             return
         if service.name not in self._watchers:
-            self._watchers[service.name] = Watcher(service.name, self._watches(), self.alerts)
+            self._watchers[service.name] = Watcher(service.name, watches(self.config.detection), self.alerts)
         self._watchers[service.name].see(frame)
-
-    def _watches(self) -> list[Watch]:
-        return [*watches(self.config.detection), *map(LevelWatch, LEVELS), StragglerWatch()]
 
     async def _tick_forever(self) -> None:
         while True:

@@ -11,7 +11,7 @@ from deployments.settings import AccessSettings, ModelSettings, Scaling, ServerS
 from optimization.recipe import architectures, methods, recipe, sources, teaching
 from optimization.sequences import recipe as sequences
 from telemetry.collector import CollectorConfig
-from telemetry.watching.watches import DetectionConfig
+from telemetry.watching.detection import DetectionConfig
 
 PAGE = Path("docs/settings.md")
 

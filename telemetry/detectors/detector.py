@@ -6,7 +6,7 @@ X = TypeVar("X", contravariant=True)
 
 
 class Detector(Protocol[X]):
-    """Says how unusual a value is, given only values that came before; deciding what to do is `watching.alerts`'s.
+    """Says how unusual a value is, given only values that came before; what to do about it `watching.decision` decides.
 
     Call `score_one`, then `learn_one` unless the value should not count as normal. Scores are finite and at least 0;
     0 is what a constant series gets.

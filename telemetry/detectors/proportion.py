@@ -14,9 +14,9 @@ class Proportion(NamedTuple):
 class ProportionShift:
     """(lower Wilson bound - baseline) / max(floor, baseline / 2), not below 0; a score of 1 is worth an alert.
 
-    The bound (Wilson 1927, doi:10.1080/01621459.1927.10502953) makes one failure of two requests say little, 300 of
-    1000 much. The baseline is the proportion over past trials, forgotten by half every `half_life` lessons.
-    Before `warmup` lessons nothing is unusual; with a `warmup` of 0 the baseline starts at 0.
+    By the lower bound (Wilson 1927, doi:10.1080/01621459.1927.10502953), one failure of two requests proves little, 300
+    of 1000 much. The baseline is the proportion over past trials, whose weight halves every `half_life` proportions
+    learnt. Before `warmup` of them nothing is unusual; with a `warmup` of 0 the baseline starts at 0.
     """
 
     def __init__(

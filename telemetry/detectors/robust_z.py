@@ -12,8 +12,8 @@ class RobustZScore:
     """(x - median) / max(IQR / 1.349, relative floor x |median|, absolute floor), not below 0.
 
     Median and quartiles ignore up to a quarter of outliers in the window (Iglewicz & Hoaglin 1993, How to Detect and
-    Handle Outliers; Rousseeuw & Croux 1993, doi:10.1080/01621459.1993.10476408). The floors keep what is small, in
-    proportion or at all, from being unusual only because the window was quiet.
+    Handle Outliers; Rousseeuw & Croux 1993, doi:10.1080/01621459.1993.10476408). The floors are the least that one
+    standard deviation counts as: after a quiet window, a small rise is not unusual.
     """
 
     def __init__(
@@ -31,12 +31,12 @@ class RobustZScore:
         self._summary: tuple[float, float, float, float, float] | None = None
 
     def score_one(self, x: float) -> float:
-        """How many scales `x` lies above the median; 0 before `warmup` values were learnt."""
+        """How many robust standard deviations `x` lies above the median; 0 before `warmup` values were learnt."""
         if len(self._window) < self._warmup:
             return 0.0
         _, lower, median, upper, _ = self._quantiles()
-        scale = max((upper - lower) / IQR_OF_NORMAL, self._relative_floor * abs(median), self._absolute_floor)
-        return max(0.0, (x - median) / scale) if scale else float(x > median) * LARGEST_SCORE
+        deviation = max((upper - lower) / IQR_OF_NORMAL, self._relative_floor * abs(median), self._absolute_floor)
+        return max(0.0, (x - median) / deviation) if deviation else float(x > median) * LARGEST_SCORE
 
     def learn_one(self, x: float) -> None:
         """Add `x` to the window; the oldest value leaves it."""
@@ -57,4 +57,4 @@ class RobustZScore:
 
 
 LARGEST_SCORE = 1e6
-"""Of a value above a window of zeros, which has no scale."""
+"""Of a value above a window of zeros, whose standard deviation is zero."""

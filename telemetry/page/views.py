@@ -18,7 +18,8 @@ from telemetry.series.signals import training_step
 from telemetry.series.store import SeriesStore
 from telemetry.series.traces import SpanStore
 from telemetry.series.track import Track
-from telemetry.watching.alerts import AlertBook, State
+from telemetry.watching.alerts import AlertBook
+from telemetry.watching.decision import State
 
 MAX_POINTS = 600
 """Points of one line; a longer range shows the peak or the mean of several."""
@@ -78,7 +79,13 @@ PLOTS = (
     Plot(key="batch", title="Batch size", unit="samples", lines=(("mean", "batch_size"),)),
     Plot(key="loss", title="Loss", unit="", lines=(("mean", "train_loss"),)),
     Plot(key="step", title="Step time", unit="s", lines=(("mean", "train_step"), ("p95", "train_step_p95"))),
-    Plot(key="straggler", title="Slowest worker over the others", unit="", lines=(("ratio", "straggler"),), peak=True),
+    Plot(
+        key="straggler",
+        title="Slowest worker's own time, relative to the others",
+        unit="",
+        lines=(("ratio", "straggler"),),
+        peak=True,
+    ),
     Plot(key="training", title="Training throughput", unit="/s", lines=(("samples", "train_samples"),)),
     Plot(key="cpu", title="CPU", unit="%", lines=(("sum", "cpu"),)),
     Plot(key="memory", title="Memory", unit="By", lines=(("sum", "memory"),)),

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 from telemetry.detectors.robust_z import RobustZScore
 from telemetry.series.frame import Frame
-from telemetry.watching.alerts import Decision
-from telemetry.watching.watches import LEARNT_WHILE_UNUSUAL, Verdict, duration_range, duration_text
+from telemetry.watching.decision import Decision
+from telemetry.watching.durations import duration_range, duration_text
+from telemetry.watching.watch import LEARNT_WHILE_UNUSUAL, Verdict
 
 SCORE = 8.0
-"""Scales above the median from which a level is unusual."""
+"""Robust standard deviations above the median from which a level is unusual."""
 MIB = 2.0**20
 
 

@@ -1,18 +1,19 @@
 """Watches for a train worker that is slower than the others: all of them wait for it at every step.
 
-The step's duration does not tell which one it is, since the gradients' all-reduce makes all steps last as long as the
-slowest; what each worker does before it waits for the others does.
+The duration of a step is the same for all workers, since all wait in it for the slowest one's gradients. Which one that
+is shows in the time each worker spends before it begins to wait.
 """
 
 from telemetry.series.frame import Frame
 from telemetry.series.signals import slowness
-from telemetry.watching.alerts import Decision
-from telemetry.watching.watches import Verdict, duration_text
+from telemetry.watching.decision import Decision
+from telemetry.watching.durations import duration_text
+from telemetry.watching.watch import Verdict
 
 RATIO = 1.5
 """A worker this many times as slow as the others is unusual."""
 SHIFT_S = 0.002
-"""Seconds by which it must be slower: less costs a training nothing that matters."""
+"""Seconds by which it must be slower as well: less does not slow a training noticeably."""
 
 
 class StragglerWatch:
@@ -35,6 +36,6 @@ class StragglerWatch:
             score=ratios[rank],
             value=value,
             expected=(0.0, usual * RATIO),
-            sentence=f"worker {rank} needs {duration_text(value)} of its own for a step, the others "
-            f"{duration_text(usual)}: all of them wait for it",
+            sentence=f"worker {rank} spends {duration_text(value)} of each step on its own work, the others "
+            f"{duration_text(usual)}; all wait for the slowest",
         )

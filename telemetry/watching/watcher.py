@@ -7,11 +7,12 @@ import math
 from collections.abc import Sequence
 
 from telemetry.series.frame import Frame
-from telemetry.watching.alerts import Alert, AlertBook, Machine, State
-from telemetry.watching.watches import Verdict, Watch
+from telemetry.watching.alerts import Alert, AlertBook
+from telemetry.watching.decision import Machine, State
+from telemetry.watching.watch import Verdict, Watch
 
 QUIET_S = 60.0
-"""Without any value for so long, an alert ends: its traffic did."""
+"""Seconds without a value after which an alert ends, because its traffic has ended."""
 
 
 class Watcher:
@@ -19,37 +20,37 @@ class Watcher:
 
     def __init__(self, service: str, watches: Sequence[Watch], book: AlertBook) -> None:
         self._service = service
-        self._posts = [_Post(watch) for watch in watches]
+        self._watched = [_Watched(watch) for watch in watches]
         self._book = book
 
     def see(self, frame: Frame) -> None:
         """Take a frame; raise, change and resolve alerts."""
-        for post in self._posts:
-            verdict = post.watch.see(frame)
+        for watched in self._watched:
+            verdict = watched.watch.see(frame)
             if verdict is None:
-                self._end_if_quiet(post, frame.time_s)
+                self._end_if_quiet(watched, frame.time_s)
                 continue
-            post.seen_s = verdict.time_s
-            state = post.machine.step(verdict.unusual, verdict.time_s)
+            watched.seen_s = verdict.time_s
+            state = watched.machine.step(verdict.unusual, verdict.time_s)
             if state is State.FIRING:
-                self._raise(post, verdict)
-            elif post.alert and post.alert.state is State.FIRING:
-                self._resolve(post.alert, verdict.time_s)
+                self._raise(watched, verdict)
+            elif watched.alert and watched.alert.state is State.FIRING:
+                self._resolve(watched.alert, verdict.time_s)
 
     def tick(self, now_s: float) -> None:
         """End alerts about which nothing more is heard."""
-        for post in self._posts:
-            self._end_if_quiet(post, now_s)
+        for watched in self._watched:
+            self._end_if_quiet(watched, now_s)
 
-    def _raise(self, post: "_Post", verdict: Verdict) -> None:
-        alert = post.alert
-        if alert is None or (alert.state is not State.FIRING and not post.machine.is_refractory(verdict.time_s)):
-            alert = post.alert = Alert(
+    def _raise(self, watched: "_Watched", verdict: Verdict) -> None:
+        alert = watched.alert
+        if alert is None or (alert.state is not State.FIRING and not watched.machine.is_refractory(verdict.time_s)):
+            alert = watched.alert = Alert(
                 id=self._book.next_id(),
                 service=self._service,
-                signal=post.watch.signal,
+                signal=watched.watch.signal,
                 state=State.FIRING,
-                started_s=post.machine.since_s,
+                started_s=watched.machine.since_s,
                 fired_s=verdict.time_s,
                 value=verdict.value,
                 expected_low=verdict.expected[0],
@@ -67,13 +68,13 @@ class Watcher:
     def _resolve(self, alert: Alert, now_s: float) -> None:
         alert.state, alert.resolved_s = State.RESOLVED, now_s
 
-    def _end_if_quiet(self, post: "_Post", now_s: float) -> None:
-        if post.alert and post.alert.state is State.FIRING and now_s - post.seen_s > QUIET_S:
-            post.machine.resolve(now_s)
-            self._resolve(post.alert, now_s)
+    def _end_if_quiet(self, watched: "_Watched", now_s: float) -> None:
+        if watched.alert and watched.alert.state is State.FIRING and now_s - watched.seen_s > QUIET_S:
+            watched.machine.resolve(now_s)
+            self._resolve(watched.alert, now_s)
 
 
-class _Post:
+class _Watched:
     """A watch, what was decided about it and the alert it raised last."""
 
     def __init__(self, watch: Watch) -> None:

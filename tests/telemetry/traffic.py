@@ -1,7 +1,7 @@
 """Realistic traffic in simulated time, reported as OTLP messages to a real collector.
 
 `python -m tests.telemetry.traffic [seeds] [first seed]` prints how many false alarms, misses and seconds of delay
-there are. Thresholds were chosen on seeds 0 to 39: take others to judge them.
+there are. The settings of the watches were chosen on seeds 0 to 39: take others to judge them.
 """
 
 import sys

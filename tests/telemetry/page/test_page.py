@@ -14,7 +14,7 @@ from opentelemetry.sdk.resources import Resource
 
 from telemetry.conventions import ARTIFACT_LATENCY, ARTIFACT_QUALITY, ARTIFACT_SIZE, REQUEST_DURATION
 from telemetry.detectors.robust_z import RobustZScore
-from telemetry.watching.watches import LatencyWatch
+from telemetry.watching.latency import LatencyWatch
 from tests.telemetry.running import running
 from tests.telemetry.traffic import START_S, Clock, Sender
 
@@ -57,7 +57,7 @@ def page_url(tmp_path_factory):
     """A collector that saw normal traffic, then a spike that goes on."""
     patch = pytest.MonkeyPatch()
     # A frame lasts at least half a second: a shorter warm-up keeps the test short. `test_detection` has the real one.
-    patch.setattr("telemetry.watching.watches.RobustZScore", lambda **named: RobustZScore(**named, warmup=5))
+    patch.setattr("telemetry.watching.latency.RobustZScore", lambda **named: RobustZScore(**named, warmup=5))
     patch.setattr(LatencyWatch, "MIN_REQUESTS", 20)
     with running() as it:
         sdk, evil = Sdk(it.grpc, "digits"), Sdk(it.grpc, EVIL)

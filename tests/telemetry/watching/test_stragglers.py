@@ -49,7 +49,7 @@ def test_a_worker_that_becomes_slow_is_named(num_workers):
     assert alert.signal == "straggler"
     assert alert.fired_s - START_S <= 16
     assert alert.sentence.startswith(
-        f"digits: worker {num_workers - 1} needs 40 ms of its own for a step, the others 10"
+        f"digits: worker {num_workers - 1} spends 40 ms of each step on its own work, the others 10"
     )
 
 

@@ -1,0 +1,63 @@
+"""Watches how many requests fail."""
+
+from collections import deque
+
+from telemetry.detectors.proportion import Proportion, ProportionShift
+from telemetry.series.frame import Frame
+from telemetry.watching.decision import Decision
+from telemetry.watching.detection import DetectionConfig
+from telemetry.watching.watch import LEARNT_WHILE_UNUSUAL, Verdict
+
+
+class ErrorWatch:
+    """Watches the share of requests that failed, over the last `WINDOW_S` and at least `MIN_REQUESTS` of them."""
+
+    WINDOW_S, MAX_WINDOW_S, MIN_REQUESTS = 10.0, 20.0, 10
+
+    decision = Decision(num_needed=2, num_considered=3)
+
+    def __init__(self, signal: str, counted: str, text: str, config: DetectionConfig, *, warmup: int) -> None:
+        self.signal = signal
+        self._counted = counted
+        self._text = text
+        self._detector = ProportionShift(floor=config.error_shift, warmup=warmup)
+        self._recent: deque[tuple[float, Proportion]] = deque()
+        self._num_unusual = 0
+
+    def see(self, frame: Frame) -> Verdict | None:
+        """Score the window that ends with this frame; learn what has left it."""
+        if not frame.num_requests:
+            return None
+        self._recent.append((frame.time_s, Proportion(getattr(frame, self._counted), frame.num_requests)))
+        window = self._window(frame.time_s)
+        if window.num_trials < self.MIN_REQUESTS:
+            return None
+        score, expected = self._detector.score_one(window), self._detector.expected()
+        unusual = score >= 1.0
+        self._num_unusual = self._num_unusual + 1 if unusual else 0
+        self._learn(frame.time_s)
+        value = window.num_hits / window.num_trials
+        return Verdict(
+            time_s=frame.time_s,
+            unusual=unusual,
+            score=score,
+            value=value,
+            expected=expected,
+            sentence=f"{self._text} {value:.1%} of requests, expected at most {expected[1]:.1%}",
+        )
+
+    def _window(self, now_s: float) -> Proportion:
+        num_hits = num_trials = 0
+        for time_s, proportion in reversed(self._recent):
+            if now_s - time_s >= self.WINDOW_S and num_trials >= self.MIN_REQUESTS:
+                break
+            num_hits += proportion.num_hits
+            num_trials += proportion.num_trials
+        return Proportion(num_hits, num_trials)
+
+    def _learn(self, now_s: float) -> None:
+        """Learn what is too old to be part of a window: its first seconds, not yet unusual, may be an incident's."""
+        while self._recent and now_s - self._recent[0][0] >= self.MAX_WINDOW_S:
+            _, proportion = self._recent.popleft()
+            if self._num_unusual % LEARNT_WHILE_UNUSUAL == 0:
+                self._detector.learn_one(proportion)
