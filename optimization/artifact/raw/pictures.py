@@ -32,23 +32,36 @@ def pixels(picture: PicturePreprocessing, name: str, num_threads: int) -> Prepar
 
 
 def _decoded(encoded: bytes, picture: PicturePreprocessing) -> Image.Image:
+    """The picture, upright, in the model's channels; decoded in place, since each copy of a large one counts."""
+    mode = "RGB" if picture.channels == 3 else "L"
     try:
-        image = Image.open(io.BytesIO(encoded), formats=FORMATS)
+        image: Image.Image = Image.open(io.BytesIO(encoded), formats=FORMATS)
         if image.width * image.height > MOST_PIXELS:
             raise RawInputError(
                 f"input {picture.input!r}: a picture may have {MOST_PIXELS} pixels, got {image.width} x {image.height}"
             )
-        return ImageOps.exif_transpose(image).convert("RGB" if picture.channels == 3 else "L")
+        ImageOps.exif_transpose(image, in_place=True)
+        return image if image.mode == mode else image.convert(mode)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise RawInputError(f"input {picture.input!r} must be a {' or '.join(FORMATS)}: {error}") from error
 
 
 def _cut(image: Image.Image, picture: PicturePreprocessing) -> Image.Image:
-    """The picture at its size: stretched, or scaled by its shorter side and cropped at the centre."""
-    wanted = (picture.width, picture.height)
+    """The picture at its size: stretched, or scaled by its shorter side and cropped at the centre.
+
+    The crop is made first, so that no more is scaled than is kept: a picture of 1 x 20000 pixels would become one of
+    256 x 5,120,000.
+    """
+    return image.resize((picture.width, picture.height), Image.Resampling.BILINEAR, box=_kept(image, picture))
+
+
+def _kept(image: Image.Image, picture: PicturePreprocessing) -> tuple[float, float, float, float]:
+    """The part of the picture that is left of it, in its own pixels: left, top, right, bottom."""
     if picture.resize is None:
-        return image.resize(wanted, Image.Resampling.BILINEAR)
+        return 0, 0, image.width, image.height
     scale = picture.resize / min(image.size)
-    scaled = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BILINEAR)
-    left, top = (scaled.width - picture.width) // 2, (scaled.height - picture.height) // 2
-    return scaled.crop((left, top, left + picture.width, top + picture.height))
+    width, height = round(image.width * scale), round(image.height * scale)
+    left, top = (width - picture.width) // 2, (height - picture.height) // 2
+    x, y = image.width / width, image.height / height
+    right, bottom = (left + picture.width) * x, (top + picture.height) * y
+    return left * x, top * y, min(right, image.width), min(bottom, image.height)

@@ -3,6 +3,8 @@
 import asyncio
 import io
 import json
+import subprocess
+import sys
 
 import httpx
 import numpy as np
@@ -99,6 +101,46 @@ def test_the_centre_is_cut_after_the_shorter_side_is_scaled():
     made = pixels(picture, "x", 1)(texts(encoded(array)))["x"]
     assert made.shape == (1, 8, 4, 3)
     assert made.min() == 1
+
+
+@pytest.mark.parametrize("size", [(61, 47), (47, 61), (200, 90), (300, 31), (48, 48), (20, 33)])
+def test_cropping_before_scaling_gives_the_pixels_of_scaling_before_cropping(size):
+    array = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    picture = PicturePreprocessing(height=40, width=36, resize=48, layout="NHWC")
+    image = Image.fromarray(array)
+    scale = 48 / min(image.size)
+    scaled = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BILINEAR)
+    left, top = (scaled.width - 36) // 2, (scaled.height - 40) // 2
+    expected = np.asarray(scaled.crop((left, top, left + 36, top + 40)), np.float32)
+    (made,) = pixels(picture, "x", 1)(texts(encoded(array)))["x"]
+    np.testing.assert_allclose(made * 255, expected, atol=1.001)  # a pixel may be rounded the other way
+
+
+PEAK_OF_A_PICTURE = """
+import io, resource, sys
+import numpy as np
+from PIL import Image
+from optimization.artifact.manifest import PicturePreprocessing
+from optimization.artifact.raw.pictures import pixels
+
+file = io.BytesIO()
+Image.new("RGB", (int(sys.argv[1]), int(sys.argv[2]))).save(file, "PNG")
+prepare = pixels(PicturePreprocessing(height=224, width=224, resize=256), "x", 1)
+raw = np.array([file.getvalue()], object)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+assert prepare(raw)["x"].shape == (1, 3, 224, 224)
+print(len(raw[0]), (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+
+
+@pytest.mark.parametrize("size", [(1, 20_000), (20_000, 1)])
+def test_a_picture_takes_no_more_memory_than_its_pixels_whatever_its_shape(size):
+    """One of 1 x 20,000 pixels is 118 bytes long; scaled before it was cropped, it took 5 GB."""
+    command = [sys.executable, "-c", PEAK_OF_A_PICTURE, *map(str, size)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    size_bytes, peak_mb = map(float, done.stdout.split())
+    assert size_bytes < 1000
+    assert peak_mb < 50
 
 
 def test_grey_jpegs_of_any_size_share_a_batch():
