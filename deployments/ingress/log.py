@@ -4,6 +4,7 @@ A replica cannot see the time a request waits before the replica reads it, nor a
 sends a line per request by UDP (its `httplog` format) to the address in `RAY_SERVE_HAPROXY_LOG_TARGET`:
 
     ... http_frontend http-digits/replica 0/0/0/1/2 200 345 - - ---- 1/1/0/0/0 0/0 "POST /v2/models/... HTTP/1.1"
+    ... http_frontend~ ... "POST https://localhost:8000/v2/models/... HTTP/2.0"    under TLS, by HTTP/2
 
 https://docs.haproxy.org/2.8/configuration.html#8.2.3
 
@@ -26,8 +27,8 @@ SERVICE = "ingress"
 _THINNED_INFO, _THINNED = b"<150>", (b"<144>", b"<145>", b"<146>", b"<147>", b"<148>", b"<149>")
 """How lines of the facility `THINNED` begin, those of the level `info` and those above: 8 * 18 + level (RFC 5424)."""
 _LINE = re.compile(
-    rb" http_frontend (?P<backend>\S+?)/\S+ "
-    rb"(?:-?\d+/){4}\+?(?P<total_ms>-?\d+) (?P<status>\d{3}) .*\"(?P<method>[A-Z]+) (?P<path>/v2(?!/health/)\S*)"
+    rb" http_frontend~? (?P<backend>\S+?)/\S+ "
+    rb"(?:-?\d+/){4}\+?(?P<total_ms>-?\d+) (?P<status>\d{3}) .*\"(?P<method>[A-Z]+) (?:https?://[^/\s]*)?(?P<path>/v2(?!/health/)\S*)"
 )
 """Only the models and their server: the page's own requests would drown them. A probe of health is no traffic: while a
 server starts, "not yet ready" is the right answer and no error."""

@@ -104,12 +104,12 @@ def models(config: Mapping[str, Any]) -> list[tuple[str, ModelSettings]]:
     ]
 
 
-def free_port(wanted: int) -> int:
-    """`wanted`, or any free port where it is taken."""
+def free_port(wanted: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+    """`wanted`, or any free port where it is taken; a port is free for TCP or for UDP, as `kind` says."""
     try:
-        _bind("", wanted)
+        _bind("", wanted, kind)
     except OSError:
-        with socket.socket() as probe:
+        with socket.socket(type=kind) as probe:
             probe.bind(("", 0))
             port: int = probe.getsockname()[1]
             return port
@@ -160,8 +160,9 @@ def _check_port(host: str, port: int, setting: str) -> None:
         ) from error
 
 
-def _bind(host: str, port: int) -> None:
+def _bind(host: str, port: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> None:
     """Bind and let go. Without SO_REUSEPORT, so that a listener which has it counts as well."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with socket.socket(type=kind) as probe:
+        if kind == socket.SOCK_STREAM:  # a connection that ended a moment ago is none; two of UDP would share a port
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind((host, port))

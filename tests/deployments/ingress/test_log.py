@@ -24,6 +24,17 @@ def test_a_request_that_found_no_replica_is_read():
     assert parse(line) == Line(method="POST", backend="http-digits", status=503, duration_s=0.003)
 
 
+@pytest.mark.parametrize(
+    ("written", "under_tls"),
+    [
+        (b" http_frontend ", b" http_frontend~ "),
+        (b'"POST /v2/models/digits/infer HTTP/1.1"', b'"POST https://localhost:8000/v2/models/digits/infer HTTP/2.0"'),
+    ],
+)
+def test_a_request_by_tls_or_http2_is_read_as_any_other(written, under_tls):
+    assert parse(ANSWERED.replace(written, under_tls)) == parse(ANSWERED)
+
+
 def test_a_line_of_a_thinned_log_stands_for_those_left_out():
     assert parse(ANSWERED.replace(b"<134>", b"<150>")).stands_for == ONE_IN
     assert parse(ANSWERED.replace(b"<134>", b"<133>")).stands_for == 1
@@ -37,6 +48,8 @@ def test_a_line_of_a_thinned_log_stands_for_those_left_out():
         b"<132>Nov 24 04:18:36 haproxy[2163]: Proxy stats stopped (cumulated conns: FE: 0, BE: 0).\n",
         HEAD + b"http-telemetry/r1 0/0/0/1/2 200" + TAIL + b'"GET /telemetry/api/alerts HTTP/1.1"\n',
         HEAD + b"http-server/r1 0/0/0/1/2 503" + TAIL + b'"GET /v2/health/ready HTTP/1.1"\n',
+        HEAD + b"http-server/r1 0/0/0/1/2 503" + TAIL + b'"GET https://localhost:8000/v2/health/ready HTTP/2.0"\n',
+        HEAD + b"http-telemetry/r1 0/0/0/1/2 200" + TAIL + b'"GET https://h/telemetry/v2/models HTTP/2.0"\n',
         HEAD + b"http-digits/r1 0/0/0/-1/9 -1" + TAIL + b'"POST /v2/models/digits/infer HTTP/1.1"\n',
         HEAD + b'http_frontend/<NOSRV> -1/-1/-1/-1/0 400 0 - - PR-- 1/1/0/0/0 0/0 "<BADREQ>"\n',
     ],

@@ -163,6 +163,17 @@ def test_the_environment_chooses_haproxy_unless_told_otherwise():
     assert environment["RAY_SERVE_HAPROXY_CONFIG_FILE_LOC"] == "/somewhere/haproxy.cfg"
 
 
+def test_the_logs_port_is_another_where_its_own_is_taken_for_udp():
+    """A TCP listener is no matter: the log comes by UDP."""
+    taken_for = {}
+    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+        with socket.socket(type=kind) as taken:
+            taken.bind(("127.0.0.1", 0))
+            port = taken.getsockname()[1]
+            taken_for[kind] = preflight.free_port(port, socket.SOCK_DGRAM) != port
+    assert taken_for == {socket.SOCK_DGRAM: True, socket.SOCK_STREAM: False}
+
+
 def test_only_our_ingress_is_ended(tmp_path):
     haproxy = tmp_path / "haproxy"
     haproxy.symlink_to(sys.executable)
