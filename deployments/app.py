@@ -6,7 +6,7 @@ wrapped here, so that they run and are tested without a cluster.
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,21 @@ import ray
 from pydantic import BaseModel
 from ray import serve
 from ray.serve import Application, Deployment
-from ray.serve.context import _get_global_client
 from starlette.types import ASGIApp, Scope
 
 from deployments.access.audit import AuditLog
 from deployments.access.gate import Gate, KeyRing, Need
-from deployments.access.guard import audit_path, guarded, is_loopback, keys_file, of_model, of_page, of_server
+from deployments.access.guard import (
+    CallGuard,
+    audit_path,
+    guarded,
+    is_loopback,
+    keys_file,
+    of_model,
+    of_page,
+    of_server,
+)
+from deployments.access.origin import without_other_sites
 from deployments.errors import UnavailableError
 from deployments.execution.byte_budget import ByteBudget
 from deployments.execution.load import load_predictor
@@ -34,8 +43,10 @@ from deployments.ingress.log import LOG_TARGET, SERVICE, IngressLog
 from deployments.oip import grpc_service
 from deployments.oip.statistics import ModelStatistics
 from deployments.raw.inputs import raw_input
+from deployments.ray_private import AsgiReplica, KeyValueStore, http_host
 from deployments.replicas import repository, source
 from deployments.replicas.agreement import Agreement
+from deployments.replicas.applications import Models
 from deployments.replicas.demand import Demand
 from deployments.replicas.placement import actor_options
 from deployments.replicas.scaling import replicas
@@ -47,12 +58,13 @@ from telemetry.collector import Collector, CollectorConfig
 from telemetry.emitting import resources
 from telemetry.emitting.emitter import Emitter
 
-HEAD_NODE = {"node:__internal_head__": 0.001}
-"""Ray's resource that only the head node has: the collector lives where every replica can find it."""
+ON_HEAD = {"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}}
+"""Ray's resource that only the head node has: the collector lives where every replica can find it, and `server` where
+the head's ingress sends its log."""
 
 
 @grpc_service.with_rpcs
-class Model:
+class Model(AsgiReplica):
     """A replica: each version of its artifact is verified, loaded and warm before it takes requests."""
 
     def __init__(self, settings: ModelSettings) -> None:
@@ -66,7 +78,7 @@ class Model:
             keep=settings.keep_versions,
             emitter=self._emitter,
             agreement=Agreement(
-                repository.KeyValueStore(),
+                KeyValueStore(),
                 settings.artifact,
                 serve.get_replica_context().replica_id.unique_id,
                 settings.version,
@@ -74,11 +86,13 @@ class Model:
         )
         self._demand = Demand(self._emitter, lambda: self._versions.ongoing, num_cpus=settings.num_threads)
         app = VersionedModel(self._versions, self._emitter)
-        checked = _checked(app, settings, settings.artifact, of_model(settings.artifact))
+        gate = _gate(settings, settings.artifact)
         self._app = fast_path.open_fast_path(
-            f"/v2/models/{settings.artifact}", checked, needs_client_address=checked is not app
+            f"/v2/models/{settings.artifact}",
+            _checked(app, gate, of_model(settings.artifact)),
+            needs_client_address=gate is not None,
         )
-        grpc_service.open_service(self._app, _for_network(self.ask, settings))
+        _open_service(self._app, self.ask, gate, settings)
 
     def _load(self, path: Path) -> ModelApp:
         settings = self._settings
@@ -124,19 +138,17 @@ class Model:
         """What this replica holds."""
         return self._versions.index()
 
-    def __serve_build_asgi_app__(self) -> ASGIApp:
-        return self._app
-
 
 @grpc_service.with_rpcs
-class Server:
+class Server(AsgiReplica):
     """The endpoints that speak for all models."""
 
     def __init__(self, settings: ServerSettings) -> None:
         target = os.environ.get(LOG_TARGET)
         ingress = IngressLog(target, _emitter(settings, SERVICE, "", "ingress", trace_ratio=0.0)) if target else None
+        self._models = Models()
         cluster = Cluster(
-            models=_models,
+            models=self._models,
             index=repository.index,
             load=repository.load,
             unload=repository.unload,
@@ -145,31 +157,26 @@ class Server:
         )
         emitter = _emitter(settings, "server", "", "server")
         app = server_app(cluster, emitter, ingress, trace_ratio=settings.trace_ratio)
-        self._app = fast_path.FastPath("/v2", _checked(app, settings, "server", of_server))
-        grpc_service.open_service(self._app, _for_network(self.ask, settings))
+        gate = _gate(settings, "server")
+        self._app = fast_path.FastPath("/v2", _checked(app, gate, of_server))
+        _open_service(self._app, self.ask, gate, settings)
 
     async def ask(self, request: Call) -> Answer:
         """What this application answers, or the model that the path names: its replicas check the key."""
         name = model_of(request.path)
-        if name is not None and (await asyncio.to_thread(_models)).get(name):
+        if name is not None and (await asyncio.to_thread(self._models)).get(name):
             try:
                 return await repository.ask(name, request)
             except UnavailableError as problem:
                 return Answer(status=problem.status, headers=JSON, body=error_body(str(problem)))
         return await call(self._app, request, self._app.prefix)
 
-    def __serve_build_asgi_app__(self) -> ASGIApp:
-        return self._app
 
-
-class Telemetry:
+class Telemetry(AsgiReplica):
     """The collector: OTLP in, series, detectors, alerts, and the page."""
 
     def __init__(self, config: CollectorConfig, access: AccessSettings) -> None:
-        self._app = _checked(Collector(config).asgi, access, "telemetry", of_page)
-
-    def __serve_build_asgi_app__(self) -> ASGIApp:
-        return self._app
+        self._app = _checked(Collector(config).asgi, _gate(access, "telemetry"), of_page)
 
 
 def model(args: dict[str, Any]) -> Application:
@@ -190,7 +197,7 @@ def model(args: dict[str, Any]) -> Application:
 def server(args: dict[str, Any]) -> Application:
     """The server-level endpoints; `args` are `ServerSettings`."""
     settings = parse(ServerSettings, args, "args")
-    return _application(Server, settings, max_ongoing_requests=100, ray_actor_options={"num_cpus": 0})
+    return _application(Server, settings, max_ongoing_requests=100, ray_actor_options=ON_HEAD)
 
 
 def telemetry(args: dict[str, Any]) -> Application:
@@ -198,9 +205,8 @@ def telemetry(args: dict[str, Any]) -> Application:
     `AccessSettings`."""
     access, rest = split_access(args)
     config = parse(CollectorConfig, {"host": os.environ.get("TRIMTAB_HOST", "127.0.0.1"), **rest}, "args")
-    options = {"num_cpus": 0, "resources": HEAD_NODE}
     settings = parse(AccessSettings, access, "args")
-    return _application(Telemetry, config, settings, max_ongoing_requests=100, ray_actor_options=options)
+    return _application(Telemetry, config, settings, max_ongoing_requests=100, ray_actor_options=ON_HEAD)
 
 
 def _application(ingress: type, *settings: BaseModel, **options: Any) -> Application:
@@ -209,33 +215,31 @@ def _application(ingress: type, *settings: BaseModel, **options: Any) -> Applica
     return deployment.bind(*settings)
 
 
-def _checked(app: ASGIApp, settings: AccessSettings, name: str, need: Callable[[Scope], Need]) -> ASGIApp:
-    """`app`, behind access control where the file of keys is named; refuses to start where it must be and is not."""
-    client = _get_global_client()
-    assert client is not None, "a replica runs within Serve"
-    file = keys_file(settings.access, client.http_config.host)
+def _gate(settings: AccessSettings, name: str) -> Gate | None:
+    """Access control where a file of keys is named; refuses to start where it must be and is not."""
+    file = keys_file(settings.access, http_host())
     if file is None:
-        return app
+        return None
     log = audit_path(settings.audit, f"{name}-{serve.get_replica_context().replica_id.unique_id}")
-    return guarded(app, Gate(KeyRing(file), AuditLog(log) if log else None), need)
+    return Gate(KeyRing(file), AuditLog(log) if log else None)
 
 
-def _for_network(ask: grpc_service.Ask, settings: AccessSettings) -> grpc_service.Ask:
-    """`ask` as the network may use it: Ray's gRPC servers listen on every address, wherever HTTP does."""
-    client = _get_global_client()
-    assert client is not None, "a replica runs within Serve"
-    host = client.http_config.host
-    is_open = keys_file(settings.access, host) is None
-    return grpc_service.from_loopback(ask) if is_open and is_loopback(host) else ask
+def _checked(app: ASGIApp, gate: Gate | None, need: Callable[[Scope], Need]) -> ASGIApp:
+    """`app` behind `gate`; where everyone is answered, out of the reach of other sites' pages."""
+    if gate is not None:
+        return guarded(app, gate, need)
+    return without_other_sites(app, need, any_host=not is_loopback(http_host()))
 
 
-def _models() -> Mapping[str, bool]:
-    """Models of this cluster, and whether each has all it needs to answer."""
-    return {
-        name: application.status == "RUNNING"
-        for name, application in serve.status().applications.items()
-        if Model.__name__ in application.deployments or application.status in ("DEPLOYING", "DEPLOY_FAILED")
-    }
+def _open_service(path: fast_path.FastPath, ask: grpc_service.Ask, gate: Gate | None, settings: ServerSettings) -> None:
+    """Answer by gRPC too; this machine alone, where HTTP does so and there are no keys."""
+    is_local = gate is None and is_loopback(http_host())
+    grpc_service.open_service(
+        path,
+        grpc_service.from_loopback(ask) if is_local else ask,
+        guard=CallGuard(gate),
+        max_body_bytes=settings.max_body_bytes,
+    )
 
 
 def _emitter(

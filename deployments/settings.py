@@ -49,6 +49,9 @@ class ServerSettings(AccessSettings):
     """Fraction of the requests without a `traceparent` of their own that are reported as spans."""
     telemetry_endpoint: str | None = None
     """URL of the OTLP/gRPC collector; `OTEL_EXPORTER_OTLP_ENDPOINT`, else port 4317 of Ray's head node."""
+    max_body_bytes: int = Field(default=64 * 2**20, ge=1)
+    """Largest request body in bytes, packed and unpacked; a larger one gets status 413, or RESOURCE_EXHAUSTED where it
+    is a gRPC message. `server` passes streams and compressed messages on to the models: it takes as much of them."""
 
 
 class Scaling(_Settings):
@@ -111,8 +114,6 @@ class ModelSettings(ServerSettings):
     """Part of a GPU that a replica reserves; with 0.25, four share one and its memory."""
     scaling: Scaling = Scaling()
     """How many replicas there are, and when there are more or fewer."""
-    max_body_bytes: int = Field(default=64 * 2**20, ge=1)
-    """Largest request body in bytes, packed and unpacked; a larger one gets status 413."""
 
     @model_validator(mode="after")
     def _largest_body_fits(self) -> Self:

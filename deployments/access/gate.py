@@ -112,7 +112,7 @@ class Gate:
         """
         if not need.key:
             return None
-        key = self._key(credentials(headers, basic=need.browser))
+        key = self.authenticate(headers, basic=need.browser)
         if need.model is not None and not key.opens(need.model):
             raise ForbiddenError(f"key {key.id!r} opens the models {', '.join(key.models)}, not {need.model!r}")
         if need.admin and not key.admin:
@@ -120,9 +120,14 @@ class Gate:
         self._hold_back(key)
         return key
 
-    def _key(self, texts: Iterable[str]) -> Key:
+    def authenticate(self, headers: Headers, *, basic: bool = False) -> Key:
+        """The key that a request carries, whatever it opens; `basic` as for `credentials`.
+
+        Raises:
+            UnauthorizedError: it carries no key that is valid now.
+        """
         said = False
-        for text in texts:
+        for text in credentials(headers, basic=basic):
             said = True
             key = self._ring.find(text)
             if key is None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deployments.access.gate import Gate, Need
+from deployments.access.gate import Gate, Headers, Need
 from deployments.access.keys import Key
 from deployments.errors import RateLimitedError, RequestError, SettingsError, UnauthorizedError
 from deployments.http.asgi import JSON, error_body, header, path_below, respond
@@ -17,6 +17,8 @@ ACCESS, AUDIT = "TRIMTAB_ACCESS", "TRIMTAB_AUDIT"
 """The environment's `access` and `audit`, for applications whose `args` name none."""
 OPEN = "open"
 CLIENT_GONE = 499
+OPEN_CALLS = ("ServerLive", "ServerReady")
+"""RPCs that need no key."""
 
 NOTHING = Need(key=False)
 ANY_KEY = Need()
@@ -85,6 +87,41 @@ def of_server(scope: Scope) -> Need:
     if path.startswith("/models/") and path != "/models/stats":
         return Need(model=path.split("/")[2])
     return ANY_KEY if reads or path == "/repository/index" else ADMIN
+
+
+class CallGuard:
+    """Access control of gRPC calls before their message is read; what the key opens is checked with the rest.
+
+    Without a gate everyone is let in.
+    """
+
+    def __init__(self, gate: Gate | None) -> None:
+        self._gate = gate
+
+    def problem(self, rpc: str, headers: Headers) -> UnauthorizedError | None:
+        """Why a call may not pass, if it may not."""
+        if self._gate is None or rpc in OPEN_CALLS:
+            return None
+        try:
+            self._gate.authenticate(headers)
+        except UnauthorizedError as problem:
+            return problem
+        return None
+
+    def record(self, path: str, headers: Headers, client: tuple[str, int] | None, problem: RequestError) -> None:
+        """Note a call that was refused."""
+        if self._gate is None or self._gate.audit is None:
+            return
+        self._gate.audit.record(
+            key=None,
+            client=client[0] if client else None,
+            forwarded_for=next(
+                (value.decode("latin-1") for name, value in headers if name == b"x-forwarded-for"), None
+            ),
+            method="POST",
+            path=path,
+            status=problem.status,
+        )
 
 
 async def _answer(app: ASGIApp, gate: Gate, need: Need, scope: Scope, receive: Receive, send: Send) -> None:

@@ -5,8 +5,8 @@
 
 Small inference requests are answered still nearer to the socket: `deployments.ingress.protocol`.
 
-Ray asks `middlewares` for each HTTP server it starts (`RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH`) and puts them
-outermost. docs/decisions/0006-fast-path.md says what this buys and what Ray no longer does.
+Ray asks for `middlewares` for each HTTP server it starts (`deployments.ingress.servers`) and puts them outermost.
+docs/decisions/0006-fast-path.md says what this buys and what Ray no longer does.
 """
 
 import asyncio

@@ -51,6 +51,8 @@ def main() -> None:
                 threading.Thread(target=banner.announce, args=(config,), daemon=True).start()
             cli()
         finally:
+            if config is not None:
+                _end_serve()
             end_ingress(scratch)
 
 
@@ -81,8 +83,10 @@ def set_environment(environment: MutableMapping[str, str], scratch: Path) -> Non
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(ingress),
         # What Ray's wrapper does for each request takes longer than a small model's work.
-        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "deployments.ingress.fast_path:middlewares",
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "deployments.ingress.servers:middlewares",
         "RAY_SERVE_HAPROXY_NBTHREAD": str(num_threads),
+        # From its fallback proxy to a replica, Ray's gRPC carries 4 MiB at most; its actor calls carry any size.
+        "RAY_SERVE_PROXY_USE_GRPC": "0",
         # Inference is a pure function: a request whose replica died may be sent to the next.
         "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response junk-response",
         # Ctrl-C ends the clients' server too: no need to wait the usual 30 s for other ingresses to look away.
@@ -136,8 +140,15 @@ def _config_to_run(arguments: list[str]) -> dict[str, Any] | None:
     return config
 
 
-def _interrupt_once(number: int, _: Any) -> None:
-    """End by the way of Ctrl-C; a second one must not cut the clean-up short."""
+def _interrupt_once(_: int, __: Any) -> None:
+    """End, past Ray's own way of doing so; a second Ctrl-C must not cut the clean-up short."""
     for each in _ENDINGS:
         signal.signal(each, signal.SIG_IGN)
-    raise KeyboardInterrupt(f"signal {number}")
+    print("Ending: a few seconds.", file=sys.stderr)
+    sys.exit()
+
+
+def _end_serve() -> None:
+    from deployments import ray_private  # imports Ray, which must not come before its environment is set
+
+    ray_private.end_serve()

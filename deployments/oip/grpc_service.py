@@ -1,33 +1,41 @@
 """`inference.GRPCInferenceService` in a replica: each RPC is asked of the application as the REST call it stands for.
 
-    HAProxy -> gRPC server in the replica -> handlers -> protocol_grpc.to_call -> ask -> protocol_grpc.to_message
+    HAProxy -> gRPC server in the replica -> Service: the key, from the call's metadata
+            -> the message, of a bounded size -> protocol_grpc.to_call -> ask -> protocol_grpc.to_message
 
 `serve_config.yaml` names `add_to_server`, which Ray calls for each gRPC server it starts. In a replica with an open
 service the RPCs go past Ray's wrapper, as HTTP requests do (docs/decisions/0006-fast-path.md); elsewhere, such as in
-Ray's own proxy, Ray replaces the handlers by its own and calls the methods that `with_rpcs` gives the replica's class.
+Ray's own proxy, Ray replaces the handlers by its own and calls the methods that `with_rpcs` gives the replica's class:
+they are guarded as the service is.
 """
 
 import asyncio
 import ipaddress
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
 import grpc
 from google.protobuf.message import Message
 
+from deployments.access.guard import CallGuard
+from deployments.errors import RequestError
 from deployments.http.asgi import JSON, Answer, Call, error_body
 from deployments.ingress.fast_path import FastPath
 from deployments.oip import inference_pb2 as oip
-from deployments.oip.protocol_grpc import REQUESTS, Headers, RpcError, parse, to_call, to_message
+from deployments.oip.protocol_grpc import CODES, REQUESTS, Headers, RpcError, parse, to_call, to_message
 from deployments.oip.urgency import TIMEOUT
+from deployments.settings import ServerSettings
 
 logger = logging.getLogger(__name__)
 
 SERVICE = "inference.GRPCInferenceService"
 STREAM_AHEAD = 64
 """Requests of one stream that are worked on at a time; the answers keep their order."""
+FRAME_BYTES = 2**20
+"""What a message may have besides the tensors: names, shapes, parameters, and typed contents' own length."""
 
 Ask = Callable[[Call], Awaitable[Answer]]
 _Class = TypeVar("_Class", bound=type)
@@ -35,13 +43,30 @@ _Class = TypeVar("_Class", bound=type)
 _NOT_PASSED = frozenset((b"content-type", b"content-length", b"content-encoding", b"accept-encoding", b"te"))
 """What describes the gRPC message and not the REST call it stands for."""
 
-_opened: list[tuple[FastPath, Ask]] = []
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """What this process answers by gRPC, and who is let in."""
+
+    fast_path: FastPath
+    ask: Ask
+    guard: CallGuard
+    max_body_bytes: int
+    """Most bytes of tensors in a message."""
+
+
+_opened: list[Opened] = []
 """This process's service; empty wherever no application lives."""
 
 
-def open_service(fast_path: FastPath, ask: Ask) -> None:
+def open_service(fast_path: FastPath, ask: Ask, *, guard: CallGuard, max_body_bytes: int) -> None:
     """Offer `ask` to the gRPC servers that this process starts from now on; it runs in the loop of `fast_path`."""
-    _opened[:] = [(fast_path, ask)]
+    _opened[:] = [Opened(fast_path=fast_path, ask=ask, guard=guard, max_body_bytes=max_body_bytes)]
+
+
+def most_message_bytes() -> int:
+    """The largest message that a gRPC server of this process may read: a call with more is RESOURCE_EXHAUSTED."""
+    return max((each.max_body_bytes for each in _opened), default=ServerSettings().max_body_bytes) + FRAME_BYTES
 
 
 def from_loopback(ask: Ask) -> Ask:
@@ -59,25 +84,50 @@ def from_loopback(ask: Ask) -> Ask:
 def add_to_server(_: Any, server: Any) -> None:
     """Add the service to one of Ray's gRPC servers."""
     loop = asyncio.get_running_loop()
-    ask = next((ask for fast_path, ask in _opened if fast_path.loop is loop), None)
-    if ask is not None:
+    opened = next((each for each in _opened if each.fast_path.loop is loop), None)
+    if opened is not None:
         server.add_passthrough_service(SERVICE)
-    server.add_generic_rpc_handlers((handlers(ask or _replaced),))
+        server.add_generic_rpc_handlers((Service(opened.ask, opened.guard),))
+    else:
+        server.add_generic_rpc_handlers((Service(_replaced),))
 
 
-def handlers(ask: Ask) -> "grpc.GenericRpcHandler[bytes, bytes]":
-    """The service's RPCs, answered by `ask`."""
-    methods: dict[str, Any] = {rpc: grpc.unary_unary_rpc_method_handler(_unary(rpc, ask)) for rpc in REQUESTS}
-    methods["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(_stream(ask))
-    return grpc.method_handlers_generic_handler(SERVICE, methods)
+class Service(grpc.GenericRpcHandler):
+    """The service's RPCs, answered by `ask`; one that `guard` does not let in is refused with its message unread."""
+
+    def __init__(self, ask: Ask, guard: CallGuard | None = None) -> None:
+        rpcs: dict[str, Any] = {rpc: grpc.unary_unary_rpc_method_handler(_unary(rpc, ask)) for rpc in REQUESTS}
+        rpcs["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(_stream(ask))
+        self._method_handlers = {f"/{SERVICE}/{rpc}": handler for rpc, handler in rpcs.items()}  # Ray looks for this
+        self._guard = guard
+
+    def service(self, details: grpc.HandlerCallDetails) -> Any:
+        """What answers a call, found before its message is read; none where it is of another service."""
+        handler = self._method_handlers.get(details.method)
+        if handler is None or self._guard is None:
+            return handler
+        headers = _headers(details.invocation_metadata)
+        problem = self._guard.problem(details.method.rpartition("/")[2], headers)
+        if problem is None:
+            return handler
+        # Of a handler for streams gRPC reads no message until it asks for one, whatever the call sends.
+        return grpc.stream_stream_rpc_method_handler(_refusing(self._guard, details.method, headers, problem))
 
 
 def with_rpcs(replica: _Class) -> _Class:
-    """Give a class with a method `ask` one method for each RPC, as Ray calls it by name."""
+    """Give a class that opens the service one method for each RPC, as Ray's own proxy calls it by name."""
     for rpc in REQUESTS:
         setattr(replica, rpc, _method(rpc))
     setattr(replica, "ModelStreamInfer", _stream_method)  # noqa: B010 - RPC names are no names of Python methods
     return replica
+
+
+def _refusing(guard: CallGuard, path: str, headers: Headers, problem: RequestError) -> Any:
+    async def refuse(_: AsyncIterator[bytes], context: "grpc.aio.ServicerContext[bytes, bytes]") -> None:
+        guard.record(path, headers, _client(context.peer()), problem)
+        await context.abort(CODES[problem.status], str(problem))
+
+    return refuse
 
 
 def _unary(rpc: str, ask: Ask) -> Callable[[bytes, Any], Awaitable[bytes]]:
@@ -102,9 +152,10 @@ def _stream(ask: Ask) -> Callable[[AsyncIterator[bytes], Any], AsyncIterator[byt
 
 
 def _method(rpc: str) -> Callable[[Any, bytes, Any], Awaitable[Message]]:
-    async def method(replica: Any, body: bytes, grpc_context: Any) -> Message:
+    async def method(_: Any, body: bytes, grpc_context: Any) -> Message:
+        headers, client = _caller(grpc_context)
         try:
-            return await _answer(rpc, body, *_caller(grpc_context), replica.ask)
+            return await _answer(rpc, body, headers, client, _let_in(rpc, headers, client))
         except RpcError as error:  # raised, it would be logged with its stack as a failure of ours
             grpc_context.set_code(error.code)
             grpc_context.set_details(str(error))
@@ -113,9 +164,30 @@ def _method(rpc: str) -> Callable[[Any, bytes, Any], Awaitable[Message]]:
     return method
 
 
-async def _stream_method(replica: Any, bodies: AsyncIterator[bytes], grpc_context: Any) -> AsyncIterator[Message]:
-    async for message in _answers(bodies, *_caller(grpc_context), replica.ask):
+async def _stream_method(_: Any, bodies: AsyncIterator[bytes], grpc_context: Any) -> AsyncIterator[Message]:
+    headers, client = _caller(grpc_context)
+    try:
+        ask = _let_in("ModelStreamInfer", headers, client)
+    except RpcError as error:
+        grpc_context.set_code(error.code)
+        grpc_context.set_details(str(error))
+        return
+    async for message in _answers(bodies, headers, client, ask):
         yield message
+
+
+def _let_in(rpc: str, headers: Headers, client: tuple[str, int] | None) -> Ask:
+    """What answers a call that came by Ray's own proxy.
+
+    Raises:
+        RpcError: it carries no valid key.
+    """
+    (opened,) = _opened
+    problem = opened.guard.problem(rpc, headers)
+    if problem is None:
+        return opened.ask
+    opened.guard.record(f"/{SERVICE}/{rpc}", headers, client, problem)
+    raise RpcError(CODES[problem.status], str(problem))
 
 
 async def _answer(rpc: str, body: bytes, headers: Headers, client: tuple[str, int] | None, ask: Ask) -> Message:

@@ -12,9 +12,9 @@ from typing import Any
 
 from ray import serve
 from ray.exceptions import RayActorError, RayTaskError
-from ray.experimental import internal_kv
 from ray.serve.exceptions import DeploymentUnavailableError
 
+from deployments import ray_private
 from deployments.errors import UnavailableError
 from deployments.http.asgi import Answer, Call
 from deployments.oip.statistics import ModelStatistics, together
@@ -35,7 +35,7 @@ async def load(model: str, versions: Policy = None) -> list[VersionStatus]:
         ArtifactError: a version cannot be served; the order before this one stays.
         UnavailableError: the replicas do not answer.
     """
-    store, key = KeyValueStore(), order_key(model)
+    store, key = ray_private.KeyValueStore(), order_key(model)
     before = await asyncio.to_thread(ordered, store, key)
     await asyncio.to_thread(store.put, key, json.dumps(versions).encode())
     try:
@@ -72,7 +72,7 @@ class Watch:
 
     def behind(self, model: str) -> str | None:
         """Why a replica of `model` cannot answer by the version that the others do, if so; may block for a moment."""
-        reports = self._reports.setdefault(model, Reports(KeyValueStore(), reports_prefix(model)))
+        reports = self._reports.setdefault(model, Reports(ray_private.KeyValueStore(), reports_prefix(model)))
         return next((report.behind for report in reports.live().values() if report.behind), None)
 
 
@@ -93,32 +93,10 @@ async def ask(model: str, request: Call) -> Answer:
         UnavailableError: there is none that answers.
     """
     try:
-        answer: Answer = await serve.get_deployment_handle(DEPLOYMENT, model).ask.remote(request)
+        answer: Answer = await ray_private.handle_for_large(DEPLOYMENT, model).ask.remote(request)
     except (DeploymentUnavailableError, RayActorError) as error:
         raise UnavailableError(f"model {model!r} has no replica that answers: try again") from error
     return answer
-
-
-class KeyValueStore:
-    """Ray's own, on the head node, as `deployments.replicas.agreement.Store`."""
-
-    def get(self, key: str) -> bytes | None:
-        """The value, if there is one."""
-        found: bytes | None = internal_kv._internal_kv_get(key)
-        return found
-
-    def put(self, key: str, value: bytes) -> None:
-        """Write it over what is there."""
-        internal_kv._internal_kv_put(key, value, overwrite=True)
-
-    def delete(self, key: str) -> None:
-        """Forget it, if it is there."""
-        internal_kv._internal_kv_del(key)
-
-    def below(self, prefix: str) -> Mapping[str, bytes]:
-        """All whose key begins with `prefix`."""
-        found = {key.decode(): internal_kv._internal_kv_get(key) for key in internal_kv._internal_kv_list(prefix)}
-        return {key: value for key, value in found.items() if value is not None}
 
 
 async def _ask(model: str, method: str, timeout_s: float) -> list[Any]:

@@ -10,15 +10,22 @@ import orjson
 import pytest
 from grpc_tools import protoc
 
+from deployments.access import keys
+from deployments.access.audit import AuditLog
+from deployments.access.gate import Gate, KeyRing
+from deployments.access.guard import CallGuard
+from deployments.access.keys import Key
 from deployments.batching.admission import Limits
 from deployments.execution.predictor import Predictor
 from deployments.execution.session import Session
 from deployments.http import asgi
 from deployments.http.model import ModelApp
+from deployments.ingress.fast_path import FastPath
 from deployments.oip import grpc_service
 from deployments.oip import inference_pb2 as oip
-from deployments.oip.grpc_service import SERVICE, from_loopback, handlers
+from deployments.oip.grpc_service import SERVICE, Service, from_loopback
 from deployments.oip.protocol_grpc import CODES, REQUESTS
+from deployments.settings import ServerSettings
 from telemetry.emitting.emitter import Emitter
 from tests.conftest import expected_probabilities
 
@@ -62,12 +69,12 @@ def ask(tiny_artifact):
     return ask
 
 
-def served(ask, use):
-    """What `use` returns, given a channel to a server that answers with `ask`."""
+def served(ask, use, guard=None):
+    """What `use` returns, given a channel to a server that answers with `ask` those whom `guard` lets in."""
 
     async def main():
         server = grpc.aio.server()
-        server.add_generic_rpc_handlers((handlers(ask),))
+        server.add_generic_rpc_handlers((Service(ask, guard),))
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         try:
@@ -253,6 +260,115 @@ def test_a_cancelled_call_is_cancelled_in_the_application():
 )
 def test_the_caller_is_told_by_address(peer, client):
     assert grpc_service._client(peer) == client
+
+
+@pytest.fixture
+def guard(tmp_path):
+    """Lets in who has the key "good"; refusals go to the audit log in `tmp_path`."""
+    text = keys.new_key("good")
+    keys.add(tmp_path / "keys.yaml", Key(id="good", sha256=keys.hash_of(text)))
+    gate = Gate(KeyRing(tmp_path / "keys.yaml"), AuditLog(tmp_path / "audit.jsonl"))
+    return CallGuard(gate), text
+
+
+@pytest.mark.parametrize("rpc", ["ModelInfer", "ModelStreamInfer"])
+def test_a_call_without_a_key_is_refused_before_its_message_is_read(guard, tmp_path, rpc):
+    """The message is never sent: whoever waits for it would wait for ever."""
+    guard, _ = guard
+
+    async def ask(_):
+        raise AssertionError("it was let in")
+
+    async def use(channel):
+        call = channel.stream_stream(f"/{SERVICE}/{rpc}")(metadata=(("x-api-key", "trimtab.good.guessed"),), timeout=10)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call.read()
+        guard._gate.audit.write()
+        return caught.value.code(), caught.value.details()
+
+    assert served(ask, use, guard) == (grpc.StatusCode.UNAUTHENTICATED, "the key is not valid")
+    (entry,) = map(orjson.loads, (tmp_path / "audit.jsonl").read_text().splitlines())
+    assert (entry["client"], entry["path"], entry["status"]) == ("127.0.0.1", f"/{SERVICE}/{rpc}", 401)
+
+
+def test_a_call_with_a_key_and_one_that_needs_none_are_let_in(guard):
+    guard, text = guard
+
+    async def ask(_):
+        return asgi.Answer(status=200, headers=(), body=orjson.dumps({"live": True, "name": "trimtab"}))
+
+    async def use(channel):
+        live = await method(channel, "ServerLive", oip.ServerLiveResponse)(oip.ServerLiveRequest())
+        metadata = (("authorization", f"Bearer {text}"),)
+        call = method(channel, "ServerMetadata", oip.ServerMetadataResponse)
+        return live.live, (await call(oip.ServerMetadataRequest(), metadata=metadata)).name
+
+    assert served(ask, use, guard) == (True, "trimtab")
+
+
+class CallByProxy:
+    """A call as Ray's own proxy hands it to a replica, from `client`."""
+
+    def __init__(self, client, **metadata):
+        self.client = client
+        self.metadata = tuple(metadata.items())
+        self.code = self.details = None
+
+    def peer(self):
+        return f"ipv4:{self.client}:5000"
+
+    def invocation_metadata(self):
+        return self.metadata
+
+    def set_code(self, code):
+        self.code = code
+
+    def set_details(self, details):
+        self.details = details
+
+
+def by_proxy(ask, guard, call, body):
+    """The code of the answer to a call of `ServerMetadata` that came by Ray's proxy."""
+
+    @grpc_service.with_rpcs
+    class Replica:
+        def __init__(self):
+            grpc_service.open_service(FastPath("/v2", None), ask, guard=guard, max_body_bytes=1)
+
+    asyncio.run(Replica().ServerMetadata(body, call))
+    return call.code, call.details
+
+
+async def metadata_of_the_server(_):
+    return asgi.Answer(status=200, headers=(), body=orjson.dumps({"name": "trimtab"}))
+
+
+def test_rays_own_proxy_is_no_way_round_the_loopback(monkeypatch):
+    """It listens beside the ingress, and whoever reaches it calls the replica's methods by name."""
+    monkeypatch.setattr(grpc_service, "_opened", [])
+    ask, nobody = from_loopback(metadata_of_the_server), CallGuard(None)
+    code, details = by_proxy(ask, nobody, CallByProxy("192.0.2.1"), b"")
+    assert code == grpc.StatusCode.PERMISSION_DENIED
+    assert "answers its own machine only" in details
+    assert by_proxy(ask, nobody, CallByProxy("127.0.0.1"), b"") == (None, None)
+
+
+def test_rays_own_proxy_is_no_way_round_the_key_which_comes_before_the_message(guard, monkeypatch):
+    monkeypatch.setattr(grpc_service, "_opened", [])
+    guard, text = guard
+    guard._gate.audit = None
+    damaged = b"\xff"
+    unknown, known = CallByProxy("192.0.2.1"), CallByProxy("192.0.2.1", **{"x-api-key": text})
+    assert by_proxy(metadata_of_the_server, guard, unknown, damaged)[0] == grpc.StatusCode.UNAUTHENTICATED
+    assert by_proxy(metadata_of_the_server, guard, known, damaged)[0] == grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_a_server_reads_as_much_of_a_message_as_its_settings_say(monkeypatch):
+    monkeypatch.setattr(grpc_service, "_opened", [])
+    assert grpc_service.most_message_bytes() == ServerSettings().max_body_bytes + grpc_service.FRAME_BYTES
+    opened = FastPath("/v2", None), metadata_of_the_server
+    grpc_service.open_service(*opened, guard=CallGuard(None), max_body_bytes=1000)
+    assert grpc_service.most_message_bytes() == 1000 + grpc_service.FRAME_BYTES
 
 
 @pytest.mark.parametrize(

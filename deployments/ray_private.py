@@ -1,0 +1,127 @@
+"""What Ray keeps private and Trimtab uses: all of it stands here, each with its reason.
+
+A release of Ray may change any of it without a word. `tests/deployments/test_ray_private.py` then says what broke and
+what of Trimtab hangs on it. Two more things hang on a release, each in the one file that is made of it: Ray's HAProxy
+template (`ingress/haproxy.py`) and uvicorn's protocol (`ingress/protocol.py`).
+"""
+
+import time
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import ray
+from ray import serve
+from ray.experimental import internal_kv
+from ray.serve._private import default_impl, grpc_util
+from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
+from ray.serve.context import _disconnect, _get_global_client
+from ray.serve.handle import DeploymentHandle
+from starlette.types import ASGIApp
+
+_OPTIONS = "DEFAULT_GRPC_SERVER_OPTIONS"
+"""Serve's options for each gRPC server, read as one is made."""
+_MOST_RECEIVED = "grpc.max_receive_message_length"
+_LOOK_EVERY_S = 0.1
+
+
+class AsgiReplica:
+    """A replica's class that hands Ray the ASGI application `_app`."""
+
+    _app: Any
+
+    def __serve_build_asgi_app__(self) -> ASGIApp:
+        """What Ray calls once the replica is made. Its public way, `serve.ingress(app)`, wants the application before
+        there is a replica to make it of.
+        """
+        app: ASGIApp = self._app
+        return app
+
+
+def http_host() -> str | None:
+    """The host that the ingress listens on: whether the network can call decides who must show a key.
+
+    A replica is told its own settings alone; Serve's client has the cluster's.
+    """
+    client = _get_global_client()
+    assert client is not None, "a replica runs within Serve"
+    host: str | None = client.http_config.host
+    return host
+
+
+def builders() -> Mapping[str, str]:
+    """What builds each application, by its name, as "module:function"; only `serve.status()` is public, and it tells
+    models from other applications no more once they have failed.
+    """
+    client = _get_global_client()
+    assert client is not None, "a replica runs within Serve"
+    applications = client.get_serve_details()["applications"]
+    configs = {name: details.get("deployed_app_config") or {} for name, details in applications.items()}
+    return {name: config.get("import_path", "") for name, config in configs.items()}
+
+
+class KeyValueStore:
+    """The cluster's own, on the head node, as `deployments.replicas.agreement.Store`: it outlives replicas, and Ray has
+    no public one.
+    """
+
+    def get(self, key: str) -> bytes | None:
+        """The value, if there is one."""
+        found: bytes | None = internal_kv._internal_kv_get(key)
+        return found
+
+    def put(self, key: str, value: bytes) -> None:
+        """Write it over what is there."""
+        internal_kv._internal_kv_put(key, value, overwrite=True)
+
+    def delete(self, key: str) -> None:
+        """Forget it, if it is there."""
+        internal_kv._internal_kv_del(key)
+
+    def below(self, prefix: str) -> Mapping[str, bytes]:
+        """All whose key begins with `prefix`."""
+        found = {key.decode(): internal_kv._internal_kv_get(key) for key in internal_kv._internal_kv_list(prefix)}
+        return {key: value for key, value in found.items() if value is not None}
+
+
+def handle_for_large(deployment: str, application: str) -> DeploymentHandle[Any]:
+    """A handle whose requests and answers may be of any size: by Serve's own gRPC, 4 MiB are the most."""
+    return serve.get_deployment_handle(deployment, application).options(_by_reference=True)
+
+
+def bound_grpc_servers(*, on_loopback: bool, most_bytes: int) -> None:
+    """Let the gRPC servers that Serve starts in this process from now on take no message of more than `most_bytes`, and
+    listen on loopback alone where `on_loopback`. Its settings know one size for both ways, and no address but all.
+    """
+    options = vars(grpc_util)
+    others = [option for option in options[_OPTIONS] if option[0] != _MOST_RECEIVED]
+    options[_OPTIONS] = [*others, (_MOST_RECEIVED, most_bytes)]
+    default_impl.add_grpc_address = partial(_listen, "127.0.0.1" if on_loopback else None)
+
+
+def _listen(host: str | None, server: Any, address: str) -> None:
+    """In place of Serve's own, which listens on `address`, `[::]:<port>`."""
+    server.add_insecure_port(f"{host}:{address.rpartition(':')[2]}" if host else address)
+
+
+def end_serve(timeout_s: float = 30.0) -> None:
+    """End Ray Serve, if it runs. `serve.shutdown()` waits in a call to the controller, which fails as the controller
+    ends, and Ray prints that as an error; here the controller is asked, and then looked for.
+    """
+    client = _get_global_client(raise_if_no_controller_running=False) if ray.is_initialized() else None
+    if client is None:
+        return
+    client.shutdown_cached_handles()  # type: ignore[no-untyped-call]
+    ray.get(client._controller.graceful_shutdown.remote(wait=False), timeout=timeout_s)
+    deadline = time.monotonic() + timeout_s
+    while _controller_lives() and time.monotonic() < deadline:
+        time.sleep(_LOOK_EVERY_S)
+    _disconnect()  # type: ignore[no-untyped-call]
+
+
+def _controller_lives() -> bool:
+    try:
+        ray.get_actor(SERVE_CONTROLLER_NAME, namespace=SERVE_NAMESPACE)
+    except ValueError:
+        return False
+    return True
