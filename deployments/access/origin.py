@@ -8,7 +8,7 @@ Programs send none of these but Host, and a form's content type with `curl -d`, 
 """
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from urllib.parse import urlsplit
 
@@ -20,8 +20,8 @@ from deployments.http.asgi import error_body, respond
 
 _READS = ("GET", "HEAD", "OPTIONS")
 _OWN_SITE = (b"same-origin", b"none")
-_FORMS = ("text/plain", "multipart/form-data")
-_URL_ENCODED = "application/x-www-form-urlencoded"
+_FORMS = (b"text/plain", b"multipart/form-data")
+_URL_ENCODED = b"application/x-www-form-urlencoded"
 
 
 def without_other_sites(app: ASGIApp, need: Callable[[Scope], Need], *, any_host: bool) -> ASGIApp:
@@ -29,44 +29,47 @@ def without_other_sites(app: ASGIApp, need: Callable[[Scope], Need], *, any_host
     loopback's.
     """
 
-    async def guard(scope: Scope, receive: Receive, send: Send) -> None:
+    def guard(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "http":
-            try:
-                check(scope, changes=need(scope).admin, any_host=any_host)
-            except ForbiddenError as problem:
-                await respond(send, problem.status, error_body(str(problem)))
-                return
-        await app(scope, receive, send)
+            problem = _problem(scope, need, any_host)
+            if problem is not None:
+                return respond(send, problem.status, error_body(str(problem)))
+        return app(scope, receive, send)
 
     return guard
 
 
-def check(scope: Scope, *, changes: bool, any_host: bool) -> None:
-    """Let the request pass; `changes` says that it is to change something.
-
-    Raises:
-        ForbiddenError: a page of another site may have sent it.
-    """
+def _problem(scope: Scope, need: Callable[[Scope], Need], any_host: bool) -> ForbiddenError | None:
+    """Why the request may not pass: a page of another site may have sent it."""
     headers = dict(scope["headers"])
     host = headers.get(b"host")
     if host is not None and not any_host and not _is_own(host):
-        raise ForbiddenError(
+        return ForbiddenError(
             f"Host must be localhost or an address, as this server answers its own machine only, got {_text(host)!r}: "
             "with keys (TRIMTAB_ACCESS), it may be any"
         )
     if scope["method"] in _READS:
-        return
-    site, origin = headers.get(b"sec-fetch-site"), headers.get(b"origin")
-    if site not in _OWN_SITE if site is not None else origin is not None and not _is_same(origin, host):
-        raise ForbiddenError(
-            f"a page may only {scope['method']} to its own server, got Origin {_text(origin or b'none')!r} for Host "
-            f"{_text(host or b'none')!r}"
+        return None
+    if _is_elsewhere(headers.get(b"sec-fetch-site"), headers.get(b"origin"), host):
+        return ForbiddenError(
+            f"a page may only {scope['method']} to its own server, got Origin "
+            f"{_text(headers.get(b'origin', b'none'))!r} for Host {_text(host or b'none')!r}"
         )
-    if changes and _is_form(headers):
-        raise ForbiddenError(
+    if _is_form(headers) and need(scope).admin:
+        return ForbiddenError(
             f"Content-Type must be application/json or none for what changes something, got "
             f"{_text(headers[b'content-type'])!r}, which a form on any page could send"
         )
+    return None
+
+
+def _is_elsewhere(site: bytes | None, origin: bytes | None, host: bytes | None) -> bool:
+    """Whether a browser says that another site's page sends it. The scheme may differ, where something before this
+    server speaks TLS.
+    """
+    if site is not None:
+        return site not in _OWN_SITE
+    return origin is not None and (host is None or origin.lower().partition(b"://")[2] != host.lower())
 
 
 @lru_cache(maxsize=256)
@@ -82,13 +85,9 @@ def _is_own(host: bytes) -> bool:
     return True
 
 
-def _is_same(origin: bytes, host: bytes | None) -> bool:
-    """Whether the page came from `host`; the scheme may differ, where something before this server speaks TLS."""
-    return host is not None and origin.lower().partition(b"://")[2] == host.lower()
-
-
 def _is_form(headers: dict[bytes, bytes]) -> bool:
-    kind = _text(headers.get(b"content-type", b"")).partition(";")[0].strip().lower()
+    """Whether a form may have sent it; one in the URL's encoding that is JSON none can have."""
+    kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
     return kind in _FORMS or (kind == _URL_ENCODED and headers.get(b"content-length", b"0") == b"0")
 
 
