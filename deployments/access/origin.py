@@ -8,7 +8,7 @@ Programs send none of these but Host, and a form's content type with `curl -d`, 
 """
 
 import ipaddress
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import lru_cache
 from urllib.parse import urlsplit
 
@@ -29,12 +29,13 @@ def without_other_sites(app: ASGIApp, need: Callable[[Scope], Need], *, any_host
     loopback's.
     """
 
-    def guard(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    async def guard(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             problem = _problem(scope, need, any_host)
             if problem is not None:
-                return respond(send, problem.status, error_body(str(problem)))
-        return app(scope, receive, send)
+                await respond(send, problem.status, error_body(str(problem)))
+                return
+        await app(scope, receive, send)
 
     return guard
 
