@@ -7,7 +7,6 @@ The store outlives replicas, so one that starts later follows the same order, an
 
 import asyncio
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from ray import serve
