@@ -10,10 +10,12 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from optimization.chance import generator
 from optimization.readers.examples import Split
 from optimization.recipe.methods import Training
 from optimization.tasks.classification import Classification
-from optimization.training.loop import flush_denormals, num_batches, shards
+from optimization.training.batches import num_batches, shards
+from optimization.training.loop import flush_denormals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +70,9 @@ def train(loop: Loop) -> list[float]:
     times = []
     for epoch in range(training.epochs):
         total = torch.zeros(())
-        for rows in shards(split, training.batch_size, epoch, rank, world):
+        for rows in shards(
+            split, np.arange(len(split)), training.batch_size, generator(0, "order", epoch), rank, world
+        ):
             logits = model(*(torch.from_numpy(values) for values in split.batch(rows).values()))
             losses = Classification().hard_loss(logits, labels[torch.from_numpy(rows)])
             loss = losses.sum() * world / training.batch_size

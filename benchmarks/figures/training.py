@@ -17,6 +17,7 @@ from torch import nn
 
 from benchmarks.figures import plain_loop
 from benchmarks.figures.setting import RECIPES, Figures, Setting
+from optimization.chance import generator
 from optimization.distillation import students
 from optimization.distillation.targets import SoftTargets, distillation_loss, teacher_logits
 from optimization.networks import models
@@ -24,8 +25,8 @@ from optimization.readers import data
 from optimization.readers.examples import Dataset
 from optimization.recipe import recipe
 from optimization.recipe.recipe import Recipe
+from optimization.training.batches import shards
 from optimization.training.job import Job
-from optimization.training.loop import shards
 from optimization.training.train import Workers
 
 KEYS = ("train_overhead", "cache_speedup", "resume_gap")
@@ -123,7 +124,7 @@ def _epoch(
     optimizer = torch.optim.AdamW(student.parameters())
     labels = torch.from_numpy(dataset.train.labels)
     began = time.perf_counter()
-    for rows in shards(dataset.train, 64, 0, 0, 1):
+    for rows in shards(dataset.train, np.arange(len(dataset.train)), 64, generator(0), 0, 1):
         inputs = torch.from_numpy(next(iter(dataset.train.batch(rows).values())))
         share = torch.from_numpy(rows)
         with torch.inference_mode():

@@ -17,7 +17,7 @@ from optimization.pruning import stacks
 from optimization.pruning.scores import Criterion, Saliency
 
 _ENOUGH = 64
-"""Examples that tell which layer is missed least."""
+"""So many of the examples tell which layer is missed least: the first, among which all classes should be."""
 
 Layers = dict[str, tuple[int, ...]]
 """Layers by stack."""

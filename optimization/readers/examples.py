@@ -49,9 +49,13 @@ class Split:
             rows = order[start : start + size]
             yield rows, self.batch(rows)
 
+    def labelled_rows(self) -> NDArray[np.int64]:
+        """Where the examples are that have a label."""
+        return np.flatnonzero((self.labels.reshape(len(self), -1) != UNLABELLED).any(axis=1))  # a text has many
+
     def labelled(self) -> "Split":
         """The examples that have a label."""
-        rows = np.flatnonzero((self.labels.reshape(len(self), -1) != UNLABELLED).any(axis=1))  # a text has many
+        rows = self.labelled_rows()
         return self if len(rows) == len(self) else self.take(rows)
 
     def take(self, rows: NDArray[np.int64]) -> "Split":

@@ -32,8 +32,8 @@ from optimization.report.phases import duration
 from optimization.running.probe import Probe, ServedTime, StepTime
 from optimization.running.steps import TeacherAnswers, soft_targets
 from optimization.search.space import Variant
+from optimization.training.batches import num_batches
 from optimization.training.job import Job
-from optimization.training.loop import num_batches
 
 _START_S, _START_S_PER_WORKER, _END_S = 8.0, 2.0, 2.0
 """Ray and its workers until they take a job; and after the last one."""

@@ -38,7 +38,7 @@ from optimization.training.job import Job
 
 _AT_ONCE = 256
 _CHECK_SAMPLES = 256
-"""Training examples that a pruned model is compared with its masked original on."""
+"""Training examples that tell which layers are missed least, and that a pruned model equals its masked original."""
 
 Score = Literal["taylor", "movement"] | None
 
@@ -225,7 +225,8 @@ def shrink(workspace: Workspace, teacher_answers: TeacherAnswers) -> None:
             _quantize(workspace, step)
         return
     student = copy.deepcopy(teacher_answers.teacher)
-    example = export.example(workspace.dataset.train, _CHECK_SAMPLES)
+    sample = holding.sample(workspace.dataset.train, _CHECK_SAMPLES, recipe.seed)
+    example = export.example(sample, _CHECK_SAMPLES)
     is_sparse = False  # from then on zeros stay zero
 
     def job(step: str, where: str, model: nn.Module, training: Training, score: Score = None, *, stage: int = 1) -> Job:
@@ -233,7 +234,8 @@ def shrink(workspace: Workspace, teacher_answers: TeacherAnswers) -> None:
             step=step,
             model=model,
             training=training,
-            seed=recipe.seed + (stage - 1) * training.epochs,  # order and augmentation go on where the last one ended
+            seed=recipe.seed,
+            first_epoch=(stage - 1) * training.epochs,
             task=workspace.dataset.task,
             soft=soft_targets(teacher_answers, where, recipe.teachings[where], model, example),
             score=score,

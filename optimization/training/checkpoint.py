@@ -23,6 +23,8 @@ from optimization.pruning.scores import Gradients
 
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 _FROM_WHOLE = StateDictOptions(full_state_dict=True)
+_OPTIMIZER_FROM_WHOLE = StateDictOptions(full_state_dict=True, strict=False)
+"""A parameter that no output depends on has never been stepped, and has no state."""
 
 
 def weights(model: nn.Module) -> dict[str, Any]:
@@ -65,7 +67,7 @@ def unpack(
     """Restore the state; return the losses of the epochs that are done, and the precision they were trained in."""
     state = torch.load(io.BytesIO(packed), map_location="cpu", weights_only=True)
     set_model_state_dict(model, state["model"], options=_FROM_WHOLE)
-    set_optimizer_state_dict(model, optimizer, state["optimizer"], options=_FROM_WHOLE)
+    set_optimizer_state_dict(model, optimizer, state["optimizer"], options=_OPTIMIZER_FROM_WHOLE)
     schedule.load_state_dict(state["schedule"])
     if gradients is not None:
         gradients.restore(state["gradients"])

@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from ray import cloudpickle
 
+from optimization import chance
 from optimization.readers import streaming
 from optimization.readers.examples import Split, Stream
 from optimization.readers.streaming import Columns
-from optimization.training.loop import Place, num_batches
+from optimization.training.batches import num_batches
+from optimization.training.loop import Place
 
 _AT_ONCE = 1024
 _BUFFERED, _BUFFERED_BYTES = 4096, 2**25
@@ -48,7 +50,7 @@ class Flow:
                 batch_size=min(buffered, _AT_ONCE),
                 batch_format="numpy",
                 local_shuffle_buffer_size=buffered,
-                local_shuffle_seed=seed % 2**32,
+                local_shuffle_seed=seed,
             )
         )
         given = held = next(blocks)
@@ -71,7 +73,10 @@ def flow(stream: Stream, seed: int, place: Place) -> Flow:
     `ray.train.get_dataset_shard` gives the like, but that is bound to a run, which here serves many jobs.
     """
     is_first = place.rank == 0
-    shares = streaming.opened(stream, seed).streaming_split(place.world, equal=True) if is_first else []
+    shares = []
+    if is_first:
+        opened = streaming.opened(stream, chance.number(seed, "files"))
+        shares = opened.streaming_split(place.world, equal=True)
     if place.world == 1:
         return Flow(stream=stream, place=place, share=shares[0])
     packed = [cloudpickle.dumps(shares)]  # type: ignore[no-untyped-call]

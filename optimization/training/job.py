@@ -24,11 +24,15 @@ class Job:
     """Where training starts; gives logits."""
     training: Training
     seed: int
-    """Seeds the order of the examples."""
+    """Seeds the order of the examples, their augmentation and dropout."""
+    first_epoch: int = 0
+    """Number of the first epoch: a further stage goes on with the order where the one before ended."""
     task: Task = field(default_factory=Classification)
     """What the model is for, which says what its losses are."""
     soft: SoftTargets | None = None
     """The teacher's outputs; none to learn from the labels alone."""
+    repeats_labelled: bool = False
+    """Whether labelled examples come again in the place of those without a label: as many steps as with a teacher."""
     score: Literal["taylor", "movement"] | None = None
     """What to gather on the way for pruning to choose by."""
     holds_zeros: bool = False

@@ -9,14 +9,14 @@ import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
+from optimization import chance
 from optimization.artifact.findings import Precision, PrecisionChoice
 from optimization.distillation import taps, transfer
 from optimization.distillation.targets import distillation_loss
@@ -27,12 +27,11 @@ from optimization.pruning.scores import Gradients
 from optimization.readers.examples import Inputs, Split
 from optimization.training import checkpoint
 from optimization.training.augment import augment
+from optimization.training.batches import Streamed, num_batches, parts
 from optimization.training.coordinator import Progress
 from optimization.training.job import Job
+from optimization.training.sharing import share, unshared
 from optimization.training.stopwatch import Stopwatch
-
-_BATCHES_SORTED = 50
-"""Texts of this many batches are sorted by length together: the order stays random where lengths are alike."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,16 +41,6 @@ class Place:
     rank: int = 0
     world: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-
-
-class Streamed(Protocol):
-    """A worker's share of examples that do not lie in memory."""
-
-    def __len__(self) -> int:
-        """How many examples there are, over all workers."""
-
-    def parts(self, batch_size: int, seed: int) -> Iterator[Split]:
-        """This worker's part of each batch of one epoch."""
 
 
 class Meter(Protocol):
@@ -73,20 +62,24 @@ def flush_denormals() -> None:
 def fit(job: Job, data: Split | Streamed, meter: Meter, place: Place) -> Iterator[Progress]:
     """Train this worker's share and yield the progress after each epoch, at last with the weights.
 
-    Equal jobs give equal models, whatever the number of workers, up to rounding: the workers share each batch, and
-    the gradient is the mean over the whole batch.
+    The workers share each batch, and the gradient is the mean over the whole batch: equal jobs give equal models,
+    whatever the number of workers, up to rounding. Not so with BatchNorm on CPUs: torch synchronizes its statistics
+    on GPUs alone, so that there each worker normalizes by its own part of the batch, and the first worker's running
+    means are kept.
     """
     settings = job.training
-    if isinstance(data, Split) and job.soft is None:
+    if isinstance(data, Split) and job.soft is None and not job.repeats_labelled:
         data = data.labelled()  # only a teacher says something of the others
     trained = job.model.to(place.device).train()
     watch = Stopwatch(trained, place.device) if place.world > 1 else None
-    torch.manual_seed(job.seed)  # of projections
+    torch.manual_seed(chance.number(job.seed, "projections"))
     student_with_states = StudentWithStates(trained, job.soft.state_pairs if job.soft is not None else ()).to(
         place.device
     )
     _lay_out(trained)
-    model = _shared(student_with_states, settings.sharded, place)
+    model: nn.Module = student_with_states
+    if place.world > 1:
+        model = share(model, _example(data, place), sharded=settings.sharded, device=place.device)
     teacher = _Teacher(job, place.device)
     optimizer = torch.optim.AdamW(
         model.parameters(),
@@ -103,10 +96,11 @@ def fit(job: Job, data: Split | Streamed, meter: Meter, place: Place) -> Iterato
         epoch_losses, choice = checkpoint.unpack(job.saved, model, optimizer, schedule, gradients)
     held = sparsify.zeros(trained) if job.holds_zeros else {}
     for epoch in range(len(epoch_losses), settings.epochs):
-        torch.manual_seed(hash((job.seed, epoch, place.rank)) % 2**63)  # dropout goes on alike after a loss
+        # Dropout goes on alike after a loss of workers.
+        torch.manual_seed(chance.number(job.seed, "dropout", job.first_epoch + epoch, place.rank))
         total = torch.zeros((), device=place.device)
         num_seen = 0
-        for split, rows in _parts(data, settings.batch_size, job.seed + epoch, place):
+        for split, rows in parts(data, job, epoch, place.rank, place.world):
             if settings.precision == "auto" and not settings.sharded:
                 choice = choice or _chosen(job, student_with_states, teacher, split, rows, place)
                 job = replace(job, training=settings.model_copy(update={"precision": choice.precision}))
@@ -140,40 +134,6 @@ def rate(progress: float, warmup: float) -> float:
     if progress < warmup:
         return progress / warmup
     return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
-
-
-def num_batches(num_samples: int, batch_size: int) -> int:
-    """Optimizer steps in one epoch: an incomplete last batch is left out, and shuffled in the next time."""
-    return max(1, num_samples // batch_size)
-
-
-def shards(split: Split, batch_size: int, seed: int, rank: int, world: int) -> Iterator[NDArray[np.int64]]:
-    """This worker's rows of each batch of one epoch; together the workers' rows make the whole batch.
-
-    Texts of about one length share a batch, so that little of it is padding.
-    """
-    random = np.random.default_rng(seed)
-    order = random.permutation(len(split))[: num_batches(len(split), batch_size) * batch_size]
-    starts = np.arange(0, len(order), batch_size)
-    if split.lengths is not None:
-        for start in range(0, len(order), batch_size * _BATCHES_SORTED):
-            chunk = order[start : start + batch_size * _BATCHES_SORTED]
-            order[start : start + len(chunk)] = chunk[np.argsort(split.lengths[chunk], kind="stable")]
-        starts = random.permutation(starts)
-    for first in starts:
-        yield order[first : first + batch_size][rank::world]
-
-
-def _parts(
-    data: Split | Streamed, batch_size: int, seed: int, place: Place
-) -> Iterator[tuple[Split, NDArray[np.int64]]]:
-    """This worker's rows of each batch of one epoch, and the examples they are rows of."""
-    if isinstance(data, Split):
-        for rows in shards(data, batch_size, seed, place.rank, place.world):
-            yield data, rows
-    else:
-        for part in data.parts(batch_size, seed):
-            yield part, np.arange(len(part))
 
 
 Answer = tuple[Tensor, tuple[Tensor, ...]]
@@ -220,16 +180,16 @@ def _backward(
 ) -> Tensor:
     """Gather the gradients of this worker's rows, part by part where they are accumulated; return the losses."""
     settings = job.training
-    parts = np.array_split(rows, min(settings.accumulate, max(1, len(rows))))
+    pieces = np.array_split(rows, min(settings.accumulate, max(1, len(rows))))
     found: list[Tensor] = []
-    for number, part in enumerate(parts):
+    for number, part in enumerate(pieces):
         batch: Inputs = split.batch(part)
         if job.augmentation is not None:
             numbers = part if split.numbers is None else split.numbers[part]
-            batch = augment(batch, numbers, job.augmentation, job.seed + epoch)
+            batch = augment(batch, numbers, job.augmentation, job.seed, job.first_epoch + epoch)
         tensors = tuple(torch.from_numpy(values).to(place.device) for values in batch.values())
         labels = torch.from_numpy(split.labels[part]).to(place.device)
-        with _unshared(model) if number < len(parts) - 1 else nullcontext():
+        with unshared(model) if number < len(pieces) - 1 else nullcontext():
             with torch.autocast(place.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
                 logits, states = model(*tensors)
                 answer = teacher.answer(part, tensors, split.answers)
@@ -259,6 +219,14 @@ def _chosen(
     return precision.choose(attempt, precision.SAME_GRADIENTS, place.device)
 
 
+def _example(data: Split | Streamed, place: Place) -> tuple[Tensor, ...] | None:
+    """Two examples, the same on every worker; none where they are streamed."""
+    if not isinstance(data, Split):
+        return None
+    batch = data.batch(np.arange(min(2, len(data))))
+    return tuple(torch.from_numpy(values).to(place.device) for values in batch.values())
+
+
 def _lay_out(model: nn.Module) -> None:
     """Put channels last where pictures are convolved, in place: 1.4 times as fast in bf16 [ResNet-56, AMX]."""
     for module in model.modules():
@@ -272,29 +240,6 @@ def _taught(job: Job, own: Answer, answer: Answer, labels: Tensor, mask: Tensor 
     assert soft is not None, "there is a teacher"
     losses = distillation_loss(job.task, own[0], labels, logits.float(), soft.temperature, soft.alpha, soft.soft_loss)
     return losses + transfer.loss(soft.state_pairs, own[1], states, mask) if soft.state_pairs else losses
-
-
-def _shared(model: nn.Module, sharded: bool, place: Place) -> nn.Module:
-    """The model among the workers: a copy for each, or its weights, gradients and optimizer in parts (FSDP2)."""
-    if place.world == 1:
-        return model
-    if not sharded:
-        return DistributedDataParallel(model, device_ids=[place.device] if place.device.type == "cuda" else None)
-    from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
-
-    mesh = init_device_mesh(place.device.type, (place.world,))
-    for module in list(model.modules()):
-        if isinstance(module, nn.ModuleList):
-            for layer in module:
-                fully_shard(layer, mesh=mesh)
-    fully_shard(model, mesh=mesh)
-    return model
-
-
-def _unshared(model: nn.Module) -> Any:
-    """Gradients stay with this worker until the last part of a batch."""
-    return model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext()
 
 
 def _mean(total: Tensor, num_seen: int) -> float:

@@ -43,6 +43,9 @@ from optimization.training.flow import Flow, flow
 from optimization.training.job import Job
 from optimization.training.loop import Place, fit, flush_denormals
 from optimization.training.metering import Meter, reporting
+from optimization.training.sharing import normalizes_by_batch
+
+_log = logging.getLogger(__name__)
 
 _POLL_S = 0.1
 _MAX_LOSSES, _MAX_LOSSES_ELASTIC = 2, 8
@@ -75,6 +78,9 @@ class Workers:
         self._min_workers = min_workers or num_workers
         self._num_cpus_reading = num_cpus_reading
         self._service = service
+        self._use_gpu = False
+        self.notes: list[str] = []
+        """What a reader of the results should know of the training."""
         self._coordinator: Any  # an actor's handle, whose methods Ray makes up
         self._run: ray.ObjectRef[None] | None = None
 
@@ -110,6 +116,7 @@ class Workers:
         Raises:
             TrainError: the loss is no number any more, or the workers are gone.
         """
+        self._note_normalization(job)
         ray.get(self._coordinator.submit.remote(job))
         num_heard = num_kept = 0
         while True:
@@ -149,6 +156,17 @@ class Workers:
         chosen: PrecisionChoice | None = ray.get(self._coordinator.choice.remote())
         return chosen
 
+    def _note_normalization(self, job: Job) -> None:
+        """Say once where the model depends on the number of workers."""
+        if self._num_workers == 1 or self._use_gpu or self.notes or not normalizes_by_batch(job.model):
+            return
+        self.notes.append(
+            f"BatchNorm: each of the {self._num_workers} workers normalizes by its own part of a batch, since torch "
+            "synchronizes it on GPUs alone; the model depends on the number of workers (one, with cpus_per_worker: "
+            f"{self._num_workers * self._cpus_per_worker}, normalizes by the whole batch)"
+        )
+        _log.warning("%s", self.notes[0])
+
     def _keep(self, job: Job) -> None:
         """Write the newest checkpoint, if there is one, where the job says."""
         if job.kept is None:
@@ -166,7 +184,7 @@ class Workers:
             name += " x cpus_per_worker" if self._cpus_per_worker > 1 else ""
             less = f" less {self._num_cpus_reading} that reads the stream" if self._num_cpus_reading else ""
             raise TrainError(f"{name} must be at most the cluster's {num_cpus} CPUs{less}, got {least}")
-        use_gpu = available.get("GPU", 0) >= self._min_workers
+        self._use_gpu = use_gpu = available.get("GPU", 0) >= self._min_workers
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         beside_driver: dict[str, Any] = {"num_cpus": 0, "scheduling_strategy": here}  # any other node may be lost
         self._coordinator = ray.remote(**beside_driver)(Coordinator).remote(self._split)

@@ -171,12 +171,12 @@ def test_a_stage_goes_on_with_chance_where_the_one_before_ended(
     train, seeds = workspace.trainer.train, []
 
     def noted(job: Job, advance: Callable[[int, float], None]) -> nn.Module:
-        seeds.append((job.step, job.seed))
+        seeds.append((job.step, job.seed, job.first_epoch))
         return train(job, advance)
 
     monkeypatch.setattr(workspace.trainer, "train", noted)
     steps.shrink(workspace, teacher_answers)
-    assert seeds == [("prune", 5), ("prune", 7), ("control", 9), ("prune", 9)]
+    assert seeds == [("prune", 5, 0), ("prune", 5, 2), ("control", 5, 4), ("prune", 5, 4)]
 
 
 def check(published: Artifact, wanted: Recipe, dataset: Dataset) -> None:

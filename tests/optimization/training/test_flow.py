@@ -16,7 +16,8 @@ from optimization.readers.streaming import Columns
 from optimization.recipe.methods import Training
 from optimization.training.flow import Flow
 from optimization.training.job import Job
-from optimization.training.loop import Place, num_batches
+from optimization.training.batches import num_batches
+from optimization.training.loop import Place
 from optimization.training.train import Workers
 
 

@@ -12,14 +12,16 @@ from torch import nn
 
 from optimization.distillation import targets, transfer
 from optimization.distillation.targets import SoftTargets
-from optimization.readers.examples import Augmentation, Split
+from optimization.readers.examples import UNLABELLED, Augmentation, Split
 from optimization.recipe.methods import Training
 from optimization.recipe.teaching import Pooled
 from optimization.training import loop
 from optimization.training.augment import augment
+from optimization.training.batches import parts
 from optimization.training.coordinator import Progress
 from optimization.training.job import Job
 from optimization.training.loop import Place
+from optimization.training.sharing import normalizes_by_batch, unused
 
 
 class Silent:
@@ -85,20 +87,51 @@ def test_texts_of_one_length_share_a_batch() -> None:
     lengths = np.random.default_rng(0).integers(1, 60, 3200)
     ids = np.zeros((3200, 60), np.int64)
     split = Split(inputs={"ids": ids}, labels=np.zeros(3200, np.int64), lengths=lengths)
-    batches = [split.batch(rows)["ids"].shape[1] * len(rows) for rows in loop.shards(split, 32, 0, 0, 1)]
+    batches = [split.batch(rows)["ids"].shape[1] * len(rows) for _, rows in parts(split, job(), 0, 0, 1)]
     assert sum(batches) < 1.1 * lengths.sum()
     assert batches != sorted(batches)
 
 
-def test_augmentation_depends_on_row_and_seed_alone() -> None:
+def _rows(wanted: Job, split: Split, epoch: int) -> list[int]:
+    return np.concatenate([rows for _, rows in parts(split, wanted, epoch, 0, 1)]).tolist()
+
+
+def test_no_epoch_of_a_seed_is_one_of_another_seed(points: Split) -> None:
+    """Neither the order of the examples nor what is done to pictures."""
+    every = [(seed, epoch) for seed in range(4) for epoch in range(4)]
+    orders = {tuple(_rows(replace(job(), seed=seed), points, epoch)) for seed, epoch in every}
+    pictures = np.random.default_rng(0).uniform(size=(8, 3, 9, 9)).astype(np.float32)
+    how, rows = Augmentation(shift=4, flip=True), np.arange(8)
+    changed = {augment({"image": pictures}, rows, how, *each)["image"].tobytes() for each in every}
+    assert len(orders) == len(changed) == len(every)
+
+
+def test_a_further_stage_goes_on_with_the_epochs_where_the_one_before_ended(points: Split) -> None:
+    assert _rows(replace(job(), first_epoch=3), points, 1) == _rows(job(), points, 4)
+
+
+@pytest.mark.parametrize("num_unlabelled", [50, 180])
+def test_labelled_examples_come_again_in_the_place_of_others(points: Split, num_unlabelled: int) -> None:
+    """Each as often as another, to within one."""
+    labels = points.labels.copy()
+    labels[-num_unlabelled:] = UNLABELLED
+    split, wanted = replace(points, labels=labels), replace(job(batch_size=25), repeats_labelled=True)
+    assert len(_rows(wanted, split, 0)) == len(_rows(replace(wanted, repeats_labelled=False), split, 0)) == 200
+    for epoch in range(2):
+        counts = np.bincount(_rows(wanted, split, epoch), minlength=200)
+        assert not counts[-num_unlabelled:].any()
+        assert np.ptp(counts[:-num_unlabelled]) <= 1
+
+
+def test_augmentation_depends_on_row_seed_and_epoch_alone() -> None:
     pictures = np.random.default_rng(0).uniform(size=(6, 3, 8, 8)).astype(np.float32)
     how = Augmentation(shift=2, flip=True)
     rows = np.arange(6)
-    whole = augment({"image": pictures}, rows, how, 1)["image"]
-    half = augment({"image": pictures[::2]}, rows[::2], how, 1)["image"]
+    whole = augment({"image": pictures}, rows, how, 1, 0)["image"]
+    half = augment({"image": pictures[::2]}, rows[::2], how, 1, 0)["image"]
     np.testing.assert_array_equal(whole[::2], half)
-    assert not np.array_equal(whole, augment({"image": pictures}, rows, how, 2)["image"])
-    still = augment({"image": pictures}, rows, Augmentation(shift=0, flip=False), 1)["image"]
+    assert not np.array_equal(whole, augment({"image": pictures}, rows, how, 1, 1)["image"])
+    still = augment({"image": pictures}, rows, Augmentation(shift=0, flip=False), 1, 0)["image"]
     np.testing.assert_array_equal(still, pictures)
 
 
@@ -160,13 +193,49 @@ def test_states_are_learned(points: Split) -> None:
     assert apart(True) < 0.8 * apart(False)
 
 
+class Idle(nn.Module):
+    """Has a layer that nothing reads, as a text encoder's pooler often is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used, self.idle = nn.Linear(8, 1), nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.used(x)
+        return logits
+
+
+def _idle() -> Job:
+    torch.manual_seed(0)
+    return replace(job(), model=Idle())
+
+
+def test_parameters_that_no_output_depends_on_are_named() -> None:
+    student = transfer.StudentWithStates(Idle(), ())
+    assert unused(student, (torch.zeros(2, 8),)) == ["student.idle.weight", "student.idle.bias"]
+
+
+def test_torch_synchronizes_batchnorm_on_gpus_alone() -> None:
+    """Where this fails, workers on CPUs can be synchronized too: `fit` and `Workers` say that they cannot."""
+    model = nn.Sequential(nn.Linear(8, 6), nn.BatchNorm1d(6))
+    assert normalizes_by_batch(model)
+    synchronized = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    assert normalizes_by_batch(synchronized)
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        with pytest.raises(ValueError, match="SyncBatchNorm expected input tensor to be on GPU"):
+            synchronized(torch.zeros(4, 8))
+    finally:
+        torch.distributed.destroy_process_group()
+
+
 def _sharded() -> Job:
     return job(0, sharded=True)
 
 
 def test_two_processes_train_the_model_that_one_process_trains(points: Split, tmp_path: Path) -> None:
-    """Sharded (FSDP2), and with projections of a teacher's states (DDP); also from a checkpoint."""
-    makes = (_sharded, _taught)
+    """Sharded (FSDP2), with projections of a teacher's states (DDP), with layers that nothing reads; also resumed."""
+    makes = (_sharded, _taught, _idle)
     torch.multiprocessing.spawn(_train, (tmp_path, makes, points), nprocs=2)
     for make in makes:
         whole, resumed = torch.load(tmp_path / f"{make.__name__}.pt", weights_only=True)

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +13,10 @@ import ray
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from torch import nn
 
+from optimization.chance import generator
 from optimization.distillation.targets import SoftTargets
 from optimization.errors import TrainError
 from optimization.pruning import sparsify
@@ -21,7 +24,7 @@ from optimization.readers.examples import Split
 from optimization.recipe.methods import Training
 from optimization.tasks import losses as distances
 from optimization.tasks.classification import Classification
-from optimization.training import loop, train
+from optimization.training import batches, loop, train
 from optimization.training.job import Job
 from optimization.training.train import Workers
 from tests.optimization.training.test_loop import Silent
@@ -42,9 +45,13 @@ def job(soft: SoftTargets | None = None, **training: float) -> Job:
 )  # fmt: skip
 def test_shares_of_all_workers_make_each_batch_once(num: int, size: int, world: int, seed: int) -> None:
     split = Split(inputs={}, labels=np.zeros(num, np.int64))
-    alone = list(loop.shards(split, size, seed, 0, 1))
-    shared = list(zip(*(loop.shards(split, size, seed, rank, world) for rank in range(world)), strict=True))
-    assert len(alone) == loop.num_batches(num, size)
+
+    def shards(rank: int, world: int) -> Iterator[NDArray[np.int64]]:
+        return batches.shards(split, np.arange(num), size, generator(seed), rank, world)
+
+    alone = list(shards(0, 1))
+    shared = list(zip(*(shards(rank, world) for rank in range(world)), strict=True))
+    assert len(alone) == batches.num_batches(num, size)
     for batch, shares in zip(alone, shared, strict=True):
         assert sorted(batch) == sorted(np.concatenate(shares))
         assert len(batch) == min(size, num)
@@ -61,7 +68,7 @@ def trained_plainly(job: Job, split: Split) -> nn.Module:
     num_steps = settings.epochs * (len(labels) // settings.batch_size)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, num_steps)
     for epoch in range(settings.epochs):
-        for rows in loop.shards(split, settings.batch_size, job.seed + epoch, 0, 1):
+        for _, rows in batches.parts(split, job, epoch, 0, 1):
             logits = start(inputs[rows])
             losses = Classification().hard_loss(logits, labels[rows])
             if job.soft:
