@@ -14,9 +14,9 @@ from optimization.readers import files
 from optimization.readers.examples import Split, Stream
 from optimization.readers.streaming import Columns
 from optimization.recipe.methods import Training
+from optimization.training.batches import num_batches
 from optimization.training.flow import Flow
 from optimization.training.job import Job
-from optimization.training.batches import num_batches
 from optimization.training.loop import Place
 from optimization.training.train import Workers
 

@@ -32,7 +32,8 @@ class Silent:
 def job(dropout: float = 0.3, **training: object) -> Job:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Dropout(dropout), nn.Linear(6, 1))
-    settings = Training.model_validate({"epochs": 4, "batch_size": 32, "learning_rate": 0.02} | training)
+    usual = {"epochs": 4, "batch_size": 32, "learning_rate": 0.02, "precision": "fp32"}
+    settings = Training.model_validate(usual | training)
     return Job(step="teacher", model=model, training=settings, seed=5)
 
 
