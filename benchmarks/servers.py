@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import random
 import signal
 import socket
 import ssl
@@ -25,6 +26,7 @@ from deployments.ingress.haproxy import TLS_CERT
 from optimization.artifact.store import Artifact
 
 BIN = Path(sys.executable).parent
+_RANDOM = random.SystemRandom()  # processes that were seeded alike must not pick alike
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,8 +207,12 @@ def wait_until_ready(
 
 
 def free_port() -> int:
-    """A port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port nobody listens on, of those that neither the kernel gives to connections nor Ray Serve to replicas.
+
+    A port the kernel picks may be some connection's own by the time it is listened on.
+    """
+    while True:
+        port = _RANDOM.randrange(20_000, 30_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port

@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
     run = verbs.add_parser("run", help="follow a recipe and publish the small model it describes")
-    run.add_argument("recipe", type=Path, help="a YAML file, such as optimization/recipes/digits.yaml")
+    run.add_argument("recipe", type=Path, help="a YAML file, such as optimization/recipes/signals.yaml")
     run.add_argument("--force", action="store_true", help="make a new version even if the recipe has not changed")
     run.add_argument("--resume", action="store_true", help="go on where a run stopped: its last epoch, trials left")
     run.add_argument(
@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     publish.add_argument("--stream", type=Path, help="YAML that says how a model that answers step by step is driven")
 
     away = verbs.add_parser("push", help="put an artifact where the nodes of a cluster take it from")
-    away.add_argument("artifact", type=Path, help="a version's directory, such as artifacts/digits/1")
+    away.add_argument("artifact", type=Path, help="a version's directory, such as artifacts/signals/1")
     away.add_argument("url", help="what `artifacts` in serve_config.yaml says, such as s3://bucket/artifacts")
 
     for verb in (run, publish):

@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: small models gain nothing from more threads
@@ -13,7 +12,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from benchmarks.servers import free_port
 from optimization.artifact.store import Artifact, publish
+
+__all__ = ["free_port"]
 
 WEIGHTS = np.array([[1.0, 0.0, -1.0], [0.0, 2.0, 0.5], [1.0, 1.0, 1.0], [-1.0, 0.5, 0.0]], dtype=np.float32)
 
@@ -60,13 +62,6 @@ def publish_tiny(root: Path, name: str = "tiny") -> Artifact:
 def tiny_artifact(tmp_path: Path) -> Artifact:
     """A published artifact of the tiny model."""
     return publish_tiny(tmp_path / "artifacts")
-
-
-def free_port() -> int:
-    """A port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def pytest_configure() -> None:
