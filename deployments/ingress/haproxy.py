@@ -58,10 +58,8 @@ _LOG = f"\\1 sample 1:{ONE_IN} {THINNED} info\n\\1 local0 notice\n"
 _ONE_REPLAY = r"\1    retries 1\n"
 """A request whose replica died may have killed it: it is sent to one other at most, whatever Ray's file says."""
 _MARK = "# Hardened by Trimtab.\n"
-_OVER_TLS = """\
-    http-request set-header X-Forwarded-Proto https
-    http-after-response set-header Strict-Transport-Security "max-age=31536000"
-"""
+_FORWARDED = "    http-request set-header X-Forwarded-Proto https\n"
+_HSTS = '    http-after-response set-header Strict-Transport-Security "max-age=31536000"\n'
 
 
 class TemplateError(Exception):
@@ -79,13 +77,13 @@ def harden(config: str, certificate: Path | None) -> str:
         return config
     tls = f" ssl crt {certificate} ssl-min-ver TLSv1.2 alpn" if certificate else ""
     http, grpc = (f"{tls} h2,http/1.1", f"{tls} h2") if tls else ("", "")
-    frontend = f"{_LEVELS}{_FRONTEND}{_OVER_TLS if tls else ''}"
+    frontend = f"{_LEVELS}{_FRONTEND}{_FORWARDED + _HSTS if tls else ''}"
     config = _edit(config, r"(frontend http_frontend\n +bind \S+)\n", rf"\1{http}\n{frontend}")
     config = _edit(config, r"( +log \S+) local0 info\n", _LOG)
     config = _edit(config, r"(defaults\n(?: .*\n|\n)*? +retry-on .*\n)(?: +retries \d+\n)?", _ONE_REPLAY)
     if "frontend grpc_frontend\n" in config:
         bind = r"(frontend grpc_frontend\n(?: +#.*\n)* +bind \S+ proto h2)\n"
-        config = _edit(config, bind, rf"\1{grpc}\n{_GRPC_FRONTEND}")
+        config = _edit(config, bind, rf"\1{grpc}\n{_FORWARDED if tls else ''}{_GRPC_FRONTEND}")
     if "backend grpc-server\n" in config:
         config = _edit(config, r"( +default_backend )default_grpc_backend\n", r"\1grpc-server\n")
     config = _edit(config, r"(frontend prometheus\n +bind ):", r"\g<1>127.0.0.1:")

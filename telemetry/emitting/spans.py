@@ -1,6 +1,7 @@
 """Spans of the sampled requests, by OpenTelemetry's SDK."""
 
 import random
+import re
 from collections.abc import Iterable, Mapping
 
 from opentelemetry import trace
@@ -11,6 +12,12 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+_TRACEPARENT = re.compile(
+    r"[ \t]*(?P<version>(?!ff)[0-9a-f]{2})-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]"
+    r"(?P<flags>[0-9a-f])(?P<rest>-.*)?[ \t]*"
+)
+"""Read here for the decision alone: by the SDK's propagator it would take 8 µs of every request that has one."""
 
 
 class Spans:
@@ -64,8 +71,10 @@ def is_sampled(traceparent: str | None, ratio: float) -> bool:
     The flags are a bit field, of which only the last bit says "sampled"; a version that is not known yet is read as far
     as version 00 goes (W3C Trace Context, https://www.w3.org/TR/trace-context-2/#trace-flags).
     """
-    caller = trace.get_current_span(_parent(traceparent)).get_span_context() if traceparent else None
-    return caller.trace_flags.sampled if caller and caller.is_valid else random.random() < ratio
+    caller = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
+    if caller is None or (caller["rest"] and caller["version"] == "00"):
+        return random.random() < ratio
+    return bool(int(caller["flags"], 16) & 1)
 
 
 def _parent(traceparent: str | None) -> Context:

@@ -289,6 +289,17 @@ def test_what_was_hardened_stays_as_it_is(ingress, certificate):
     assert harden(hardened, certificate) == hardened
 
 
+def test_with_tls_replicas_are_told_so_of_http_and_of_grpc(ingress, certificate):
+    ingress._generate_config_file_internal()
+    config = Path(ingress.config_file_path).read_text()
+    for file, told in ((certificate, True), (None, False)):
+        frontends = re.findall(
+            r"^frontend (http|grpc)_frontend\n((?:[ #].*\n|\n)*)", harden(config, file), re.MULTILINE
+        )
+        assert len(frontends) == 2
+        assert all(("set-header X-Forwarded-Proto https" in lines) is told for _, lines in frontends)
+
+
 def test_a_template_that_changed_stops_the_ingress_rather_than_open_it(ingress):
     ingress._generate_config_file_internal()
     config = Path(ingress.config_file_path).read_text().replace("frontend http_frontend", "frontend other")
