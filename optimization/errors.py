@@ -8,6 +8,8 @@
     ├── ExportError    the ONNX model is not the torch model
     ├── GraphError     an ONNX file cannot be read or served
     ├── WeightsError   saved weights are damaged or do not fit
+    ├── IdentityError  a model cannot be recognised later, so nothing of it is kept
+    ├── VerifyError    what would be published does not give what was measured
     ├── SearchError    no trial of a search came to an end
     └── CompareError   two artifacts have nothing to be compared on
 
@@ -45,6 +47,14 @@ class GraphError(OptimizationError):
 
 class WeightsError(OptimizationError):
     """Saved weights are damaged, or belong to another architecture."""
+
+
+class IdentityError(OptimizationError):
+    """A model cannot be told from others; a run goes on without keeping what it learns."""
+
+
+class VerifyError(OptimizationError):
+    """What is to be published does not give, as it will be served, what was measured; nothing is published."""
 
 
 class SearchError(OptimizationError):

@@ -140,6 +140,17 @@ class FileEntry(_Model):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
+class Provenance(_Model):
+    """What an artifact was made of, as digests: whether it is up to date, and what it may be compared on."""
+
+    named: dict[str, str]
+    """Files, folders, code and packages that the recipe names, by the setting that names them, such as `data.train`."""
+    held_out_sha256: str
+    """The held-out examples that the qualities were measured on: tensors and labels, in their order."""
+    code_sha256: str
+    """Trimtab's own sources and version."""
+
+
 class Stream(_Model):
     """How a model that answers step by step is driven: outputs of one step become inputs of the next."""
 
@@ -173,8 +184,10 @@ class Manifest(_Model):
     recipe: dict[str, Any] | None = None
     """The recipe that made it; none for a model that came ready as ONNX."""
     recipe_sha256: str | None = None
+    provenance: Provenance | None = None
+    """What the recipe made it of; none for a model that came ready as ONNX."""
     parent: str | None = None
-    """`name/version` of the artifact this one was made from."""
+    """`name/version` of the artifact this one was made from: its teacher, where that is one."""
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     task: TaskKind | None = None

@@ -1,43 +1,31 @@
-"""Keeps the teacher's outputs on disk by what they depend on: a teacher answers each data set once, for all trials."""
+"""Keeps a teacher's outputs on disk by all they depend on: a teacher answers each data set once, for all recipes."""
 
-import hashlib
 import io
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
-from optimization.readers.examples import Split
 from optimization.training import checkpoint
+from optimization.training.checkpoint_store import CheckpointStore
+from optimization.training.identity import Parts
 
 
-def once(
-    teacher: nn.Module, split: Split, folder: Path, answer: Callable[[nn.Module], NDArray[np.float32]]
-) -> NDArray[np.float32]:
-    """What `answer` gives for the teacher and the inputs of `split`: from a file in `folder`, if asked before."""
-    path = folder / f"{digest(teacher, split)}.npy"
-    try:
-        kept: NDArray[np.float32] = np.load(path, allow_pickle=False)
-        if len(kept) == len(split):
-            return kept
-    except (OSError, ValueError, EOFError):
-        pass  # not there, or damaged: ask again
-    found = answer(teacher)
+def once(store: CheckpointStore, parts: Parts, num: int, ask: Callable[[], NDArray[np.generic]]) -> NDArray[np.generic]:
+    """What `ask` gives for `num` examples, or gave before where it depended on the same `parts`."""
+    path, is_usable = store.place(store.answers, parts, ".npy")
+    if is_usable:
+        try:
+            kept: NDArray[np.generic] = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            store.say(f"teacher: asked again, since the answers kept are damaged: {error}")
+        else:
+            if len(kept) == num:
+                store.say("teacher: its answers are used again")
+                return kept
+    found = ask()
     buffer = io.BytesIO()
     np.save(buffer, found)
     checkpoint.write(path, buffer.getvalue())
+    store.prune()
     return found
-
-
-def digest(teacher: nn.Module, split: Split) -> str:
-    """Changes with the teacher's structure, its weights, and the inputs in their order."""
-    hashed = hashlib.sha256(repr(teacher).encode())
-    for name, tensor in teacher.state_dict().items():
-        hashed.update(name.encode())
-        hashed.update(np.ascontiguousarray(tensor.detach().cpu().numpy()).data)
-    for name, values in split.inputs.items():
-        hashed.update(f"{name} {values.dtype} {values.shape}".encode())
-        hashed.update(np.ascontiguousarray(values).data)
-    return hashed.hexdigest()

@@ -52,20 +52,18 @@ def pack(
         "gradients": gradients.state() if gradients is not None else None,
         "choice": choice.model_dump() if choice is not None else None,
     }
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    return buffer.getvalue()
+    return packed(state)
 
 
 def unpack(
-    packed: bytes,
+    saved: bytes,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     schedule: Any,
     gradients: Gradients | None = None,
 ) -> tuple[list[float], PrecisionChoice | None]:
     """Restore the state; return the losses of the epochs that are done, and the precision they were trained in."""
-    state = torch.load(io.BytesIO(packed), map_location="cpu", weights_only=True)
+    state = unpacked(saved)
     set_model_state_dict(model, state["model"], options=_FROM_WHOLE)
     set_optimizer_state_dict(model, optimizer, state["optimizer"], options=_OPTIMIZER_FROM_WHOLE)
     schedule.load_state_dict(state["schedule"])
@@ -73,6 +71,19 @@ def unpack(
         gradients.restore(state["gradients"])
     choice = state["choice"]
     return list(state["losses"]), None if choice is None else PrecisionChoice.model_validate(choice)
+
+
+def packed(state: dict[str, Any]) -> bytes:
+    """Tensors and plain values as bytes."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
+
+
+def unpacked(saved: bytes) -> dict[str, Any]:
+    """What `packed` was given, on the CPU."""
+    state: dict[str, Any] = torch.load(io.BytesIO(saved), map_location="cpu", weights_only=True)
+    return state
 
 
 def write(path: Path, content: bytes) -> None:
