@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from rich.console import Console
 
@@ -16,6 +16,7 @@ from optimization.artifact.manifest import Meaning
 from optimization.artifact.push import push
 from optimization.artifact.store import Artifact, ArtifactError
 from optimization.errors import OptimizationError, RecipeError
+from optimization.identity import up_to_date
 from optimization.recipe import recipe, sources
 from optimization.recipe.recipe import Named, Recipe
 from optimization.report import terminal
@@ -24,6 +25,9 @@ from optimization.search import space
 from optimization.search.space import Variant
 from optimization.sequences import recipe as pairs
 from optimization.sequences.recipe import SequenceRecipe
+
+if TYPE_CHECKING:
+    from optimization.training.checkpoint_store import CheckpointStore
 
 # torch and Ray take seconds to import: only what needs them does so, inside its function.
 
@@ -73,7 +77,22 @@ def _parser() -> argparse.ArgumentParser:
     run = verbs.add_parser("run", help="follow a recipe and publish the small model it describes")
     run.add_argument("recipe", type=Path, help="a YAML file, such as optimization/recipes/signals.yaml")
     run.add_argument("--force", action="store_true", help="make a new version even if the recipe has not changed")
-    run.add_argument("--resume", action="store_true", help="go on where a run stopped: its last epoch, trials left")
+    again = run.add_mutually_exclusive_group()
+    again.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on where a run stopped, and use again what was trained of equal parts: what happens anyway",
+    )
+    again.add_argument(
+        "--fresh", action="store_true", help="train and ask anew whatever was kept, and make a new version"
+    )
+    run.add_argument(
+        "--keep-gb",
+        type=float,
+        default=10.0,
+        metavar="GB",
+        help="what checkpoints, answers and trials below --runs may take; the longest unused go first (10)",
+    )
     run.add_argument(
         "--runs", type=Path, default=Path("runs"), help="where checkpoints and the teacher's answers are kept"
     )
@@ -118,10 +137,9 @@ def _run(options: argparse.Namespace) -> int:
         return _code(published)
     from optimization.running.run import run
     from optimization.search.search import search
-    from optimization.training.checkpoint_store import CheckpointStore
 
     with Phases(console) as phases:
-        checkpoints = CheckpointStore(options.runs, wanted, resume=options.resume)
+        checkpoints = _checkpoints(options, wanted, phases)
         make = run if wanted.search is None else search
         made = make(wanted, options.artifacts, phases, checkpoints)
     terminal.show(console, made)
@@ -138,10 +156,9 @@ def _run_pairs(options: argparse.Namespace, wanted: SequenceRecipe) -> int:
     if _up_to_date(console, options, wanted) is not None:
         return 0
     from optimization.sequences.run import run
-    from optimization.training.checkpoint_store import CheckpointStore
 
     with Phases(console) as phases:
-        made = run(wanted, options.artifacts, phases, CheckpointStore(options.runs, wanted, resume=options.resume))
+        made = run(wanted, options.artifacts, phases, _checkpoints(options, wanted, phases))
     terminal.show(console, made)
     return 0
 
@@ -153,23 +170,22 @@ def _code(made: Artifact) -> int:
 
 def _up_to_date(console: Console, options: argparse.Namespace, wanted: Named) -> Artifact | None:
     """The newest version, shown, if nothing is to be done."""
-    published = None if options.force else _published(wanted, options.artifacts)
+    if options.force or options.fresh:
+        return None
+    published, reason = up_to_date.find(wanted, options.artifacts)
     if published is not None:
         terminal.show(console, published)
-        console.print("up to date: the recipe has not changed (--force makes a new version)")
+        console.print(f"up to date: {reason} (--force makes a new version)", soft_wrap=True)
+    elif reason:
+        console.print(f"making a new version: {reason}", highlight=False, soft_wrap=True)
     return published
 
 
-def _published(wanted: Named, root: Path) -> Artifact | None:
-    """The newest version, if it is whole and this very recipe made it."""
-    if not store.versions(root, wanted.name):
-        return None
-    try:
-        newest = store.load(store.find(root, wanted.name))
-    except ArtifactError as error:
-        print(f"making a new version: {error}", file=sys.stderr)
-        return None
-    return newest if newest.manifest.recipe_sha256 == wanted.sha256 else None
+def _checkpoints(options: argparse.Namespace, wanted: Named, phases: Phases) -> "CheckpointStore":
+    from optimization.training.checkpoint_store import CheckpointStore
+
+    limit_bytes = int(options.keep_gb * 2**30)
+    return CheckpointStore(options.runs, wanted.name, fresh=options.fresh, limit_bytes=limit_bytes, say=phases.say)
 
 
 def _plan(console: Console, wanted: Recipe, variants: Sequence[Variant]) -> None:

@@ -17,7 +17,10 @@ from optimization.tasks.task import LabelledTask
 TOLERANCE = 1e-4
 """How far the ONNX model's outputs may be from the torch model's."""
 
-_DATATYPES = {"float32": "FP32", "int64": "INT64", "int32": "INT32"}
+_DATATYPES = {
+    "float32": "FP32", "float64": "FP64", "int64": "INT64", "int32": "INT32", "int16": "INT16", "int8": "INT8",
+    "uint8": "UINT8", "bool": "BOOL",
+}  # fmt: skip
 
 PARITY_SAMPLES = 1024
 BATCH_SIZES = (1, 3, 32)

@@ -6,6 +6,7 @@ beyond               each file's name, size and time of change, and the samples 
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 WHOLE_BYTES = 2**30
@@ -17,13 +18,18 @@ _NUM_SAMPLES, _SAMPLE_BYTES = 64, 2**20
 def of_path(path: Path) -> str:
     """Digest of a file, or of all files below a folder."""
     files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
+    return of_files(files, path)
+
+
+def of_files(files: Sequence[Path], root: Path) -> str:
+    """Digest of these files and of their names below `root`, in their order."""
     is_whole = sum(each.stat().st_size for each in files) <= WHOLE_BYTES
     step = max(1, len(files) // _NUM_SAMPLES)
     num_each = max(1, _NUM_SAMPLES // max(1, len(files)))
     hashed = hashlib.sha256(b"whole" if is_whole else b"sampled")
     for number, file in enumerate(files):
         found = file.stat()
-        hashed.update(f"{file.relative_to(path)}\0{found.st_size}\0".encode())
+        hashed.update(f"{file.relative_to(root)}\0{found.st_size}\0".encode())
         if is_whole:
             with file.open("rb") as opened:
                 hashed.update(hashlib.file_digest(opened, "sha256").digest())

@@ -36,10 +36,10 @@ def digests(recipe: Named) -> dict[str, str]:
     return found
 
 
-def of_code(found: Mapping[str, str], recipe: Named) -> dict[str, str]:
+def of_code(recipe: Named) -> dict[str, str]:
     """Of the digests, those of code by import path."""
-    raw = dict(_strings(recipe.model_dump(mode="json", exclude={"name"}), ""))
-    return {setting: digest for setting, digest in found.items() if _IMPORT_PATH.fullmatch(raw[setting])}
+    raw = recipe.model_dump(mode="json", exclude={"name"})
+    return {setting: code.named(value) for setting, value in _strings(raw, "") if _IMPORT_PATH.fullmatch(value)}
 
 
 def changed(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:

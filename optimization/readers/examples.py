@@ -20,7 +20,7 @@ Inputs = dict[str, NDArray[Any]]
 class Split:
     """Examples: inputs whose first dimension counts the samples, labels of shape [samples].
 
-    Pictures are kept as bytes, and given in batches as float32 in [0, 1].
+    Pixels are kept as bytes, and given in batches as float32 in [0, 1].
     """
 
     inputs: Inputs
@@ -29,6 +29,8 @@ class Split:
     """Tokens of each sample, where inputs are padded along their second dimension; batches are cut to their longest."""
     texts: NDArray[np.object_] | None = None
     """What the token ids were made of."""
+    pixels: frozenset[str] = frozenset()
+    """Inputs of bytes that are brightnesses; other bytes, such as codes, are given as they are."""
     numbers: NDArray[np.int64] | None = None
     """What tells examples of a stream apart, where the rows of a batch do not."""
     answers: NDArray[np.float32] | None = None
@@ -40,7 +42,7 @@ class Split:
     def batch(self, rows: NDArray[np.int64]) -> Inputs:
         """The inputs of those rows, as the model takes them."""
         longest = None if self.lengths is None else max(1, int(self.lengths[rows].max()))
-        return {name: _served(values[rows], longest) for name, values in self.inputs.items()}
+        return {name: self._served(name, values[rows], longest) for name, values in self.inputs.items()}
 
     def batches(self, size: int) -> Iterator[tuple[NDArray[np.int64], Inputs]]:
         """All examples, with their rows; samples of one length come together."""
@@ -65,9 +67,15 @@ class Split:
             labels=self.labels[rows],
             lengths=None if self.lengths is None else self.lengths[rows],
             texts=None if self.texts is None else self.texts[rows],
+            pixels=self.pixels,
             numbers=None if self.numbers is None else self.numbers[rows],
             answers=None if self.answers is None else self.answers[rows],
         )
+
+    def _served(self, name: str, values: NDArray[Any], longest: int | None) -> NDArray[Any]:
+        if name in self.pixels:
+            return values.astype(np.float32) / 255
+        return values if longest is None or values.ndim == 1 else values[:, :longest]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,9 +146,3 @@ def dynamic_axes(split: Split) -> dict[str, dict[int, str]]:
     """Names of the dimensions that vary between calls, by tensor: the batch, and the sequence of texts."""
     padded = {0: "batch"} if split.lengths is None else {0: "batch", 1: "sequence"}
     return {name: padded if values.ndim > 1 else {0: "batch"} for name, values in split.inputs.items()}
-
-
-def _served(values: NDArray[Any], longest: int | None) -> NDArray[Any]:
-    if values.dtype == np.uint8:
-        return values.astype(np.float32) / 255
-    return values if longest is None or values.ndim == 1 else values[:, :longest]

@@ -1,5 +1,6 @@
 """Data by import path, and Hugging Face datasets."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optimization import extras
+from optimization.artifact.manifest import PicturePreprocessing
 from optimization.errors import DataError
 from optimization.readers import tables
 from optimization.readers.examples import Dataset, Split
@@ -40,6 +42,9 @@ def torch_data(config: TorchData, seed: int) -> Dataset:
     worst = max(int(each.labels.max()) for each in (train, *held.values()))
     if worst >= len(classes):
         raise DataError(f"labels must lie in [0, {len(classes)}), got {worst}")
+    preprocessing = getattr(items, "preprocessing", None)
+    if isinstance(preprocessing, PicturePreprocessing):
+        train, held_out = (_of_pixels(each) for each in (train, held_out))
     first = next(iter(train.inputs.values()))
     is_image = len(train.inputs) == 1 and first.ndim == 4
     return Dataset(
@@ -49,7 +54,7 @@ def torch_data(config: TorchData, seed: int) -> Dataset:
         labels=classes,
         image=tuple(first.shape[1:]) if is_image else None,
         metric=config.quality,
-        preprocessing=getattr(items, "preprocessing", None),
+        preprocessing=preprocessing,
     )
 
 
@@ -92,6 +97,11 @@ def _stacked(items: Any, name: str) -> Split:
             rule = f"{name}: item {number} must have a whole number of at least 0 as its label"
             raise DataError(f"{rule}, got {float(label):g}")
     return Split(inputs=stacked, labels=np.array([int(label) for label in labels], np.int64))
+
+
+def _of_pixels(split: Split) -> Split:
+    """The examples, whose bytes are brightnesses."""
+    return replace(split, pixels=frozenset(name for name, each in split.inputs.items() if each.dtype == np.uint8))
 
 
 def _array(value: Any) -> NDArray[Any]:

@@ -153,7 +153,8 @@ def _told(paths: list[Path]) -> Iterator[None]:
 
 
 def _split(pictures: NDArray[np.uint8], labels: NDArray[np.int64]) -> Split:
-    return Split(inputs={"image": np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))}, labels=labels)
+    image = np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))
+    return Split(inputs={"image": image}, labels=labels, pixels=frozenset(["image"]))
 
 
 def _by_channel(values: tuple[float, ...], channels: int) -> NDArray[np.float32]:

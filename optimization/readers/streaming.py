@@ -14,17 +14,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
 from optimization.distillation.targets import teacher_logits
-from optimization.errors import DataError
+from optimization.errors import DataError, IdentityError
+from optimization.identity import code, content
 from optimization.readers import files
 from optimization.readers.examples import Split, Stream
 from optimization.recipe.sources import Pictures, Table
-from optimization.training import answers, checkpoint
+from optimization.training import checkpoint, identity
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,8 +35,8 @@ _NUM_HELD_OUT, _NUM_SAMPLED = 10_000, 2_048
 """Examples that are kept in memory, at most about so many."""
 _ROWS_PER_FILE = 2_048
 _NUMBERS = 2**63
-_INPUT = "input."
-"""Begins the names of the columns that a model takes."""
+_INPUT, _PIXELS = "input.", "pixels."
+"""Begin the names of the columns that a model takes; as they are, or as brightnesses."""
 _AT_ONCE = 256
 
 Columns = dict[str, NDArray[Any]]
@@ -134,7 +136,11 @@ def answered(stream: Stream, sample: Split, teacher: nn.Module, num_actors: int)
     Raises:
         DataError: the teacher cannot answer an example.
     """
-    folder = stream.folder.parent / f"answered-{answers.digest(teacher, sample)[:16]}"
+    try:
+        digest = content.of_values(identity.of_answers(teacher, sample, {}))
+    except IdentityError:
+        digest = uuid4().hex  # not to be found again
+    folder = stream.folder.parent / f"answered-{digest[:16]}"
     if not folder.exists():
         unfinished = folder.with_name(f"{folder.name}.unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -161,16 +167,17 @@ def opened(stream: Stream, seed: int) -> Any:
 def columns(split: Split, numbers: NDArray[np.int64], longest: int) -> Columns:
     """A split as columns; token ids are padded to the `longest`."""
     padded = {name: _padded(values, longest, split.lengths) for name, values in split.inputs.items()}
-    found: Columns = {_INPUT + name: values for name, values in padded.items()}
+    found: Columns = {(_PIXELS if name in split.pixels else _INPUT) + name: values for name, values in padded.items()}
     found |= {"label": split.labels, "number": numbers}
     return found if split.lengths is None else found | {"length": split.lengths}
 
 
 def split(columns: Columns) -> Split:
     """The split that the columns hold."""
-    inputs = {name.removeprefix(_INPUT): np.asarray(each) for name, each in columns.items() if name.startswith(_INPUT)}
+    given = [name for name in columns if name.startswith((_INPUT, _PIXELS))]
     return Split(
-        inputs=inputs,
+        inputs={name.partition(".")[2]: np.asarray(columns[name]) for name in given},
+        pixels=frozenset(name.removeprefix(_PIXELS) for name in given if name.startswith(_PIXELS)),
         labels=columns["label"].astype(np.int64),
         lengths=columns.get("length"),
         numbers=columns["number"],
@@ -235,7 +242,6 @@ def _padded(values: NDArray[Any], longest: int, lengths: NDArray[np.int64] | Non
 
 def _digest(config: Table | Pictures, seed: int, sources: Sequence[Path]) -> str:
     hashed = hashlib.sha256(f"{config.model_dump_json()} {seed}".encode())
-    for path in sources:
-        found = path.stat()
-        hashed.update(f"{path.resolve()} {found.st_size} {found.st_mtime_ns}".encode())
+    hashed.update(content.of_files(sources, Path(config.train)).encode())
+    hashed.update(code.own().encode())
     return hashed.hexdigest()[:16]

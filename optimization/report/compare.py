@@ -6,16 +6,19 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from optimization.artifact.findings import Difference
-from optimization.artifact.manifest import Meaning, Quality, TensorSpec
+from optimization.artifact.manifest import Manifest, Meaning, Quality, TensorSpec
 from optimization.artifact.store import Artifact
 from optimization.errors import CompareError
 from optimization.graphs import graph, outputs
+from optimization.identity import named
 from optimization.measuring import evaluate, latency
 from optimization.measuring.latency import Latency
 from optimization.readers import data
 from optimization.readers.examples import Dataset
 from optimization.recipe import recipe
+from optimization.recipe.recipe import Recipe
 from optimization.report import examine, terminal
+from optimization.training import identity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +42,8 @@ class Comparison:
     """What the second loses."""
     agreement: float
     """Fraction of examples that get the same class from both."""
+    notes: tuple[str, ...] = ()
+    """What a reader has to know besides."""
 
 
 def compare(first: Artifact, second: Artifact) -> Comparison:
@@ -46,7 +51,7 @@ def compare(first: Artifact, second: Artifact) -> Comparison:
 
     Raises:
         CompareError: they take other inputs, or were not made from the same data, so that neither may be asked what
-            the other learned from.
+            the other learned from; or the data are not those any more that one was measured on.
     """
     if first.path.resolve() == second.path.resolve():
         raise CompareError(f"two artifacts must be given, got {first.path} twice")
@@ -75,6 +80,7 @@ def compare(first: Artifact, second: Artifact) -> Comparison:
         second=other,
         difference=examine.difference(right, reference=one.name, other=other.name),
         agreement=1 - float(task.changed(answers[one.name], answers[other.name]).mean()),
+        notes=tuple(_unknown(name) for name, each in artifacts.items() if _is_unsure(each.manifest)),
     )
 
 
@@ -95,6 +101,8 @@ def show(console: Console, found: Comparison) -> None:
         soft_wrap=True,
     )
     console.print(f"  agreement: the same class on {found.agreement:.2%}", highlight=False)
+    for note in found.notes:
+        console.print(f"  {note}", highlight=False, soft_wrap=True)
 
 
 def _rows(found: Comparison) -> Iterator[tuple[str, ...]]:
@@ -141,6 +149,15 @@ def _shapes(specs: Sequence[TensorSpec]) -> list[tuple[object, ...]]:
     return [(each.name, each.datatype, each.shape) for each in specs]
 
 
+def _is_unsure(manifest: Manifest) -> bool:
+    """Whether a recipe made it, but it does not say of which data."""
+    return manifest.recipe is not None and manifest.provenance is None
+
+
+def _unknown(name: str) -> str:
+    return f"{name} does not say what data it was made of: where they have changed, it may have learned from these"
+
+
 def _dataset(first: Artifact, second: Artifact) -> Dataset:
     """The data that both were made from."""
     one, other = first.manifest, second.manifest
@@ -158,4 +175,19 @@ def _dataset(first: Artifact, second: Artifact) -> Dataset:
             + " and ".join(f"{settings} with seed {seed}" for settings, seed in learned_from)
         )
     parsed = recipe.parse(made[0])
-    return data.load(parsed.data, parsed.seed)
+    dataset = data.load(parsed.data, parsed.seed)
+    digest = identity.of_split(dataset.held_out)
+    for each in (one, other):
+        if each.provenance is not None and each.provenance.held_out_sha256 != digest:
+            raise CompareError(
+                f"the held-out examples must be those that {each.name} {each.version} was measured on, got others: the "
+                f"data have changed since ({_changed(each, parsed)}); bring them back, or make both anew"
+            )
+    return dataset
+
+
+def _changed(manifest: Manifest, wanted: Recipe) -> str:
+    """What the recipe names and is not as it was."""
+    assert manifest.provenance is not None, "asked of what has one"
+    settings = [each for each in named.changed(manifest.provenance.named, named.digests(wanted)) if "data." in each]
+    return ", ".join(settings) or "by their reader"

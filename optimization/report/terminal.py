@@ -113,7 +113,9 @@ def statements(manifest: Manifest) -> Iterator[str]:
     if manifest.parity is not None:
         yield f"parity: the fp32 ONNX model differs from its original by at most {manifest.parity:.1e}"
     if manifest.agreement is not None:
-        yield f"agreement: INT8 and fp32 give the same answer on {manifest.agreement:.2%} of the held-out examples"
+        precision = manifest.measurements[-1].precision if manifest.measurements else "INT8"
+        share = f"{manifest.agreement:.2%} of the held-out examples"
+        yield f"agreement: {precision} and fp32 give the same answer on {share}"
     for step, scores in manifest.findings.scores.items():
         yield f"{step}: " + ", ".join(f"{name} {value:.1f}" for name, value in scores.items())
     if manifest.findings.precisions:
@@ -195,8 +197,9 @@ def _quantization(before: Measurement, after: Measurement) -> str:
     ratios = {size: before.latency_s[size] / latency for size, latency in after.latency_s.items()}
     speeds = ", ".join(f"{ratio:.2f} x the speed of fp32 at batch {size}" for size, ratio in ratios.items())
     slower = [f"batch {size}" for size, ratio in ratios.items() if ratio < 1]
-    note = f"; not faster at {' and '.join(slower)}: the model is too small to gain" if slower else ""
-    return f"INT8: {before.size_bytes / after.size_bytes:.2f} x smaller file, {speeds}{note}"
+    why = "it is for GPUs" if after.precision == "FP16" else "the model is too small to gain"
+    note = f"; not faster at {' and '.join(slower)}: {why}" if slower else ""
+    return f"{after.precision}: {before.size_bytes / after.size_bytes:.2f} x smaller file, {speeds}{note}"
 
 
 def measured(manifest: Manifest, step: str) -> Measurement | None:

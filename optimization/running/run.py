@@ -4,8 +4,9 @@ recipe ─▶ train the teacher ─▶ distill │ prune │ sparsify │ quanti
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,15 +15,16 @@ import numpy as np
 
 from optimization.artifact import store
 from optimization.artifact.findings import Examples, Findings, SearchResult
-from optimization.artifact.manifest import Measurement
+from optimization.artifact.manifest import Measurement, Provenance
 from optimization.artifact.store import Artifact
 from optimization.graphs import export, graph
+from optimization.identity import code, content, named
 from optimization.measuring import evaluate, latency
 from optimization.readers import data
 from optimization.readers.examples import Dataset, Split
 from optimization.recipe import sources
 from optimization.recipe.methods import Quantize, Step
-from optimization.recipe.recipe import Recipe
+from optimization.recipe.recipe import Recipe, Teacher
 from optimization.report import examine, page
 from optimization.report.board import Board
 from optimization.report.phases import Phases
@@ -30,19 +32,23 @@ from optimization.running import plan, steps
 from optimization.running.rehearsal import rehearse
 from optimization.running.steps import Candidate, Workspace
 from optimization.search.space import Variant
+from optimization.training import identity
 from optimization.training.checkpoint_store import CheckpointStore
+from optimization.training.reuse import Reusing
 from optimization.training.train import Workers, cluster
+from optimization.training.trainer import Trainer
 
-_LIBRARIES = ("torch", "onnx", "onnxruntime", "onnxscript", "torch-pruning", "ray", "numpy", "scikit-learn")
+LIBRARIES = ("torch", "onnx", "onnxruntime", "onnxscript", "torch-pruning", "ray", "numpy", "scikit-learn")
 
 
 def run(recipe: Recipe, root: Path, phases: Phases, checkpoints: CheckpointStore | None = None) -> Artifact:
-    """Make what the recipe describes and publish it under `root`; the checkpoints keeps checkpoints, to go on from.
+    """Make what the recipe describes and publish it under `root`; what `checkpoints` has of it is not done again.
 
     Raises:
         OptimizationError: a step failed its check, or training did not finish.
     """
     began = time.perf_counter()
+    found = named.digests(recipe)
     with TemporaryDirectory(prefix="trimtab-") as folder:
         with ExitStack() as stack:
             if sources.is_read_by_ray(recipe.data):
@@ -53,12 +59,9 @@ def run(recipe: Recipe, root: Path, phases: Phases, checkpoints: CheckpointStore
             with phases.phase("build models"):
                 rehearse(recipe, dataset)
             tell_time(phases, recipe, (), dataset, began)
-            made = stack.enter_context(open_workspace(recipe, dataset, Path(folder), phases, root, checkpoints))
+            made = stack.enter_context(open_workspace(recipe, dataset, Path(folder), phases, root, checkpoints, found))
             steps.shrink(made, steps.teach(made))
-        published = publish(recipe, made, root)
-    if checkpoints is not None:
-        checkpoints.clear()
-    return published
+        return publish(recipe, made, root)
 
 
 def tell_time(phases: Phases, recipe: Recipe, variants: Sequence[Variant], dataset: Dataset, began: float) -> None:
@@ -78,8 +81,12 @@ def open_workspace(
     phases: Phases,
     root: Path,
     checkpoints: CheckpointStore | None = None,
+    found: Mapping[str, str] | None = None,
 ) -> Iterator[Workspace]:
-    """A place to make models, whose training Ray Train workers share; they start where something is to be trained."""
+    """A place to make models, whose training Ray Train workers share; they start once something is to be trained.
+
+    `found` are the digests of what the recipe names.
+    """
     workers = Workers(
         dataset.train,
         num_workers=recipe.workers,
@@ -87,20 +94,22 @@ def open_workspace(
         min_workers=recipe.min_workers,
         num_cpus_reading=_num_cpus_reading(recipe),
         service=recipe.name,
+        starting=partial(phases.phase, f"start {recipe.workers} workers"),
     )
     with ExitStack() as stack:
-        if recipe.teacher.training is not None or recipe.has_students:
-            with phases.phase(f"start {recipe.workers} workers"):
-                stack.enter_context(workers)
+        trainer: Trainer = stack.enter_context(workers)
+        if checkpoints is not None:
+            trainer = Reusing(trainer, dataset.train, checkpoints, _context(recipe))
         board = stack.enter_context(Board(_runs(recipe, root)))
         yield Workspace(
             recipe=recipe,
             dataset=dataset,
             folder=folder,
-            trainer=workers,
+            trainer=trainer,
             phases=phases,
             board=board,
             checkpoints=checkpoints,
+            named=found or {},
         )
 
 
@@ -118,6 +127,7 @@ def publish(recipe: Recipe, made: Workspace, root: Path, search: SearchResult | 
         measurements = tuple(
             Measurement(
                 step=candidate.step,
+                precision=candidate.precision,
                 quality=evaluate.quality(right[candidate.step], dataset.metric),
                 num_parameters=candidate.num_parameters,
                 sparsity=graph.sparsity(graph.read(candidate.path)),
@@ -132,9 +142,11 @@ def publish(recipe: Recipe, made: Workspace, root: Path, search: SearchResult | 
     final = candidates[-1]
     example = final.path.with_name(store.EXAMPLE)
     export.save_example(held_out.batch(np.arange(1)), example)
+    parent = _parent(recipe.teacher)
     if recipe.teacher.publish:
+        measured = next(each for each in measurements if each.step == made.candidates[0].step)
         with phases.phase("publish the teacher"):
-            _publish_teacher(recipe, made, root, example, measurements[0])
+            parent = _publish_teacher(recipe, made, root, example, measured)
     served = graph.read(final.path)
     is_quantized = final.step == "quantize"
     with phases.phase("publish"):
@@ -145,6 +157,8 @@ def publish(recipe: Recipe, made: Workspace, root: Path, search: SearchResult | 
             name=recipe.name,
             recipe=recipe.model_dump(mode="json"),
             recipe_sha256=recipe.sha256,
+            provenance=_provenance(made),
+            parent=parent,
             inputs=graph.inputs(served),
             outputs=graph.outputs(served, final.output),
             task=task.kind,
@@ -155,7 +169,7 @@ def publish(recipe: Recipe, made: Workspace, root: Path, search: SearchResult | 
             machine=evaluate.machine(),
             histograms=evaluate.histograms(held_out.inputs, task.watched(predictions[-1])),
             preprocessing=dataset.preprocessing,
-            libraries={name: version(name) for name in _LIBRARIES},
+            libraries={name: version(name) for name in LIBRARIES},
             findings=Findings(
                 examples=_examples(dataset),
                 losses={step: tuple(losses) for step, losses in made.losses.items()},
@@ -179,11 +193,11 @@ def _examples(dataset: Dataset) -> Examples:
     )
 
 
-def _publish_teacher(recipe: Recipe, made: Workspace, root: Path, example: Path, measurement: Measurement) -> None:
-    """Publish what the others were made of, to be served beside them."""
+def _publish_teacher(recipe: Recipe, made: Workspace, root: Path, example: Path, measurement: Measurement) -> str:
+    """Publish what the others were made of, to be served beside them; its `name/version`."""
     teacher, dataset = made.candidates[0], made.dataset
     model = graph.read(teacher.path)
-    store.publish(
+    published = store.publish(
         root,
         {store.MODEL: teacher.path, store.EXAMPLE: example, **dataset.files},
         name=f"{recipe.name}-teacher",
@@ -195,8 +209,35 @@ def _publish_teacher(recipe: Recipe, made: Workspace, root: Path, example: Path,
         parity=teacher.parity,
         machine=evaluate.machine(),
         preprocessing=dataset.preprocessing,
-        libraries={name: version(name) for name in _LIBRARIES},
+        provenance=_provenance(made),
+        parent=_parent(recipe.teacher),
+        libraries={name: version(name) for name in LIBRARIES},
     )
+    return _name(published)
+
+
+def _parent(teacher: Teacher) -> str | None:
+    """The artifact whose file the teacher is; none where it is no artifact's."""
+    if teacher.onnx is None or not (Path(teacher.onnx).parent / store.MANIFEST).is_file():
+        return None
+    return _name(store.load(Path(teacher.onnx).parent))
+
+
+def _name(artifact: Artifact) -> str:
+    return f"{artifact.manifest.name}/{artifact.manifest.version}"
+
+
+def _provenance(made: Workspace) -> Provenance:
+    return Provenance(
+        named=dict(made.named),
+        held_out_sha256=identity.of_split(made.dataset.held_out),
+        code_sha256=code.own(),
+    )
+
+
+def _context(recipe: Recipe) -> dict[str, str | int]:
+    """What a training hangs on beside its job: the user's own code, and among how many a batch is shared."""
+    return {"workers": recipe.workers, "your code": content.of_values(named.of_code(recipe))}
 
 
 def _num_cpus_reading(recipe: Recipe) -> int:

@@ -4,9 +4,10 @@ teach ─▶ TeacherAnswers (the teacher, its logits) ─▶ shrink: distill │
 """
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 import torch
@@ -21,7 +22,6 @@ from optimization.foreign import convert, onnx_teacher
 from optimization.graphs import export, graph
 from optimization.networks import models
 from optimization.pruning import costs, depth, prune, scores, sparsify
-from optimization.pruning.scores import Saliency
 from optimization.quantization import qat, quantize, sensitivity
 from optimization.readers import holding, streaming
 from optimization.readers.examples import Dataset, Split, Stream
@@ -30,37 +30,18 @@ from optimization.recipe.recipe import Recipe
 from optimization.recipe.teaching import Teaching
 from optimization.report import terminal
 from optimization.report.board import Board
-from optimization.report.phases import Advance, Phases
+from optimization.report.phases import Phases
 from optimization.tasks.task import LabelledTask
-from optimization.training import answers
+from optimization.training import identity
 from optimization.training.checkpoint_store import CheckpointStore
 from optimization.training.job import Job
+from optimization.training.trainer import Trainer
 
 _AT_ONCE = 256
 _CHECK_SAMPLES = 256
 """Training examples that tell which layers are missed least, and that a pruned model equals its masked original."""
 
 Score = Literal["taylor", "movement"] | None
-
-
-class Trainer(Protocol):
-    """Trains here or on workers."""
-
-    def train(self, job: Job, advance: Advance) -> nn.Module:
-        """Train the job's model, and tell of each epoch."""
-        ...
-
-    def answer(self, model: nn.Module, precision: SetPrecision) -> NDArray[np.float32]:
-        """The model's logits on the training data."""
-        ...
-
-    def choice(self) -> PrecisionChoice | None:
-        """The precision of what was trained or answered last, where that was left open."""
-        ...
-
-    def saliency(self) -> Saliency | None:
-        """What the score of the job trained last gathered."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +54,8 @@ class Candidate:
     output: Meaning
     """What the file's first output is."""
     num_parameters: int
+    precision: Literal["FP32", "INT8", "FP16"] = "FP32"
+    """Numbers that its weights are kept in."""
     parity: float | None = None
     """Largest difference from the model it was exported from; none where there is no such model."""
     sensitivity: dict[str, float] = field(default_factory=dict)
@@ -105,7 +88,9 @@ class Workspace:
     board: Board | None = None
     """Takes the losses as they come."""
     checkpoints: CheckpointStore | None = None
-    """Keeps checkpoints and the teacher's answers; none where nothing is kept."""
+    """Keeps what is measured on the way; none where nothing is kept."""
+    named: Mapping[str, str] = field(default_factory=dict)
+    """Digests of what the recipe names, as it was before the data were read."""
     with_control: bool = True
     """Whether the control is trained as well, right before the first student."""
     candidates: list[Candidate] = field(default_factory=list)
@@ -119,9 +104,7 @@ class Workspace:
     """The same by the model and the batch that it was measured with."""
 
     def train(self, job: Job) -> nn.Module:
-        """Train the job's model, and note its losses; what was trained before the run stopped is gone on from."""
-        if self.checkpoints is not None:
-            job = self.checkpoints.begin(job)
+        """Train the job's model, and note its losses and its precision."""
         kind = f"{job.model!r} {job.training.batch_size}"
         job = replace(job, choice=self.choices.get(kind))
         losses = self.losses.setdefault(job.step, [])
@@ -201,17 +184,9 @@ def teach(workspace: Workspace) -> TeacherAnswers:
             asked = targets.in_precision(asked, wanted, choice)
             stream = streaming.answered(dataset.stream, dataset.train, asked, workspace.recipe.workers)
             return TeacherAnswers(teacher=teacher, stream=stream)
-
-        def answered(model: nn.Module) -> NDArray[np.float32]:
-            found = workspace.trainer.answer(model, wanted)
-            if (choice := workspace.trainer.choice()) is not None:
-                workspace.note_precision("answers", choice)
-            return found
-
-        if workspace.checkpoints is None:
-            answer = answered(asked)
-        else:
-            answer = answers.once(asked, dataset.train, workspace.checkpoints.answers, answered)
+        answer = workspace.trainer.answer(asked, wanted)
+        if (choice := workspace.trainer.choice()) is not None:
+            workspace.note_precision("answers", choice)
         logits, pooled = np.split(answer, [dataset.num_outputs], axis=1)
         return TeacherAnswers(teacher=teacher, logits=logits, pooled=pooled if pooled.size else None)
 
@@ -297,12 +272,16 @@ def _layer_costs(workspace: Workspace, step: Prune, model: nn.Module, example: t
         return {}
     data, last = workspace.dataset, workspace.recipe.steps[-1]
 
+    method = _rounding(last) if isinstance(last, Quantize) else None
+
     def measure() -> dict[str, float]:
-        method = _rounding(last) if isinstance(last, Quantize) else None
         return costs.of_layers(model, removable, data.train, task=data.task, method=method, folder=workspace.folder)
 
     with workspace.phases.phase("prune: time layers"):
-        return measure() if workspace.checkpoints is None else workspace.checkpoints.once("costs", measure)
+        if workspace.checkpoints is None:
+            return measure()
+        parts = {"model": identity.of_model(model, data.train), "method": method, **identity.environment()}
+        return workspace.checkpoints.once("costs", parts, measure)
 
 
 def accuracy(model: nn.Module, split: Split, task: LabelledTask) -> float:
@@ -357,4 +336,7 @@ def _quantize(workspace: Workspace, step: Quantize) -> None:
                 prepared, path, deciding, step.max_changed, task=data.task, output=before.output
             )
             costs = {cost.weight: cost.changed for cost in outcome.costs.values()}
-    workspace.candidates.append(replace(before, step=step.kind, path=path, parity=None, sensitivity=costs))
+    precision: Literal["FP16", "INT8"] = "FP16" if step.method == "fp16" else "INT8"
+    workspace.candidates.append(
+        replace(before, step=step.kind, path=path, precision=precision, parity=None, sensitivity=costs)
+    )

@@ -1,6 +1,6 @@
 """What a trial came to, kept on disk, so that a search that was stopped goes on with the trials that are left.
 
-runs/<name>/<sha of the recipe>/trials/<sha of the variant>/outcome.json, distill.onnx, prune.onnx, ...
+runs/trials/<digest of all a trial depends on>/outcome.json, distill.onnx, prune.onnx, ...
 """
 
 import shutil
@@ -31,18 +31,20 @@ class _Record:
     candidates: list[Candidate] = field(default_factory=list)
     losses: dict[str, list[float]] = field(default_factory=dict)
     stopped_at: float | None = None
+    search: str | None = None
+    """The search that stopped it: another one might not, since a trial is stopped for being worse than others."""
 
 
 _RECORD = TypeAdapter(_Record)
 
 
-def keep(ended: Ended[Made], folder: Path) -> None:
-    """Write how a trial ended to `folder`, whole or not at all; one that failed is not kept, but tried again."""
+def keep(ended: Ended[Made], folder: Path, search: str) -> None:
+    """Write how a trial of `search` ended to `folder`, whole or not at all; one that failed is tried again."""
     if ended.problem is not None:
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(mkdtemp(prefix=".", dir=folder.parent))
-    record = _Record(stopped_at=ended.stopped_at)
+    record = _Record(stopped_at=ended.stopped_at, search=search)
     if ended.outcome is not None:
         unpack(ended.outcome, unfinished)
         record = replace(record, candidates=ended.outcome.candidates, losses=ended.outcome.losses)
@@ -51,11 +53,13 @@ def keep(ended: Ended[Made], folder: Path) -> None:
     unfinished.rename(folder)
 
 
-def kept(folder: Path) -> Ended[Made] | None:
-    """How the trial ended that was kept in `folder`; none where there is none, or it is damaged."""
+def kept(folder: Path, search: str) -> Ended[Made] | None:
+    """How the trial ended that was kept in `folder`; none where there is none, or another search stopped it."""
     try:
         record = _RECORD.validate_json((folder / _OUTCOME).read_bytes())
         if record.stopped_at is not None:
+            if record.search != search:
+                return None
             return Ended(stopped_at=record.stopped_at)
         files = [(folder / each.path).read_bytes() for each in record.candidates]
     except (OSError, ValidationError):

@@ -25,24 +25,27 @@ from torch import nn
 
 from optimization.artifact.findings import PrecisionChoice, Trial
 from optimization.artifact.store import Artifact
-from optimization.errors import SearchError
+from optimization.errors import IdentityError, SearchError
+from optimization.identity import code, content, named
 from optimization.pruning.scores import Saliency
 from optimization.readers import data
 from optimization.readers.examples import Dataset, Split
 from optimization.recipe.methods import SetPrecision
-from optimization.recipe.recipe import Recipe, Search
+from optimization.recipe.recipe import Recipe
 from optimization.report.phases import Advance, Phases
 from optimization.running import run, steps
 from optimization.running.rehearsal import rehearse
-from optimization.running.steps import TeacherAnswers, Trainer, Workspace
+from optimization.running.steps import TeacherAnswers, Workspace
 from optimization.search import outcome, space, trials, tuning
 from optimization.search.outcome import Made
 from optimization.search.space import Variant
 from optimization.search.tuning import Ended, Report
-from optimization.training import metering, train
+from optimization.training import identity, metering, train
 from optimization.training.alone import Alone
 from optimization.training.checkpoint_store import CheckpointStore
+from optimization.training.identity import Parts
 from optimization.training.job import Job
+from optimization.training.trainer import Trainer
 
 _NUM_WATCHED = 1000
 """Held-out examples, at most, on which a trial's progress is judged."""
@@ -95,13 +98,14 @@ class Attempt:
 def search(recipe: Recipe, root: Path, phases: Phases, checkpoints: CheckpointStore) -> Artifact:
     """Publish the cheapest variant that is proven to lie within the budget, else the one that comes nearest.
 
-    The checkpoints keeps the teacher, its answers and the trials that ended, to go on from.
+    The teacher, its answers, the control and the trials that `checkpoints` has are not made again.
 
     Raises:
         OptimizationError: the teacher could not be trained, or no trial came to an end.
     """
     assert recipe.search is not None, "asked of a search"
     began, variants = time.perf_counter(), space.variants(recipe)
+    found = named.digests(recipe)
     with phases.phase("load data"):
         dataset = data.load(recipe.data, recipe.seed)
     with phases.phase("build models"):
@@ -109,9 +113,9 @@ def search(recipe: Recipe, root: Path, phases: Phases, checkpoints: CheckpointSt
     run.tell_time(phases, recipe, variants, dataset, began)
     with TemporaryDirectory(prefix="trimtab-") as name, train.cluster(recipe.num_cpus):
         folder = Path(name)
-        with run.open_workspace(recipe, dataset, folder, phases, root, checkpoints) as workspace:
+        with run.open_workspace(recipe, dataset, folder, phases, root, checkpoints, found) as workspace:
             teacher_answers = steps.teach(workspace)
-        ended = _try_all(variants, dataset, teacher_answers, recipe.search, phases, checkpoints.trials)
+        ended = _try_all(variants, dataset, teacher_answers, recipe, phases, checkpoints)
         made = {
             number: outcome.unpack(each.outcome, folder / f"trial-{number}")
             for number, each in ended.items()
@@ -128,7 +132,7 @@ def search(recipe: Recipe, root: Path, phases: Phases, checkpoints: CheckpointSt
         best = ended[result.chosen].outcome
         assert best is not None, "only what was finished is chosen"
         chosen = variants[result.chosen].recipe
-        with run.open_workspace(chosen, dataset, folder, phases, root) as last:
+        with run.open_workspace(chosen, dataset, folder, phases, root, checkpoints) as last:
             _train_control(last, teacher_answers)
         controls = [each for each in last.candidates if each.step == "control"]
         whole = replace(
@@ -136,19 +140,18 @@ def search(recipe: Recipe, root: Path, phases: Phases, checkpoints: CheckpointSt
             candidates=[*workspace.candidates, *controls, *made[result.chosen]],
             losses=workspace.losses | last.losses | best.losses,
         )
-        published = run.publish(recipe, whole, root, result)
-    checkpoints.clear()
-    return published
+        return run.publish(recipe, whole, root, result)
 
 
 def _try_all(
     variants: tuple[Variant, ...],
     dataset: Dataset,
     teacher_answers: TeacherAnswers,
-    settings: Search,
+    recipe: Recipe,
     phases: Phases,
-    kept: Path,
+    checkpoints: CheckpointStore,
 ) -> dict[int, Ended[Made]]:
+    assert recipe.search is not None, "asked of a search"
     held_out = dataset.held_out
     rows = np.random.default_rng(0).permutation(len(held_out.labels))[:_NUM_WATCHED]
     watched = held_out.take(rows)
@@ -158,17 +161,26 @@ def _try_all(
         teacher_answers=teacher_answers,
         watched=watched,
         endpoint=os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"),
-        good_enough=steps.accuracy(teacher_answers.teacher, watched, dataset.task) - settings.budget.max_drop
+        good_enough=steps.accuracy(teacher_answers.teacher, watched, dataset.task) - recipe.search.budget.max_drop
         if teacher_answers.teacher
         else 0.0,
     )
-    folders = [kept / each.recipe.sha256[:12] for each in variants]
-    ended = {number: each for number, folder in enumerate(folders) if (each := outcome.kept(folder)) is not None}
+    searched = content.of_values([recipe.search.model_dump(mode="json"), *(each.recipe.sha256 for each in variants)])
+    common = _parts(recipe, dataset, teacher_answers)
+    folders, ended = [], {}
+    for number, each in enumerate(variants):
+        steps_sha256 = content.of_values(each.recipe.model_dump(mode="json", exclude={"name"}))
+        folder, is_usable = checkpoints.place(checkpoints.trials, {"recipe": steps_sha256, **common})
+        folders.append(folder)
+        if is_usable and (before := outcome.kept(folder, searched)) is not None:
+            ended[number] = before
+    if ended:
+        checkpoints.say(f"{len(ended)} of {len(variants)} trials are used again")
     left = [number for number in range(len(variants)) if number not in ended]
     with phases.phase(f"try {len(variants)} variants", len(variants)) as advance:
 
         def heard(number: int, each: Ended[Made]) -> None:
-            outcome.keep(each, folders[number])
+            outcome.keep(each, folders[number], searched)
             ended[number] = each
             advance(len(ended), math.nan)
 
@@ -176,6 +188,23 @@ def _try_all(
         if left:
             tuning.run(attempt, left, heard)
     return dict(sorted(ended.items()))
+
+
+def _parts(recipe: Recipe, dataset: Dataset, teacher_answers: TeacherAnswers) -> Parts:
+    """What every trial depends on beside its own recipe."""
+    parts: Parts = {
+        "named": content.of_values(named.digests(recipe)),
+        "data": identity.of_split(dataset.train),
+        "held out": identity.of_split(dataset.held_out),
+        **identity.environment(),
+        **{name: code.release(name) for name in run.LIBRARIES},
+    }
+    if teacher_answers.teacher is not None:
+        try:
+            parts["teacher"] = identity.of_model(teacher_answers.teacher, dataset.train)
+        except IdentityError:
+            parts["teacher"] = uuid4().hex  # not to be found again
+    return parts
 
 
 class _Enough(Exception):  # noqa: N818  # no error: it ends the steps early

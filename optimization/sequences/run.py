@@ -3,8 +3,8 @@
 teacher learns the pairs ─▶ writes its answers ─▶ student learns those, its control the pairs ─▶ INT8 ─▶ publish
 """
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -14,11 +14,12 @@ import numpy as np
 
 from optimization.artifact import store
 from optimization.artifact.findings import Findings
-from optimization.artifact.manifest import Measurement, Stream
+from optimization.artifact.manifest import Measurement, Provenance, Stream
 from optimization.artifact.store import Artifact
 from optimization.distillation.targets import SoftTargets
 from optimization.graphs import graph
 from optimization.graphs.export import save_example
+from optimization.identity import code, named
 from optimization.measuring import evaluate, latency
 from optimization.networks import models
 from optimization.quantization import quantize, sensitivity
@@ -34,9 +35,12 @@ from optimization.sequences.pairs import Corpus
 from optimization.sequences.recipe import SequenceDistill, SequenceQuantize, SequenceRecipe
 from optimization.tasks.task import UNLABELLED
 from optimization.tasks.text_pairs import TextPairs
+from optimization.training import identity
 from optimization.training.checkpoint_store import CheckpointStore
 from optimization.training.job import Job
+from optimization.training.reuse import Reusing
 from optimization.training.train import Workers, cluster
+from optimization.training.trainer import Trainer
 
 _TASK = TextPairs()
 _LIBRARIES = ("torch", "transformers", "onnx", "onnxruntime", "onnxscript", "sacrebleu", "ray", "numpy")
@@ -48,18 +52,19 @@ class SequenceWorkspace:
 
     recipe: SequenceRecipe
     corpus: Corpus
+    named: Mapping[str, str]
+    """Digests of what the recipe names, as it was before the data were read."""
     folder: Path
     phases: Phases
     checkpoints: CheckpointStore | None
     candidates: list[Candidate] = field(default_factory=list)
     losses: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
-    def train(self, workers: Workers, job: Job) -> None:
-        """Train the job's model; what was trained before the run stopped is gone on from."""
-        job = job if self.checkpoints is None else self.checkpoints.begin(job)
+    def train(self, trainer: Trainer, job: Job) -> None:
+        """Train the job's model, and note its losses."""
         losses: list[float] = []
         with self.phases.phase(f"{job.step}: train", job.training.epochs) as advance:
-            workers.train(job, _heard(losses, advance))
+            trainer.train(job, _heard(losses, advance))
         self.losses[job.step] = tuple(losses)
 
     def keep(self, step: str, model: Seq2Seq) -> None:
@@ -75,18 +80,19 @@ class SequenceWorkspace:
 
 
 def run(recipe: SequenceRecipe, root: Path, phases: Phases, checkpoints: CheckpointStore | None = None) -> Artifact:
-    """Make what the recipe describes and publish it under `root`; the checkpoints keeps checkpoints, to go on from.
+    """Make what the recipe describes and publish it under `root`; what `checkpoints` has of it is not done again.
 
     Raises:
         OptimizationError: a step failed its check, or training did not finish.
     """
+    found = named.digests(recipe)
     teacher = networks.build(recipe.teacher.model, recipe.seed)
     with cluster(recipe.num_cpus), TemporaryDirectory(prefix="trimtab-") as folder:
         with phases.phase("load data"):
             vocabulary = teacher.body.config.vocab_size
             corpus = pairs.load(recipe.data, networks.special(teacher), vocabulary, recipe.seed)
         workspace = SequenceWorkspace(
-            recipe=recipe, corpus=corpus, folder=Path(folder), phases=phases, checkpoints=checkpoints
+            recipe=recipe, corpus=corpus, named=found, folder=Path(folder), phases=phases, checkpoints=checkpoints
         )
         distill = next((step for step in recipe.steps if isinstance(step, SequenceDistill)), None)
         if distill is not None:
@@ -97,39 +103,41 @@ def run(recipe: SequenceRecipe, root: Path, phases: Phases, checkpoints: Checkpo
         for step in recipe.steps:
             if isinstance(step, SequenceQuantize):
                 _quantize(workspace, step)
-        published = _publish(workspace, root)
-    if checkpoints is not None:
-        checkpoints.clear()
-    return published
+        return _publish(workspace, root)
 
 
-def _workers(recipe: SequenceRecipe, split: Split) -> Workers:
-    return Workers(
+@contextmanager
+def _trainer(workspace: SequenceWorkspace, split: Split) -> Iterator[Trainer]:
+    """Workers that start with the first training which is not known already."""
+    recipe = workspace.recipe
+    workers = Workers(
         split,
         num_workers=recipe.workers,
         cpus_per_worker=recipe.cpus_per_worker,
         min_workers=recipe.min_workers,
         service=recipe.name,
     )
+    with workers:
+        if workspace.checkpoints is None:
+            yield workers
+        else:
+            yield Reusing(workers, split, workspace.checkpoints, {"workers": recipe.workers})
 
 
 def _learn_pairs(workspace: SequenceWorkspace, teacher: Seq2Seq, distill: SequenceDistill | None) -> None:
     """The teacher, and the control: the student's start and training, without the teacher."""
     recipe = workspace.recipe
-    with ExitStack() as stack:
-        workers = _workers(recipe, workspace.corpus.train)
-        if recipe.teacher.training is not None or distill is not None:
-            stack.enter_context(workers)
+    with _trainer(workspace, workspace.corpus.train) as trainer:
         if recipe.teacher.training is not None:
             training = recipe.teacher.training
             workspace.train(
-                workers, Job(step="teacher", model=teacher, training=training, seed=recipe.seed, task=_TASK)
+                trainer, Job(step="teacher", model=teacher, training=training, seed=recipe.seed, task=_TASK)
             )
         workspace.keep("teacher", teacher)
         if distill is not None:
             control = networks.student(distill.student, teacher, recipe.seed)
             workspace.train(
-                workers, Job(step="control", model=control, training=distill.training, seed=recipe.seed, task=_TASK)
+                trainer, Job(step="control", model=control, training=distill.training, seed=recipe.seed, task=_TASK)
             )
             workspace.keep("control", control)
 
@@ -138,11 +146,10 @@ def _learn_answers(workspace: SequenceWorkspace, teacher: Seq2Seq, step: Sequenc
     """The student, of the same texts with what the teacher writes for them."""
     recipe, corpus = workspace.recipe, workspace.corpus
     with workspace.phases.phase("teacher: write"):
-        folder = None if workspace.checkpoints is None else workspace.checkpoints.answers
         answers = writing.once(
             teacher,
             corpus.train,
-            folder,
+            workspace.checkpoints,
             beams=step.beams,
             max_length=corpus.max_length,
             num_workers=recipe.workers,
@@ -150,9 +157,9 @@ def _learn_answers(workspace: SequenceWorkspace, teacher: Seq2Seq, step: Sequenc
     taught = pairs.rewritten(corpus.train, answers, corpus.special)
     soft = SoftTargets(logits=None, temperature=step.temperature, alpha=step.alpha, teacher=teacher)
     student = networks.student(step.student, teacher, recipe.seed)
-    with _workers(recipe, taught) as workers:
+    with _trainer(workspace, taught) as trainer:
         job = Job(step="distill", model=student, training=step.training, seed=recipe.seed, task=_TASK)
-        workspace.train(workers, replace(job, soft=soft) if step.alpha else job)
+        workspace.train(trainer, replace(job, soft=soft) if step.alpha else job)
     workspace.keep("distill", student)
 
 
@@ -169,7 +176,9 @@ def _quantize(workspace: SequenceWorkspace, step: SequenceQuantize) -> None:
         prepared = quantize.prepare(before.path, workspace.folder, batches, method="dynamic")
         outcome = sensitivity.within(prepared, path, batches, step.max_changed, task=_TASK, output=before.output)
     costs = {cost.weight: cost.changed for cost in outcome.costs.values()}
-    workspace.candidates.append(replace(before, step=step.kind, path=path, parity=None, sensitivity=costs))
+    workspace.candidates.append(
+        replace(before, step=step.kind, path=path, precision="INT8", parity=None, sensitivity=costs)
+    )
 
 
 def _publish(workspace: SequenceWorkspace, root: Path) -> Artifact:
@@ -186,6 +195,7 @@ def _publish(workspace: SequenceWorkspace, root: Path) -> Artifact:
         measurements = tuple(
             Measurement(
                 step=each.step,
+                precision=each.precision,
                 quality=evaluate.quality(exact[each.step], "exact match"),
                 num_parameters=each.num_parameters,
                 size_bytes=each.path.stat().st_size,
@@ -210,6 +220,11 @@ def _publish(workspace: SequenceWorkspace, root: Path) -> Artifact:
             name=recipe.name,
             recipe=recipe.model_dump(mode="json"),
             recipe_sha256=recipe.sha256,
+            provenance=Provenance(
+                named=dict(workspace.named),
+                held_out_sha256=identity.of_split(corpus.held_out),
+                code_sha256=code.own(),
+            ),
             inputs=graph.inputs(served),
             outputs=graph.outputs(served, final.output, "values", "values"),
             task=_TASK.kind,

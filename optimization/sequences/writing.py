@@ -1,6 +1,5 @@
 """A teacher writes its answers to all training texts, by beam search, in parallel through Ray Data."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,22 +13,24 @@ from optimization.sequences import models
 from optimization.sequences.models import Seq2Seq
 from optimization.sequences.pairs import padded
 from optimization.tasks.task import UNLABELLED
-from optimization.training import answers
+from optimization.training import answers, identity
+from optimization.training.checkpoint_store import CheckpointStore
 
 _AT_ONCE = 32
 
 
 def once(
-    teacher: Seq2Seq, split: Split, folder: Path | None, *, beams: int, max_length: int, num_workers: int
+    teacher: Seq2Seq, split: Split, store: CheckpointStore | None, *, beams: int, max_length: int, num_workers: int
 ) -> NDArray[np.int64]:
-    """What the teacher writes for every text, as `write` gives it; from a file in `folder`, if asked before."""
+    """What the teacher writes for every text, as `write` gives it; read from the store, if asked before."""
 
-    def ask(_teacher: object) -> Any:
+    def ask() -> NDArray[np.int64]:
         return _in_parallel(teacher, split, beams, max_length, num_workers)
 
-    if folder is None:
-        return np.asarray(ask(teacher), np.int64)
-    return np.asarray(answers.once(teacher, split, folder / f"beams-{beams}-{max_length}", ask), np.int64)
+    if store is None:
+        return ask()
+    how = {"beams": beams, "max_length": max_length, "generation": teacher.body.generation_config.to_json_string()}
+    return np.asarray(answers.once(store, identity.of_answers(teacher, split, how), len(split), ask), np.int64)
 
 
 def write(teacher: Seq2Seq, split: Split, *, beams: int, max_length: int) -> NDArray[np.int64]:

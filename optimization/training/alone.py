@@ -13,6 +13,8 @@ from optimization.errors import TrainError
 from optimization.pruning.scores import Saliency
 from optimization.readers.examples import Split
 from optimization.recipe.methods import SetPrecision
+from optimization.report.phases import Advance
+from optimization.training import checkpoint
 from optimization.training.job import Job
 from optimization.training.loop import Meter, Place, fit
 
@@ -27,18 +29,23 @@ class Alone:
         self._saliency: Saliency | None = None
         self._choice: PrecisionChoice | None = None
 
-    def train(self, job: Job, advance: Callable[[int, float], None]) -> nn.Module:
+    def train(self, job: Job, advance: Advance) -> nn.Module:
         """Train `job.model` and return it.
 
         Raises:
             TrainError: the loss is no number any more.
         """
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        num_heard = 0
         for progress in fit(job, self._split, self._meter, Place(device=device)):
             if progress.problem is not None:
                 raise TrainError(progress.problem)
+            if job.kept is not None and progress.checkpoint is not None:
+                checkpoint.write(job.kept, progress.checkpoint)
             if progress.weights is None:
-                advance(len(progress.losses), progress.losses[-1])
+                for number in range(num_heard, len(progress.losses)):  # those of a checkpoint too
+                    advance(number + 1, progress.losses[number])
+                num_heard = len(progress.losses)
                 self._heard(job.model)
             self._saliency, self._choice = progress.saliency, progress.choice
         return job.model.cpu().eval()

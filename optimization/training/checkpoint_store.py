@@ -41,6 +41,8 @@ class Trained:
     weights: dict[str, Tensor]
     losses: list[float]
     saliency: Saliency | None
+    choice: dict[str, Any] | None = None
+    """The precision that was chosen for it by measurement (`PrecisionChoice`), where that was left open."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,8 +103,7 @@ class CheckpointStore:
 
     def finish(self, entry: Entry, trained: Trained) -> None:
         """Keep what a training came to, in place of its checkpoints."""
-        state = {"weights": trained.weights, "losses": trained.losses, "saliency": trained.saliency}
-        checkpoint.write(entry.folder / _TRAINED, checkpoint.packed(state))
+        checkpoint.write(entry.folder / _TRAINED, checkpoint.packed(vars(trained)))
         entry.checkpoint.unlink(missing_ok=True)
         self._use(entry.folder)
         self.prune()

@@ -9,7 +9,7 @@ Two models of one digest compute the same, whatever their classes are called: wh
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,8 @@ def of_model(model: nn.Module, split: Split, *, training: bool = False) -> str:
     try:
         traced = torch.export.export(model.train(training), tuple(each.to(device) for each in example))
     except Exception as error:  # code of the user's is run, which may raise anything
-        raise IdentityError(f"the model must be traceable to be recognised, got {str(error).splitlines()[0]}") from error
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise IdentityError(f"the model must be traceable to be recognised, got {reason}") from error
     finally:
         for module, mode in modes:
             module.training = mode
@@ -81,6 +82,7 @@ def of_job(job: Job, split: Split, data: str, more: Mapping[str, str | int]) -> 
         "seed": job.seed,
         **{name: value for name, value in job.training.model_dump(mode="json").items() if not _is_teaching(name)},
         **_of_soft(job.soft, split),
+        "task": repr(job.task),
         "score": job.score,
         "zeros": job.holds_zeros,
         "augmentation": repr(job.augmentation),

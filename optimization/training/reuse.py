@@ -1,6 +1,5 @@
 """A trainer that trains nothing twice: what was trained of equal parts is read from the store, or gone on with."""
 
-import copy
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -8,10 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from optimization.artifact.findings import PrecisionChoice
 from optimization.errors import IdentityError
 from optimization.pruning.scores import Saliency
 from optimization.readers.examples import Split
-from optimization.report.terminal import Advance
+from optimization.recipe.methods import SetPrecision
+from optimization.report.phases import Advance
 from optimization.training import answers, identity
 from optimization.training.checkpoint_store import CheckpointStore, Entry, Trained
 from optimization.training.job import Job
@@ -30,6 +31,7 @@ class Reusing:
         self._more = more or {}
         self._data: str | None = None
         self._saliency: Saliency | None = None
+        self._choice: PrecisionChoice | None = None
 
     def train(self, job: Job, advance: Advance) -> nn.Module:
         """Train the job's model from where it stands: at its start, after some of its epochs, or at its end."""
@@ -55,26 +57,39 @@ class Reusing:
 
         model = self._trained(replace(job, saved=entry.saved, kept=entry.checkpoint), heard)
         weights = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
-        self._store.finish(entry, Trained(weights=weights, losses=losses, saliency=self._saliency))
+        choice = None if self._choice is None else self._choice.model_dump()
+        self._store.finish(entry, Trained(weights=weights, losses=losses, saliency=self._saliency, choice=choice))
         return model
 
-    def answer(self, model: nn.Module) -> NDArray[np.float32]:
+    def answer(self, model: nn.Module, precision: SetPrecision) -> NDArray[np.float32]:
         """The model's logits on the training data, asked for once."""
+
+        def ask() -> NDArray[np.float32]:
+            found = self._trainer.answer(model, precision)
+            self._choice = self._trainer.choice()
+            return found
+
+        self._choice = None
         try:
-            parts = identity.of_answers(model, self._split, self._more)
+            parts = identity.of_answers(model, self._split, {"precision": precision, **self._more})
         except IdentityError as error:
             self._store.say(f"teacher: its answers are not kept: {error}")
-            return self._trainer.answer(model)
-        found = answers.once(self._store, parts, len(self._split), lambda: self._trainer.answer(model))
+            return ask()
+        found = answers.once(self._store, parts, len(self._split), ask)
         return found.astype(np.float32, copy=False)
 
     def saliency(self) -> Saliency | None:
         """What the score of the job trained last gathered."""
-        return copy.copy(self._saliency)
+        return self._saliency
+
+    def choice(self) -> PrecisionChoice | None:
+        """The precision of what was trained or answered last, where that was left open; none of answers kept."""
+        return self._choice
 
     def _trained(self, job: Job, advance: Advance) -> nn.Module:
         model = self._trainer.train(job, advance)
         self._saliency = self._trainer.saliency() if job.score is not None else None
+        self._choice = self._trainer.choice()
         return model
 
     def _reused(self, job: Job, entry: Entry, trained: Trained, advance: Advance) -> nn.Module:
@@ -83,4 +98,5 @@ class Reusing:
         for number, loss in enumerate(trained.losses, start=1):
             advance(number, loss)
         self._saliency = trained.saliency
+        self._choice = None if trained.choice is None else PrecisionChoice.model_validate(trained.choice)
         return job.model.eval()

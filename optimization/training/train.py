@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
@@ -57,7 +57,7 @@ _PATIENCE_S = 20.0
 
 
 class Workers:
-    """Ray Train workers, to be used in a `with` statement.
+    """Ray Train workers, to be used in a `with` statement; they start with the first thing they are asked for.
 
     They run on the cluster this process or `RAY_ADDRESS` is connected to, else on one of their own.
     """
@@ -71,6 +71,7 @@ class Workers:
         cpus_per_worker: int = 1,
         min_workers: int | None = None,
         num_cpus_reading: int = 0,
+        starting: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         self._split = split
         self._num_workers = num_workers
@@ -78,25 +79,15 @@ class Workers:
         self._min_workers = min_workers or num_workers
         self._num_cpus_reading = num_cpus_reading
         self._service = service
+        self._starting = starting
         self._use_gpu = False
         self.notes: list[str] = []
         """What a reader of the results should know of the training."""
-        self._coordinator: Any  # an actor's handle, whose methods Ray makes up
+        self._coordinator: Any = None  # an actor's handle, whose methods Ray makes up
+        self._owns_cluster = False
         self._run: ray.ObjectRef[None] | None = None
 
     def __enter__(self) -> Self:
-        self._owns_cluster = not ray.is_initialized()
-        try:
-            if self._owns_cluster:
-                with _held_back(signal.SIGINT):
-                    _connect(self._num_workers * self._cpus_per_worker + self._num_cpus_reading)
-            self._start()
-            while not ray.get(self._coordinator.is_complete.remote()):
-                self._expect_alive("they had started")
-                time.sleep(_POLL_S)
-        except BaseException:
-            self._abort()
-            raise
         return self
 
     def __exit__(
@@ -104,6 +95,8 @@ class Workers:
     ) -> None:
         if error is not None:
             self._abort()
+            return
+        if self._run is None:
             return
         ray.get(self._coordinator.close.remote())
         ray.wait([self._run], timeout=_PATIENCE_S)
@@ -116,6 +109,7 @@ class Workers:
         Raises:
             TrainError: the loss is no number any more, or the workers are gone.
         """
+        self._start_once()
         self._note_normalization(job)
         ray.get(self._coordinator.submit.remote(job))
         num_heard = num_kept = 0
@@ -140,6 +134,7 @@ class Workers:
         Raises:
             TrainError: the workers are gone.
         """
+        self._start_once()
         asked = Training(epochs=1, precision=precision)
         question = Job(step="teacher", model=model, training=asked, seed=0, is_question=True)
         ray.get(self._coordinator.submit.remote(question))
@@ -148,6 +143,8 @@ class Workers:
 
     def saliency(self) -> Saliency | None:
         """What the score of the job trained last gathered, the same on all workers."""
+        if self._run is None:
+            return None
         gathered: Saliency | None = ray.get(self._coordinator.saliency.remote())
         return gathered
 
@@ -174,6 +171,20 @@ class Workers:
         packed: bytes | None = ray.get(self._coordinator.checkpoint.remote())
         if packed is not None:
             checkpoint.write(job.kept, packed)
+
+    def _start_once(self) -> None:
+        """Start the workers where there are none yet, and wait until all are there; `starting` is shown meanwhile."""
+        if self._run is not None:
+            return
+        with self._starting():
+            self._owns_cluster = not ray.is_initialized()
+            if self._owns_cluster:
+                with _held_back(signal.SIGINT):
+                    _connect(self._num_workers * self._cpus_per_worker + self._num_cpus_reading)
+            self._start()
+            while not ray.get(self._coordinator.is_complete.remote()):
+                self._expect_alive("they had started")
+                time.sleep(_POLL_S)
 
     def _start(self) -> None:
         available: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
@@ -334,5 +345,5 @@ def out_of_memory(job: Job, error: Exception) -> str:
     reason = (str(error) or type(error).__name__).splitlines()[0]
     return (
         f"{job.step!r} must fit into memory, got: {reason}. "
-        f"Lower its batch_size ({size}) or raise accumulate ({parts}); finished epochs are kept for --resume"
+        f"Lower its batch_size ({size}) or raise accumulate ({parts}); finished epochs are kept, and gone on from"
     )

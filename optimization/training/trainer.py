@@ -6,8 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from optimization.artifact.findings import PrecisionChoice
 from optimization.pruning.scores import Saliency
-from optimization.report.terminal import Advance
+from optimization.recipe.methods import SetPrecision
+from optimization.report.phases import Advance
 from optimization.training.job import Job
 
 
@@ -18,8 +20,12 @@ class Trainer(Protocol):
         """Train the job's model, and tell of each epoch."""
         ...
 
-    def answer(self, model: nn.Module) -> NDArray[np.float32]:
+    def answer(self, model: nn.Module, precision: SetPrecision) -> NDArray[np.float32]:
         """The model's logits on the training data."""
+        ...
+
+    def choice(self) -> PrecisionChoice | None:
+        """The precision of what was trained or answered last, where that was left open."""
         ...
 
     def saliency(self) -> Saliency | None:

@@ -1,3 +1,4 @@
+import json
 import re
 import subprocess
 import sys
@@ -9,9 +10,9 @@ import pytest
 import yaml
 from onnx import TensorProto, helper, numpy_helper
 
-from optimization import __main__ as cli
 from optimization.artifact import store
-from optimization.artifact.manifest import TensorSpec
+from optimization.artifact.manifest import Provenance, TensorSpec
+from optimization.identity import code, named, up_to_date
 from optimization.recipe import recipe
 
 SEED = Path("optimization/recipes") / "seed.yaml"
@@ -112,18 +113,17 @@ def test_published_recipe_is_up_to_date_without_torch_or_ray(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("change", ["damaged", "other recipe"])
-def test_artifact_that_is_damaged_or_of_another_recipe_is_not_up_to_date(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: str
-) -> None:
+def test_artifact_that_is_damaged_or_of_another_recipe_is_not_up_to_date(tmp_path: Path, change: str) -> None:
     wanted = recipe.load(SEED)
     published = publish(tmp_path, wanted)
-    assert cli._published(wanted, tmp_path) == published
+    assert up_to_date.find(wanted, tmp_path)[0] == published
     if change == "damaged":
         published.model_path.write_bytes(b"")
     else:
         publish(tmp_path, wanted.model_copy(update={"seed": 1}))
-    assert cli._published(wanted, tmp_path) is None
-    assert ("truncated" in capsys.readouterr().err) is (change == "damaged")
+    found, reason = up_to_date.find(wanted, tmp_path)
+    assert found is None
+    assert ("truncated" if change == "damaged" else "the recipe is not that of version 2") in reason
 
 
 def test_any_onnx_file_becomes_an_artifact(tmp_path: Path) -> None:
@@ -148,4 +148,28 @@ def publish(root: Path, wanted: recipe.Recipe) -> store.Artifact:
     return store.publish(
         root, {store.MODEL: matmul(root / "m.onnx")},
         name=wanted.name, recipe_sha256=wanted.sha256, inputs=spec, outputs=spec,
+        provenance=Provenance(named=named.digests(wanted), held_out_sha256="0" * 64, code_sha256=code.own()),
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("change", ["nothing", "the data", "what the manifest says"])
+def test_a_recipe_whose_data_changed_is_not_up_to_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.csv").write_text("x,y\n1,a\n2,b\n")
+    raw = yaml.safe_load((Path(__file__).parents[2] / SEED).read_text())
+    wanted = recipe.parse(raw | {"data": {"kind": "table", "train": "train.csv", "label": "y"}})
+    published = publish(tmp_path, wanted)
+    if change == "the data":
+        (tmp_path / "train.csv").write_text("x,y\n1,a\n2,a\n")
+    elif change == "what the manifest says":
+        manifest = json.loads((published.path / store.MANIFEST).read_text()) | {"provenance": None}
+        (published.path / store.MANIFEST).write_text(json.dumps(manifest))
+    found, reason = up_to_date.find(wanted, tmp_path)
+    assert (found is not None) is (change == "nothing")
+    assert {
+        "nothing": "neither the recipe nor what it names has changed",
+        "the data": "what data.train names is not as it was for version 1",
+        "what the manifest says": "version 1 does not say what data it was made of",
+    }[change] in reason

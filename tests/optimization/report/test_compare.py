@@ -8,22 +8,27 @@ from rich.console import Console
 
 from optimization.artifact import store
 from optimization.artifact.findings import Difference
-from optimization.artifact.manifest import Quality
+from optimization.artifact.manifest import Provenance, Quality
 from optimization.artifact.store import Artifact
 from optimization.errors import CompareError
 from optimization.graphs import export, graph
+from optimization.identity import code, named
 from optimization.measuring import evaluate
 from optimization.measuring.latency import Latency
 from optimization.networks import models
+from optimization.readers import data
 from optimization.readers.examples import Dataset
 from optimization.recipe import recipe
 from optimization.recipe.architectures import Mlp
 from optimization.recipe.recipe import Recipe
 from optimization.report import compare
 from optimization.report.compare import Comparison, Side
+from optimization.training import identity
 
 
-def publish(root: Path, dataset: Dataset, wanted: Recipe | None, seed: int, width: int = 8) -> Artifact:
+def publish(
+    root: Path, dataset: Dataset, wanted: Recipe | None, seed: int, width: int = 8, *, says_data: bool = True
+) -> Artifact:
     root.mkdir(exist_ok=True)
     path = root / f"{seed}-{width}.onnx"
     model = models.build(Mlp(kind="mlp", hidden=(width,)), dataset, seed).eval()
@@ -34,8 +39,15 @@ def publish(root: Path, dataset: Dataset, wanted: Recipe | None, seed: int, widt
         {store.MODEL: path},
         name="toy",
         recipe=wanted.model_dump(mode="json") if wanted else None,
+        provenance=provenance(dataset, wanted) if wanted and says_data else None,
         inputs=graph.inputs(served),
         outputs=graph.outputs(served),
+    )
+
+
+def provenance(dataset: Dataset, wanted: Recipe) -> Provenance:
+    return Provenance(
+        named=named.digests(wanted), held_out_sha256=identity.of_split(dataset.held_out), code_sha256=code.own()
     )
 
 
@@ -106,4 +118,27 @@ def test_what_has_nothing_in_common_is_refused(
     one, other, message = made[case]
     first, second = (publish(tmp_path, dataset, wanted, seed=0) for dataset, wanted in (one, other))
     with pytest.raises(CompareError, match=message):
+        compare.compare(first, second)
+
+
+def write_pictures(path: Path, brighter: int) -> Path:
+    pictures = np.random.default_rng(0).integers(0, 255, (40, 2, 2), dtype=np.uint8)
+    pictures[brighter] += 1
+    np.savez(path, x=pictures, y=np.arange(40) % 2)
+    return path
+
+
+def test_artifacts_are_not_compared_on_data_that_changed_since(tmp_path: Path, seed_recipe: Recipe) -> None:
+    path = write_pictures(tmp_path / "train.npz", brighter=0)
+    settings = {"kind": "pictures", "train": str(path), "height": 2, "width": 2, "held_out": 0.5}
+    wanted = recipe.parse(seed_recipe.model_dump(mode="json") | {"data": settings})
+    dataset = data.load(wanted.data, wanted.seed)
+    first, second = (publish(tmp_path, dataset, wanted, seed=seed) for seed in (0, 1))
+    silent = publish(tmp_path, dataset, wanted, seed=2, says_data=False)
+    assert compare.compare(first, second).notes == ()
+    assert "toy 3 does not say what data it was made of" in compare.compare(first, silent).notes[0]
+    for number in range(1, 40):  # one of them is held out
+        if identity.of_split(data.load(wanted.data, wanted.seed).held_out) == identity.of_split(dataset.held_out):
+            write_pictures(path, brighter=number)
+    with pytest.raises(CompareError, match=r"those that toy 1 was measured on, got others: .* \(data\.train\)"):
         compare.compare(first, second)

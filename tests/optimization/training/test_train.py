@@ -170,7 +170,7 @@ def test_a_failed_allocation_is_told_with_what_to_change(points: Split) -> None:
     assert train.is_out_of_memory(caught.value)
     told = train.out_of_memory(job(accumulate=2), caught.value)
     assert told.startswith("'teacher' must fit into memory, got: ")
-    assert "Lower its batch_size (33) or raise accumulate (2); finished epochs are kept for --resume" in told
+    assert "Lower its batch_size (33) or raise accumulate (2); finished epochs are kept, and gone on from" in told
 
 
 @pytest.mark.ray
