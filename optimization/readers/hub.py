@@ -44,7 +44,7 @@ def torch_data(config: TorchData, seed: int) -> Dataset:
         raise DataError(f"labels must lie in [0, {len(classes)}), got {worst}")
     preprocessing = getattr(items, "preprocessing", None)
     if isinstance(preprocessing, PicturePreprocessing):
-        train, held_out = (_of_pixels(each) for each in (train, held_out))
+        train, held = _of_pixels(train), {name: _of_pixels(each) for name, each in held.items()}
     first = next(iter(train.inputs.values()))
     is_image = len(train.inputs) == 1 and first.ndim == 4
     return Dataset(

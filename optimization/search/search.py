@@ -195,6 +195,7 @@ def _parts(recipe: Recipe, dataset: Dataset, teacher_answers: TeacherAnswers) ->
     parts: Parts = {
         "named": content.of_values(named.digests(recipe)),
         "data": identity.of_split(dataset.train),
+        "validation": identity.of_split(dataset.validation),
         "held out": identity.of_split(dataset.held_out),
         **identity.environment(),
         **{name: code.release(name) for name in run.LIBRARIES},

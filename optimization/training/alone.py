@@ -42,10 +42,10 @@ class Alone:
                 raise TrainError(progress.problem)
             if job.kept is not None and progress.checkpoint is not None:
                 checkpoint.write(job.kept, progress.checkpoint)
+            for number in range(num_heard, len(progress.losses)):  # those of a checkpoint too
+                advance(number + 1, progress.losses[number])
+            num_heard = len(progress.losses)
             if progress.weights is None:
-                for number in range(num_heard, len(progress.losses)):  # those of a checkpoint too
-                    advance(number + 1, progress.losses[number])
-                num_heard = len(progress.losses)
                 self._heard(job.model)
             self._saliency, self._choice = progress.saliency, progress.choice
         return job.model.cpu().eval()

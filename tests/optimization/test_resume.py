@@ -45,32 +45,37 @@ def final_quality(folder: Path) -> float:
     return store.load(store.find(folder / "artifacts", "seed")).manifest.measurements[-1].quality.value
 
 
+def final_model(folder: Path) -> bytes:
+    return store.load(store.find(folder / "artifacts", "seed")).model_path.read_bytes()
+
+
 @pytest.mark.ray
 @pytest.mark.long
 def test_a_killed_run_resumes_and_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
     write(tmp_path)
     killed = begin(tmp_path)
     began = time.monotonic()
-    while not list(tmp_path.glob("runs/seed/*/*.checkpoint")):
+    while not list(tmp_path.glob("runs/checkpoints/*/epoch.checkpoint")):
         assert killed.poll() is None, killed.communicate()[0]
         assert time.monotonic() - began < PATIENCE_S
         time.sleep(0.05)
     os.killpg(killed.pid, signal.SIGKILL)
     killed.communicate()
     assert not (tmp_path / "artifacts").exists(), "it was killed after its end: the test shows nothing"
-    checkpoints = [each.name for each in tmp_path.glob("runs/seed/*/*.checkpoint")]
-    assert checkpoints == ["01-teacher.checkpoint"]
+    assert len(list(tmp_path.glob("runs/checkpoints/*"))) == 1, "the teacher's"
 
-    resumed = begin(tmp_path, "--resume")
+    resumed = begin(tmp_path)
     said, _ = resumed.communicate(timeout=PATIENCE_S)
     assert resumed.returncode == 0, said
-    assert not list(tmp_path.glob("runs/seed/*/*.checkpoint")), "a run that is done needs them no more"
-    quality = final_quality(tmp_path)
+    assert "teacher: goes on from its last epoch" in said
+    assert not list(tmp_path.glob("runs/checkpoints/*/epoch.checkpoint")), "what is done needs them no more"
+    quality, weights = final_quality(tmp_path), final_model(tmp_path)
 
-    undisturbed = begin(tmp_path, "--force")
+    undisturbed = begin(tmp_path, "--fresh")
     said, _ = undisturbed.communicate(timeout=PATIENCE_S)
     assert undisturbed.returncode == 0, said
-    assert abs(final_quality(tmp_path) - quality) <= 0.003
+    assert final_quality(tmp_path) == quality
+    assert final_model(tmp_path) == weights, "bit for bit, on one worker"
 
 
 @pytest.mark.ray

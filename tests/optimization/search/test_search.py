@@ -14,7 +14,7 @@ from optimization.artifact.store import Artifact
 from optimization.measuring import evaluate
 from optimization.readers.examples import Dataset
 from optimization.recipe import recipe
-from optimization.recipe.recipe import Recipe
+from optimization.recipe.recipe import Budget, Recipe
 from optimization.report.phases import Phases
 from optimization.running import run, steps
 from optimization.running.steps import Candidate, TeacherAnswers, Workspace
@@ -103,36 +103,49 @@ def test_cheapest_proven_trial_is_chosen_and_published(
     assert [each.step for each in teacher.manifest.measurements] == ["teacher"]
 
 
-def test_a_search_that_stopped_goes_on_with_the_trials_that_are_left(
+def test_trials_that_ended_are_not_tried_again_by_this_search_or_another(
     wanted: Recipe, made: tuple[Workspace, TeacherAnswers], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace, teacher_answers = made
-    assert wanted.search is not None
-    variants, tried = space.variants(wanted), attempt(wanted, made)
-    first = Ended(outcome=tried(0, lambda _share, _shortfall: None))
-    kept = tmp_path / "trials"
-    outcome.keep(first, kept / variants[0].recipe.sha256[:12])
+    done = Ended(outcome=attempt(wanted, made)(0, lambda _share, _shortfall: None))
+    tried: list[list[int]] = []
 
     def run_left(_attempt: Attempt, numbers: list[int], heard: Callable[[int, Ended[Made]], None]) -> None:
-        assert numbers == [1]
-        heard(1, Ended(stopped_at=0.2))
+        tried.append(numbers)
+        for number in numbers:
+            heard(number, done if number == 0 else Ended(stopped_at=0.2))
+
+    def searched(recipe: Recipe) -> dict[int, Ended[Made]]:
+        store = CheckpointStore(tmp_path / "runs", recipe.name)
+        variants = space.variants(recipe)
+        return search._try_all(variants, workspace.dataset, teacher_answers, recipe, workspace.phases, store)
 
     monkeypatch.setattr(search.tuning, "run", run_left)
-    for _ in range(2):  # at the second time none is left
-        ended = search._try_all(variants, workspace.dataset, teacher_answers, wanted.search, workspace.phases, kept)
-        assert ended == {0: first, 1: Ended(stopped_at=0.2)}
-        monkeypatch.delattr(search.tuning, "run", raising=False)
+    first = searched(wanted)
+    assert first == {0: done, 1: Ended(stopped_at=0.2)}
+    assert searched(wanted) == first
+    assert tried == [[0, 1]], "at the second time none is left"
+    assert wanted.search is not None
+    larger = wanted.search.model_copy(update={"budget": Budget(max_drop=0.3)})
+    searched(wanted.model_copy(update={"search": larger}))
+    assert tried[1:] == [[1]], "one that was stopped might not be by a search with another budget"
+    workspace.dataset.train.inputs["features"][0, 0] += 1
+    try:
+        searched(wanted)
+    finally:
+        workspace.dataset.train.inputs["features"][0, 0] -= 1
+    assert tried[2:] == [[0, 1]], "of other data"
 
 
 def test_a_trial_that_failed_or_whose_files_are_gone_is_tried_again(tmp_path: Path) -> None:
-    outcome.keep(Ended(problem="out of memory"), tmp_path / "failed")
-    assert outcome.kept(tmp_path / "failed") is None
+    outcome.keep(Ended(problem="out of memory"), tmp_path / "failed", "search")
+    assert outcome.kept(tmp_path / "failed", "search") is None
     candidate = Candidate(step="distill", path=Path("distill.onnx"), output="probabilities", num_parameters=1)
     ended = Ended(outcome=Made(candidates=[candidate], files=[b"graph"], losses={"distill": [1.0]}))
-    outcome.keep(ended, tmp_path / "whole")
-    assert outcome.kept(tmp_path / "whole") == ended
+    outcome.keep(ended, tmp_path / "whole", "search")
+    assert outcome.kept(tmp_path / "whole", "search") == ended
     (tmp_path / "whole" / "distill.onnx").unlink()
-    assert outcome.kept(tmp_path / "whole") is None
+    assert outcome.kept(tmp_path / "whole", "search") is None
 
 
 def test_control_of_the_chosen_trial_is_trained_without_its_student(made: tuple[Workspace, TeacherAnswers]) -> None:
@@ -198,7 +211,7 @@ def check(published: Artifact, wanted: Recipe, dataset: Dataset) -> None:
 def test_search_on_a_cluster_publishes_what_it_judged(
     ray_cluster: None, wanted: Recipe, tumours: Dataset, tmp_path: Path, phases: Phases
 ) -> None:
-    checkpoints = CheckpointStore(tmp_path / "runs", wanted, resume=False)
+    checkpoints = CheckpointStore(tmp_path / "runs", wanted.name)
     published = search.search(wanted, tmp_path, phases, checkpoints)
     check(published, wanted, tumours)
     found = published.manifest.findings.search

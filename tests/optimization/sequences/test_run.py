@@ -58,7 +58,7 @@ def test_small_model_writes_what_its_teacher_writes(ray_cluster: None, tmp_path:
         }
     )
     with Phases(Console(quiet=True)) as phases:
-        made = sequences.run(wanted, tmp_path, phases, CheckpointStore(tmp_path / "runs", wanted, resume=False))
+        made = sequences.run(wanted, tmp_path, phases, CheckpointStore(tmp_path / "runs", wanted.name))
     loaded = store.load(made.path)
     manifest = loaded.manifest
 

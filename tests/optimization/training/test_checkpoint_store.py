@@ -1,25 +1,21 @@
 from pathlib import Path
 
-import torch
-
-from optimization.recipe.methods import Training
-from optimization.recipe.recipe import Recipe
 from optimization.training.checkpoint_store import CheckpointStore
-from optimization.training.job import Job
 
 
-def test_what_was_measured_before_a_run_stopped_is_what_it_goes_on_with(tmp_path: Path, digits_recipe: Recipe) -> None:
-    def checkpoints(*, resume: bool) -> CheckpointStore:
-        return CheckpointStore(tmp_path, digits_recipe, resume=resume)
+def test_what_was_measured_is_what_a_later_run_goes_on_with(tmp_path: Path) -> None:
+    """Time measured anew would differ, other layers would be cut, and all would be trained anew."""
+    first = CheckpointStore(tmp_path, "toy")
+    assert first.once("costs", {"model": "a"}, lambda: {"stage": 0.25}) == {"stage": 0.25}
+    assert first.once("costs", {"model": "b"}, lambda: {"stage": 0.5}) == {"stage": 0.5}, "of another model"
+    second = CheckpointStore(tmp_path, "toy")
+    assert second.once("costs", {"model": "a"}, lambda: {"stage": 1.0}) == {"stage": 0.25}
+    fresh = CheckpointStore(tmp_path, "toy", fresh=True)
+    assert fresh.once("costs", {"model": "a"}, lambda: {"stage": 1.0}) == {"stage": 1.0}
+    assert fresh.once("costs", {"model": "a"}, lambda: {"stage": 2.0}) == {"stage": 1.0}, "made by this very run"
 
-    job = Job(step="teacher", model=torch.nn.Linear(1, 1), training=Training(epochs=1), seed=0)
-    first = checkpoints(resume=False)
-    assert first.once("costs", lambda: {"stage": 0.25}) == {"stage": 0.25}
-    first.begin(job)
-    assert first.once("costs", lambda: {"stage": 0.5}) == {"stage": 0.5}, "of another step"
 
-    second = checkpoints(resume=True)
-    assert second.once("costs", lambda: {"stage": 1.0}) == {"stage": 0.25}
-    second.begin(job)
-    assert second.once("costs", lambda: {"stage": 1.0}) == {"stage": 0.5}
-    assert checkpoints(resume=False).once("costs", lambda: {"stage": 1.0}) == {"stage": 1.0}, "a run that starts anew"
+def test_a_checkpoint_that_is_damaged_is_not_used(tmp_path: Path) -> None:
+    entry = CheckpointStore(tmp_path, "toy").find("teacher", {"seed": 1})
+    (entry.folder / "trained.checkpoint").write_bytes(b"PK\x03\x04")
+    assert CheckpointStore(tmp_path, "toy").find("teacher", {"seed": 1}).trained is None

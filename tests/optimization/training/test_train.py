@@ -189,19 +189,19 @@ def test_memory_that_runs_out_leaves_the_last_checkpoint(ray_cluster: None, poin
 def test_more_workers_than_cpus_are_refused_at_once(ray_cluster: None, points: Split) -> None:
     with (
         pytest.raises(TrainError, match="workers must be at most the cluster's 2 CPUs, got 3"),
-        Workers(points, num_workers=3, service="test"),
+        Workers(points, num_workers=3, service="test") as workers,
     ):
-        pass
+        workers.train(job())
     with (
         pytest.raises(TrainError, match="workers x cpus_per_worker must be at most the cluster's 2 CPUs, got 4"),
-        Workers(points, num_workers=2, cpus_per_worker=2, service="test"),
+        Workers(points, num_workers=2, cpus_per_worker=2, service="test") as workers,
     ):
-        pass
+        workers.train(job())
 
 
 @pytest.mark.ray
 @pytest.mark.long
 def test_a_worker_has_the_cpus_that_were_asked_for(ray_cluster: None, points: Split) -> None:
     with Workers(points, num_workers=1, cpus_per_worker=2, service="test") as workers:
-        assert "CPU" not in ray.available_resources()
         workers.train(job())
+        assert "CPU" not in ray.available_resources()
