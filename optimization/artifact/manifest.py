@@ -57,8 +57,8 @@ class Measurement(_Model):
 
     step: str
     """"teacher", "control", or the kind of the recipe's step: "distill", "prune", "quantize", ..."""
-    precision: Literal["FP32", "INT8", "FP16"] = "FP32"
-    """Numbers that its weights are kept in; nodes that INT8 costs too much stay in FP32."""
+    precision: Literal["FP32", "INT8", "FP16"] | None = None
+    """Numbers that its weights are kept in; nodes that INT8 costs too much stay in FP32. None where it is not known."""
     quality: Quality
     num_parameters: int
     """Weights in the model; zeros count."""

@@ -113,9 +113,8 @@ def statements(manifest: Manifest) -> Iterator[str]:
     if manifest.parity is not None:
         yield f"parity: the fp32 ONNX model differs from its original by at most {manifest.parity:.1e}"
     if manifest.agreement is not None:
-        precision = manifest.measurements[-1].precision if manifest.measurements else "INT8"
-        share = f"{manifest.agreement:.2%} of the held-out examples"
-        yield f"agreement: {precision} and fp32 give the same answer on {share}"
+        numbers = _numbers(manifest.measurements[-1])
+        yield f"agreement: {numbers} and fp32 give the same answer on {manifest.agreement:.2%} of the held-out examples"
     for step, scores in manifest.findings.scores.items():
         yield f"{step}: " + ", ".join(f"{name} {value:.1f}" for name, value in scores.items())
     if manifest.findings.precisions:
@@ -199,7 +198,12 @@ def _quantization(before: Measurement, after: Measurement) -> str:
     slower = [f"batch {size}" for size, ratio in ratios.items() if ratio < 1]
     why = "it is for GPUs" if after.precision == "FP16" else "the model is too small to gain"
     note = f"; not faster at {' and '.join(slower)}: {why}" if slower else ""
-    return f"{after.precision}: {before.size_bytes / after.size_bytes:.2f} x smaller file, {speeds}{note}"
+    return f"{_numbers(after)}: {before.size_bytes / after.size_bytes:.2f} x smaller file, {speeds}{note}"
+
+
+def _numbers(quantized: Measurement) -> str:
+    """What `quantize` made; artifacts of before do not say it, and were INT8 almost always."""
+    return quantized.precision or "INT8"
 
 
 def measured(manifest: Manifest, step: str) -> Measurement | None:

@@ -25,7 +25,7 @@ from optimization.pruning import costs, depth, prune, scores, sparsify
 from optimization.quantization import qat, quantize, sensitivity
 from optimization.readers import holding, streaming
 from optimization.readers.examples import Dataset, Split, Stream
-from optimization.recipe.methods import Distill, Prune, Quantize, SetPrecision, Sparsify, Training
+from optimization.recipe.methods import Distill, Prune, Quantize, Sparsify, Training
 from optimization.recipe.recipe import Recipe
 from optimization.recipe.teaching import Teaching
 from optimization.report import terminal

@@ -16,6 +16,7 @@ from torch import nn
 from optimization.identity import code
 from optimization.readers.examples import Dataset, Split
 from optimization.recipe import recipe
+from optimization.recipe.methods import SetPrecision
 from optimization.recipe.recipe import Recipe
 from optimization.report.phases import Advance, Phases
 from optimization.running import steps
@@ -45,9 +46,9 @@ class Noted(Alone):
 
         return super().train(job, heard)
 
-    def answer(self, model: nn.Module) -> NDArray[np.float32]:
+    def answer(self, model: nn.Module, precision: SetPrecision) -> NDArray[np.float32]:
         self.asked.append("answer")
-        return super().answer(model)
+        return super().answer(model, precision)
 
 
 class Unexported(Workspace):
@@ -56,7 +57,7 @@ class Unexported(Workspace):
     def keep(self, step: str, model: nn.Module) -> None:
         path = self.folder / f"{step}.weights"
         path.write_bytes(b"".join(each.detach().numpy().tobytes() for each in model.state_dict().values()))
-        self.candidates.append(Candidate(step=step, path=path, num_parameters=0))
+        self.candidates.append(Candidate(step=step, path=path, output="probabilities", num_parameters=0))
 
 
 class Runs:
