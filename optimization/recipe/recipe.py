@@ -29,7 +29,7 @@ class Teacher(Settings):
     model: Model | None = None
     """Its architecture."""
     training: Training | None = None
-    """How it learns; none takes it as its weights make it."""
+    """How it is trained; without it, the model is used as it is, with the weights it comes with."""
     onnx: str | None = None
     """Path of an ONNX file, or of what becomes one: a Keras 3 file (.keras; extra `keras`), the folder of a TensorFlow
     SavedModel (extra `tensorflow`); it gives logits or probabilities of the data's classes."""

@@ -68,7 +68,7 @@ class SequenceTeacher(Settings):
     model: EncoderDecoder
     """Its architecture."""
     training: Training | None = None
-    """How it learns the pairs; none takes it as its weights make it."""
+    """How it is trained on the pairs; without it, the model is used with the weights it comes with."""
 
 
 class SequenceDistill(Settings):
