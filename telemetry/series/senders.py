@@ -6,6 +6,7 @@ totals began: two processes never began in the same nanosecond
 """
 
 from collections.abc import Sequence
+from itertools import chain, count
 
 from telemetry.receivers.origin import Peer
 from telemetry.series.stream import Key
@@ -28,7 +29,8 @@ class Senders:
         for name in names:
             if all(self._starts.get(key._replace(instance=name), start_ns) == start_ns for key, start_ns in totals):
                 return name
-        name = f"{peer}#{len(names) + 1}" if names else str(peer)
+        numbered = (f"{peer}#{number}" for number in count(2))
+        name = next(name for name in chain([str(peer)], numbered) if name not in names)
         names.append(name)
         return name
 

@@ -144,5 +144,5 @@ class Service:
 def _status(value: str | int | float | bool | None) -> int:
     try:
         return int(value or 0)
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0

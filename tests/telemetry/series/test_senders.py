@@ -64,6 +64,14 @@ def test_what_is_forgotten_is_forgotten_as_a_whole():
     assert len(senders._starts) == len(senders._instances) == len(senders._names) == 1
 
 
+def test_a_name_that_is_still_used_is_not_given_again():
+    senders = Senders()
+    _, second = told(senders, HERE, total(1)), told(senders, HERE, total(2))
+    senders.expire({("web", second)})
+    assert told(senders, HERE, total(3)) != second
+    assert told(senders, HERE, total(2)) == second
+
+
 @settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(1, 5), st.sampled_from([HERE, THERE, Peer("10.0.0.2")])), max_size=60))
 def test_a_process_has_one_name_and_no_two_share_it(exports):

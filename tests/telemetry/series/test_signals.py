@@ -94,6 +94,17 @@ def test_error_shares_follow_status_and_error_type():
     assert column(collector, "server_error_ratio")[-1] == pytest.approx(0.1)
 
 
+def test_a_status_that_is_no_number_ends_nothing():
+    clock, sender = Clock(), Sender()
+    collector = Collector(clock=clock)
+    for at_s in (1, 2):
+        clock.now_s = START_S + at_s
+        statuses = {200: 60, math.inf: 20, "teapot": 20}
+        collector.receive_metrics(sender.request({s: np.full(n, 0.002) for s, n in statuses.items()}, clock.now_s))
+    assert column(collector, "throughput")[-1] == pytest.approx(100)
+    assert column(collector, "client_error_ratio")[-1] == 0
+
+
 def test_a_gpu_that_two_processes_report_counts_once():
     senders = [Sender(instance=name) for name in "ab"]
     for sender in senders:
