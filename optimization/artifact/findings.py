@@ -125,6 +125,22 @@ class PrecisionChoice(_Finding):
     """Where it was measured."""
 
 
+Kernel = Literal["signed", "signed_7_bits", "unsigned"]
+"""How 8-bit weights are held."""
+
+
+class KernelChoice(_Finding):
+    """How weights are held in INT8: the fastest way among those that change the outputs little."""
+
+    kernel: Kernel
+    seconds: dict[Kernel, float]
+    """What some batches of validation examples take."""
+    changed: dict[Kernel, float]
+    """Root mean squared difference of the outputs from those in fp32."""
+    processor: str
+    """Where it was measured."""
+
+
 class Findings(_Finding):
     """What was found on the way; every part may be empty."""
 
@@ -133,6 +149,8 @@ class Findings(_Finding):
     """Mean training loss of each epoch, by step."""
     precisions: dict[str, PrecisionChoice] = {}
     """Chosen by measurement, by step; `answers` are the teacher's."""
+    kernel: KernelChoice | None = None
+    """Of an INT8 model whose training did not round already."""
     differences: tuple[Difference, ...] = ()
     speedups: tuple[Speedup, ...] = ()
     confusion: tuple[tuple[int, ...], ...] = ()

@@ -11,7 +11,7 @@ import io
 import logging
 import platform
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -30,6 +30,7 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.calibrate import create_calibrator, save_tensors_data
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from optimization.artifact.findings import Kernel
 from optimization.graphs import pools, simplify
 
 Batch = Mapping[str, NDArray[Any]]
@@ -54,6 +55,13 @@ _METHODS: dict[Ranges, tuple[CalibrationMethod, dict[str, Any]]] = {
 }
 
 
+KERNELS: dict[Kernel, QuantType] = {
+    "signed": QuantType.QInt8,
+    "signed_7_bits": QuantType.QInt8,
+    "unsigned": QuantType.QUInt8,
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
     """An fp32 model with what folds into its weights folded, and the ranges of its activations."""
@@ -62,6 +70,8 @@ class Prepared:
     ranges: Path | None
     """Ranges by tensor, as ONNX Runtime stores them; none where they are taken from each input as it comes."""
     method: CalibrationMethod
+    kernel: Kernel = field(default_factory=lambda: "signed" if has_vnni() else "signed_7_bits")
+    """How weights are held; what suits this processor as far as it names itself, where it is not measured."""
 
     @property
     def nodes(self) -> dict[str, str]:
@@ -117,11 +127,11 @@ def write(prepared: Prepared, target: Path, *, keep: Collection[str] = (), only:
     """Write the INT8 model to `target`; the nodes `keep` stay in fp32, or with `only` all others do."""
     common: dict[str, Any] = {
         "per_channel": True,
-        "reduce_range": not has_vnni(),
-        "weight_type": QuantType.QInt8,
+        "reduce_range": prepared.kernel == "signed_7_bits",
+        "weight_type": KERNELS[prepared.kernel],
         "nodes_to_exclude": list(keep),
         "nodes_to_quantize": list(only),
-        "extra_options": {"MatMulConstBOnly": True},
+        "extra_options": {"MatMulConstBOnly": True, "WeightSymmetric": True},
     }
     with _silent():
         if prepared.ranges is None:

@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from optimization.artifact.findings import Difference, Examples, PrecisionChoice, SearchResult, Speedup
+from optimization.artifact.findings import Difference, Examples, KernelChoice, PrecisionChoice, SearchResult, Speedup
 from optimization.artifact.manifest import Manifest, Measurement
 from optimization.artifact.store import Artifact
 
@@ -120,6 +120,8 @@ def statements(manifest: Manifest) -> Iterator[str]:
     if manifest.findings.precisions:
         chosen = manifest.findings.precisions.items()
         yield "precision: " + "; ".join(f"{step} {precision(each)}" for step, each in chosen)
+    if manifest.findings.kernel is not None:
+        yield f"INT8 weights: {_kernel(manifest.findings.kernel)}"
     if manifest.findings.search is not None:
         yield _search(manifest.findings.search)
     if manifest.machine is not None:
@@ -134,6 +136,17 @@ def precision(choice: PrecisionChoice) -> str:
     if bf16_s > fp32_s:
         return f"fp32: bf16 takes {three_digits(bf16_s / fp32_s)} times as long"
     return f"fp32: bf16 is {three_digits(fp32_s / bf16_s)} times as fast, its results alike to {choice.alike:.4f}"
+
+
+def _kernel(choice: KernelChoice) -> str:
+    """For example: signed; against it unsigned takes 1.21 times as long, changes 0.98 times as much."""
+    held = [
+        f"{name} takes {seconds / choice.seconds[choice.kernel]:.2f} times as long, changes "
+        f"{choice.changed[name] / max(choice.changed[choice.kernel], 1e-12):.2f} times as much"
+        for name, seconds in choice.seconds.items()
+        if name != choice.kernel
+    ]
+    return f"{choice.kernel} on {choice.processor}; against it {'; '.join(held)}"
 
 
 def _distillation(student: Measurement, control: Measurement, found: Difference | None) -> str:

@@ -39,7 +39,7 @@ _START_S, _START_S_PER_WORKER, _END_S = 8.0, 2.0, 2.0
 """Ray and its workers until they take a job; and after the last one."""
 _PUBLISH_S = 1.0
 _WRITE_S = 1.0
-"""What an INT8 file takes to be written."""
+"""What an INT8 file takes to be written, of which there are four: three ways of holding weights, then the last."""
 _RANGING = 3
 """Times as long a call takes while ranges are found, for which every tensor is put out."""
 _EXAMPLES = 256
@@ -183,7 +183,7 @@ class _Walk:
                         self._keep("qat", student)
                     served = self._times.served(student)
                     examples_s = step.calibration_samples * served.example_s
-                    self.parts.append(Part(name="calibrate", seconds=_WRITE_S + (_RANGING + 2) * examples_s))
+                    self.parts.append(Part(name="calibrate", seconds=4 * _WRITE_S + (_RANGING + 8) * examples_s))
                     self.served.append(served)
                     continue
             self._keep(step.kind, student)

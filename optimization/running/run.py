@@ -174,6 +174,7 @@ def publish(recipe: Recipe, made: Workspace, root: Path, search: SearchResult | 
                 examples=_examples(dataset),
                 losses={step: tuple(losses) for step, losses in made.losses.items()},
                 precisions=made.precisions,
+                kernel=next(iter(made.kernels), None),
                 differences=examine.differences(right),
                 speedups=examine.speedups({each.step: timed[each.step] for each in candidates}),
                 confusion=examine.confusion(answers[final.step], held_out.labels, len(dataset.labels)),

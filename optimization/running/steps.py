@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from optimization.artifact.findings import PrecisionChoice
+from optimization.artifact.findings import KernelChoice, PrecisionChoice
 from optimization.artifact.manifest import Meaning
 from optimization.distillation import students, taps, targets, transfer
 from optimization.distillation.targets import SoftTargets
@@ -22,7 +22,7 @@ from optimization.foreign import convert, onnx_teacher
 from optimization.graphs import export, graph
 from optimization.networks import models
 from optimization.pruning import costs, depth, prune, scores, sparsify
-from optimization.quantization import qat, quantize, sensitivity
+from optimization.quantization import kernels, qat, quantize, sensitivity
 from optimization.readers import holding, streaming
 from optimization.readers.examples import Dataset, Split, Stream
 from optimization.recipe.methods import Distill, Prune, Quantize, Sparsify, Training
@@ -98,6 +98,8 @@ class Workspace:
     """The training of the first student, without its teacher; at most one."""
     losses: dict[str, list[float]] = field(default_factory=dict)
     """Mean training loss of each epoch, by step."""
+    kernels: list[KernelChoice] = field(default_factory=list)
+    """How weights are held in INT8; at most one."""
     precisions: dict[str, PrecisionChoice] = field(default_factory=dict)
     """What was chosen by measurement, by step."""
     choices: dict[str, PrecisionChoice] = field(default_factory=dict)
@@ -332,6 +334,9 @@ def _quantize(workspace: Workspace, step: Quantize) -> None:
             quantize.halve(before.path, path)
         else:
             prepared = quantize.prepare(before.path, workspace.folder, ranging, method=method, ranges=step.ranges)
+            if step.training is None:  # else it has learned to bear what this processor names
+                prepared, choice = kernels.choose(prepared, workspace.folder, deciding)
+                workspace.kernels.append(choice)
             outcome = sensitivity.within(
                 prepared, path, deciding, step.max_changed, task=data.task, output=before.output
             )
