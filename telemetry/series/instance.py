@@ -92,9 +92,11 @@ class Instance:
             self._train(str(dict(increment.key.attributes).get(names.STEP, "")), now_s)
 
     def losses(self, step: str) -> list[float]:
-        """Its losses in one training step; those that name no step count for any."""
+        """Its losses in one training step, or in all where the step is not known; a loss may name none."""
         gauges = self.gauges.get(names.TRAIN_LOSS.name, {})
-        return [loss for attributes, loss in gauges.items() if dict(attributes).get(names.STEP, step) == step]
+        return [
+            loss for attributes, loss in gauges.items() if not step or dict(attributes).get(names.STEP, step) == step
+        ]
 
     def close(self, now_s: float) -> None:
         """End a frame."""

@@ -251,6 +251,16 @@ def losses(steps, at_s):
     return [samples, *(gauge("trimtab.train.loss", loss, at_s, trimtab__step=step) for step, _, loss in steps)]
 
 
+def test_a_loss_without_any_count_is_shown_all_the_same():
+    clock, worker = Clock(), Sender()
+    collector = Collector(clock=clock)
+    for _ in range(3):
+        clock.now_s += 1
+        worker.extra = [gauge("trimtab.train.loss", 0.7, clock.now_s, trimtab__step="teacher")]
+        collector.receive_metrics(worker.request({}, clock.now_s))
+    assert column(collector, "train_loss")[-1] == pytest.approx(0.7)
+
+
 def test_the_loss_is_that_of_the_step_that_is_trained_now():
     clock, workers = Clock(), [Sender(instance=name) for name in "ab"]
     collector = Collector(clock=clock)
