@@ -237,7 +237,7 @@ def _open_service(path: fast_path.FastPath, ask: grpc_service.Ask, gate: Gate | 
     grpc_service.open_service(
         path,
         grpc_service.from_loopback(ask) if is_local else ask,
-        guard=CallGuard(gate),
+        guard=CallGuard(gate) if gate else None,
         max_body_bytes=settings.max_body_bytes,
     )
 

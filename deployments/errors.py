@@ -1,6 +1,7 @@
 """What can go wrong with a request.
 
-    request -> Gate.check (401, 403, 429) -> asgi.read_body (413) -> requests.decode (400)
+    request -> Gate.check (401, 403, 429), or without keys access.origin (403)
+            -> asgi.read_body (413) -> requests.decode (400)
             -> Batcher.submit (429, 503, 504) -> Session.run (500) -> response
 
 `RequestError`s are the caller's to mend and say how; anything else is ours, is logged, and reaches the caller as a

@@ -1,6 +1,7 @@
 """What another host reaches of a server for its own machine: every port is tried from a network namespace.
 
-Ray shows its metrics to everyone, whatever the path; nothing else may be answered. It needs root, for the namespace: `make test ARGS='-m hosts'`.
+Ray shows its metrics to everyone, whatever the path; nothing else may be answered. It needs root, for the namespace:
+`make test ARGS='-m hosts'`.
 """
 
 import json

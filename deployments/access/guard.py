@@ -90,17 +90,14 @@ def of_server(scope: Scope) -> Need:
 
 
 class CallGuard:
-    """Access control of gRPC calls before their message is read; what the key opens is checked with the rest.
+    """Access control of gRPC calls before their message is read; what the key opens is checked with the rest."""
 
-    Without a gate everyone is let in.
-    """
-
-    def __init__(self, gate: Gate | None) -> None:
+    def __init__(self, gate: Gate) -> None:
         self._gate = gate
 
     def problem(self, rpc: str, headers: Headers) -> UnauthorizedError | None:
         """Why a call may not pass, if it may not."""
-        if self._gate is None or rpc in OPEN_CALLS:
+        if rpc in OPEN_CALLS:
             return None
         try:
             self._gate.authenticate(headers)
@@ -110,7 +107,7 @@ class CallGuard:
 
     def record(self, path: str, headers: Headers, client: tuple[str, int] | None, problem: RequestError) -> None:
         """Note a call that was refused."""
-        if self._gate is None or self._gate.audit is None:
+        if self._gate.audit is None:
             return
         self._gate.audit.record(
             key=None,

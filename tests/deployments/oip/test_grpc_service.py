@@ -346,11 +346,11 @@ async def metadata_of_the_server(_):
 def test_rays_own_proxy_is_no_way_round_the_loopback(monkeypatch):
     """It listens beside the ingress, and whoever reaches it calls the replica's methods by name."""
     monkeypatch.setattr(grpc_service, "_opened", [])
-    ask, nobody = from_loopback(metadata_of_the_server), CallGuard(None)
-    code, details = by_proxy(ask, nobody, CallByProxy("192.0.2.1"), b"")
+    ask = from_loopback(metadata_of_the_server)
+    code, details = by_proxy(ask, None, CallByProxy("192.0.2.1"), b"")
     assert code == grpc.StatusCode.PERMISSION_DENIED
     assert "answers its own machine only" in details
-    assert by_proxy(ask, nobody, CallByProxy("127.0.0.1"), b"") == (None, None)
+    assert by_proxy(ask, None, CallByProxy("127.0.0.1"), b"") == (None, None)
 
 
 def test_rays_own_proxy_is_no_way_round_the_key_which_comes_before_the_message(guard, monkeypatch):
@@ -367,7 +367,7 @@ def test_a_server_reads_as_much_of_a_message_as_its_settings_say(monkeypatch):
     monkeypatch.setattr(grpc_service, "_opened", [])
     assert grpc_service.most_message_bytes() == ServerSettings().max_body_bytes + grpc_service.FRAME_BYTES
     opened = FastPath("/v2", None), metadata_of_the_server
-    grpc_service.open_service(*opened, guard=CallGuard(None), max_body_bytes=1000)
+    grpc_service.open_service(*opened, guard=None, max_body_bytes=1000)
     assert grpc_service.most_message_bytes() == 1000 + grpc_service.FRAME_BYTES
 
 
