@@ -9,6 +9,16 @@
 """
 
 import math
+from reprlib import Repr
+from typing import Any
+
+_brief = Repr()
+_brief.maxstring = _brief.maxother = _brief.maxlong = 80
+
+
+def brief(value: Any) -> str:
+    """What was got, for a message: in Python's form, and short however much it was."""
+    return _brief.repr(value)
 
 
 class RequestError(Exception):

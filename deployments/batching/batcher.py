@@ -276,9 +276,7 @@ class Batcher:
         if self._is_batched and (uneven := next((done.uneven for done in calls if done.uneven), "")):
             self._is_batched = False
             logger.warning("requests are called one by one from now on: %s", uneven)
-        if self._inline:
-            loop.call_soon(self._turn)
-        else:
+        if not self._inline:
             self._turn()
         for done in calls:
             try:
@@ -286,6 +284,8 @@ class Batcher:
             except Exception as error:
                 logger.exception("a batch could not be answered or counted")
                 _fail(done.batch, error)
+        if self._inline:
+            loop.call_soon(self._turn)  # after those who were answered: what they ask next is in the next batch
 
     def _answer(self, done: Done) -> None:
         if isinstance(done.outcome, Exception):

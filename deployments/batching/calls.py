@@ -25,7 +25,7 @@ class NotByRowsError(Exception):
     """An output's first dimension is not the batch: nobody can tell whose rows are whose."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, eq=False, slots=True)
 class Done:
     """One call that is over; the times are nanoseconds since the epoch."""
 
@@ -61,13 +61,16 @@ def call(run: Run, batch: Sequence[Waiting], padding: Padding | None) -> list[Do
             middle = len(batch) // 2
             return [*call(run, batch[:middle], padding), *call(run, batch[middle:], padding)]
         outcome = error
-    rows = sum(waiting.rows for waiting in batch)
+    if len(batch) == 1:
+        rows, longest = batch[0].rows, batch[0].length
+    else:
+        rows, longest = sum([each.rows for each in batch]), max([each.length for each in batch])
     return [
         Done(
             batch=batch,
             outcome=outcome,
             rows=rows,
-            work=rows * max(waiting.length for waiting in batch),
+            work=rows * longest,
             started_ns=started_ns,
             stacked_ns=stacked_ns,
             ended_ns=ended_ns,
@@ -87,7 +90,7 @@ def _stack(batch: Sequence[Waiting], padding: Padding | None) -> Inputs:
 def _shares(batch: Sequence[Waiting], outputs: Outputs, padding: Padding | None) -> list[Outputs]:
     if len(batch) == 1 and batch[0].is_alone:
         return [outputs]
-    _check_rows(outputs, sum(waiting.rows for waiting in batch))
+    _check_rows(outputs, sum([waiting.rows for waiting in batch]))
     if len(batch) == 1:
         return [outputs]
     shares: list[Outputs] = []

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from deployments.errors import RequestError
+from deployments.errors import RequestError, brief
 from deployments.oip.tensors import DTYPES, Array, check_finite, from_binary, from_json
 from optimization.artifact.manifest import TensorSpec
 
@@ -97,7 +97,7 @@ def id_of(request: Mapping[str, Any]) -> str | None:
     """
     found = request.get("id")
     if found is not None and not isinstance(found, str):
-        raise RequestError(f"id must be a string, got {found!r}")
+        raise RequestError(f"id must be a string, got {brief(found)}")
     return found
 
 
@@ -120,7 +120,7 @@ def _header_end(header_length: str | None, body_bytes: int) -> int:
         return body_bytes
     if not header_length.isascii() or not header_length.isdigit() or int(header_length) > body_bytes:
         raise RequestError(
-            f"Inference-Header-Content-Length must be at most the body's {body_bytes} bytes, got {header_length!r}"
+            f"Inference-Header-Content-Length must be at most the body's {body_bytes} bytes, got {brief(header_length)}"
         )
     return int(header_length)
 
@@ -143,7 +143,7 @@ def _inputs(request: dict[str, Any], specs: Sequence[TensorSpec], raw: memoryvie
             raise RequestError(f"an input must be an object, got {type(entry).__name__}")
         name = entry.get("name")
         if not isinstance(name, str) or name not in known:
-            raise RequestError(f"input names must be {_names(known)}, got {name!r}")
+            raise RequestError(f"input names must be {_names(known)}, got {brief(name)}")
         if name in arrays:
             raise RequestError(f"input {name!r} must be given once")
         shape = _shape(entry, known[name], sizes)
@@ -155,7 +155,8 @@ def _inputs(request: dict[str, Any], specs: Sequence[TensorSpec], raw: memoryvie
         else:
             if not _is_size(size) or at + size > len(raw):
                 raise RequestError(
-                    f"input {name!r}: binary_data_size must be at most the {len(raw) - at} bytes left, got {size!r}"
+                    f"input {name!r}: binary_data_size must be at most the {len(raw) - at} bytes left, "
+                    f"got {brief(size)}"
                 )
             array = from_binary(name, known[name].datatype, shape, raw[at : at + size])
             at += size
@@ -174,13 +175,13 @@ def _shape(entry: dict[str, Any], spec: TensorSpec, sizes: dict[str, int]) -> li
     name, datatype, shape = spec.name, entry.get("datatype"), entry.get("shape")
     if datatype != spec.datatype:
         rule = f"must be {spec.datatype}" if datatype in DTYPES else f"must be one of {', '.join(DTYPES)}"
-        raise RequestError(f"input {name!r}: datatype {rule}, got {datatype!r}")
+        raise RequestError(f"input {name!r}: datatype {rule}, got {brief(datatype)}")
     if not isinstance(shape, list) or not all(map(_is_size, shape)):
-        raise RequestError(f"input {name!r}: shape must be a list of sizes, got {shape!r}")
+        raise RequestError(f"input {name!r}: shape must be a list of sizes, got {brief(shape)}")
     if not _fits(shape, spec, sizes):
         wanted_shape = ", ".join(map(str, spec.shape))
         raise RequestError(
-            f"input {name!r}: shape must be [{wanted_shape}], names standing for any size > 0, got {shape}"
+            f"input {name!r}: shape must be [{wanted_shape}], names standing for any size > 0, got {brief(shape)}"
         )
     return shape
 
@@ -233,7 +234,7 @@ def _outputs(request: dict[str, Any], known: Sequence[str]) -> tuple[tuple[str, 
     for entry in entries:
         name = entry.get("name") if isinstance(entry, dict) else None
         if not isinstance(name, str) or name not in known:
-            raise RequestError(f"output names must be {_names(known)}, got {name!r}")
+            raise RequestError(f"output names must be {_names(known)}, got {brief(name)}")
         if name in names:
             raise RequestError(f"output {name!r} must be asked for once")
         names.append(name)
@@ -241,7 +242,7 @@ def _outputs(request: dict[str, Any], known: Sequence[str]) -> tuple[tuple[str, 
             binary.add(name)
         count = parameters_of(entry).get("classification", 0)
         if not _is_size(count):
-            raise RequestError(f"output {name!r}: classification must be a number of classes, got {count!r}")
+            raise RequestError(f"output {name!r}: classification must be a number of classes, got {brief(count)}")
         if count:
             classes[name] = count
     return tuple(names), frozenset(binary), classes
@@ -250,7 +251,7 @@ def _outputs(request: dict[str, Any], known: Sequence[str]) -> tuple[tuple[str, 
 def _flag(entry: dict[str, Any], name: str, default: bool) -> bool:
     value = parameters_of(entry).get(name, default)
     if not isinstance(value, bool):
-        raise RequestError(f"the parameter {name} must be true or false, got {value!r}")
+        raise RequestError(f"the parameter {name} must be true or false, got {brief(value)}")
     return value
 
 

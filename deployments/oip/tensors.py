@@ -7,14 +7,15 @@ https://github.com/triton-inference-server/server/blob/main/docs/protocol/extens
 
 import math
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.errors import RequestError
+from deployments.errors import RequestError, brief
 
 Array = NDArray[Any]
 
@@ -36,6 +37,21 @@ DTYPES: dict[str, np.dtype[Any]] = {
 }
 """numpy's type for each datatype; elements of BYTES are `bytes`, or `str` where a model gave them."""
 
+_CODES = {
+    "INT8": "b",
+    "INT16": "h",
+    "INT32": "i",
+    "INT64": "q",
+    "FP16": "e",
+    "FP32": "f",
+    "FP64": "d",
+    "UINT8": "B",
+    "UINT16": "H",
+    "UINT32": "I",
+    "UINT64": "Q",
+}
+"""What `struct` calls them; of bfloat16 it knows nothing."""
+
 _FLOATS = frozenset(dtype for name, dtype in DTYPES.items() if name.startswith(("FP", "BF")))
 _FLOAT_CHARS = frozenset(dtype.char for dtype in _FLOATS)
 
@@ -43,17 +59,23 @@ _FLOAT_CHARS = frozenset(dtype.char for dtype in _FLOATS)
 def from_json(name: str, datatype: str, shape: Sequence[int], data: Any) -> Array:
     """The tensor whose elements are `data`, flat or nested, in row-major order.
 
+    Number and types are checked before numpy sees any element: among texts, it would make room for each as for the
+    longest.
+
     Raises:
         RequestError: an element is not of the datatype, or their number does not fit the shape.
     """
     if not isinstance(data, list):
         raise RequestError(f"input {name!r}: data must be a list, got {type(data).__name__}")
-    array = _bytes_elements(name, data) if datatype == "BYTES" else _numbers(name, datatype, data)
-    if array.size != math.prod(shape):
+    elements = _flat(name, data)
+    if len(elements) != math.prod(shape):
+        _check_types(name, datatype, elements)
         raise RequestError(
-            f"input {name!r}: shape {list(shape)} takes {math.prod(shape)} elements, data has {array.size}"
+            f"input {name!r}: shape {list(shape)} takes {math.prod(shape)} elements, data has {len(elements)}"
         )
-    return array.reshape(shape)
+    if not elements:
+        return np.empty(shape, DTYPES[datatype])
+    return _MAKE[DTYPES[datatype].kind](name, datatype, elements).reshape(shape)
 
 
 def to_json(name: str, array: Array) -> list[Any]:
@@ -118,43 +140,85 @@ def _sum(array: Array) -> float:
         return float(array.sum())
 
 
-def _numbers(name: str, datatype: str, data: list[Any]) -> Array:
-    dtype = DTYPES[datatype]
-    try:
-        array = np.array(data)
-    except ValueError as error:
-        raise RequestError(f"input {name!r}: nested data must be rectangular: {error}") from error
-    if array.size == 0:
-        return array.astype(dtype)
-    if array.dtype == object and any(isinstance(element, list) for element in array.flat):
-        raise RequestError(f"input {name!r}: nested data must be rectangular and at most {array.ndim} levels deep")
-    if dtype.kind in "iu" and array.dtype.kind in "fO" and not _first_misfit(data, dtype):
-        array = np.array(data, dtype=object)  # whole numbers beyond int64, which numpy would take for floats
-        allowed = True
-    elif dtype.kind == "b":
-        allowed = array.dtype.kind == "b" or (array.dtype.kind in "iu" and bool(np.isin(array, (0, 1)).all()))
-    elif dtype in _FLOATS:
-        allowed = array.dtype.kind in "iuf"
-    else:
-        allowed = array.dtype.kind in "iu"
-    if not allowed:
-        misfit = _first_misfit(data, dtype) or "a number beyond 64 bits"
-        raise RequestError(f"input {name!r}: {datatype} cannot hold {misfit}")
-    if dtype.kind in "iu":
-        limits = np.iinfo(dtype)
-        low, high = int(array.min()), int(array.max())
-        if low < limits.min or high > limits.max:
-            raise RequestError(f"input {name!r}: {datatype} lies in [{limits.min}, {limits.max}], got {low} to {high}")
+def _flat(name: str, data: list[Any]) -> list[Any]:
+    """What lies in lists of lists, in order. A level at a time, since a request may nest deeper than Python's stack."""
+    depth = 1
+    while data and type(data[0]) is list:
+        if set(map(type, data)) != {list} or len(set(map(len, data))) > 1:
+            raise RequestError(f"input {name!r}: nested data must be rectangular, got others at level {depth}")
+        data = list(chain.from_iterable(data))
+        depth += 1
+    return data
+
+
+def _floats(name: str, datatype: str, elements: list[Any]) -> Array:
+    if datatype in _CODES and type(elements[0]) is not bool:
+        try:
+            return _packed(datatype, elements)
+        except (struct.error, OverflowError):
+            pass  # the types are to blame, or a number is infinite in this one
+    _check_types(name, datatype, elements)
     with np.errstate(over="ignore"):
-        return array.astype(dtype)
+        return np.array(elements, np.float64).astype(DTYPES[datatype])
 
 
-def _first_misfit(data: list[Any], dtype: np.dtype[Any]) -> str:
-    kinds = (int, float) if dtype in _FLOATS else (bool,) if dtype.kind == "b" else (int,)
-    for element in _elements(data):
-        if not isinstance(element, kinds) or (dtype.kind != "b" and isinstance(element, bool)):
-            return repr(element)[:80]
-    return ""
+def _integers(name: str, datatype: str, elements: list[Any]) -> Array:
+    if type(elements[0]) is not bool:
+        try:
+            return _packed(datatype, elements)
+        except struct.error:
+            pass
+    _check_types(name, datatype, elements)
+    limits = np.iinfo(DTYPES[datatype])
+    got = f"{brief(min(elements))} to {brief(max(elements))}"
+    raise RequestError(f"input {name!r}: {datatype} lies in [{limits.min}, {limits.max}], got {got}")
+
+
+def _packed(datatype: str, elements: list[Any]) -> Array:
+    """By `struct`, which is twice as fast as numpy, takes numbers alone and says itself what does not fit."""
+    return np.frombuffer(struct.pack(f"<{len(elements)}{_CODES[datatype]}", *elements), DTYPES[datatype])
+
+
+def _booleans(name: str, datatype: str, elements: list[Any]) -> Array:
+    _check_types(name, datatype, elements)
+    if not {0, 1}.issuperset(elements):
+        wrong = next(element for element in elements if element not in (0, 1))
+        raise RequestError(f"input {name!r}: {datatype} cannot hold {brief(wrong)}")
+    return np.array(elements, np.bool_)
+
+
+def _strings(name: str, datatype: str, elements: list[Any]) -> Array:
+    _check_types(name, datatype, elements)
+    return _objects([element.encode() for element in elements])
+
+
+def _objects(elements: list[bytes]) -> Array:
+    array = np.empty(len(elements), dtype=object)
+    array[:] = elements
+    return array
+
+
+_MAKE = {"f": _floats, "V": _floats, "i": _integers, "u": _integers, "b": _booleans, "O": _strings}
+"""What makes a tensor of elements, by the kind of numpy's type; bfloat16 is of the kind V."""
+_ALLOWED: dict[str, frozenset[type]] = {
+    "f": frozenset((float, int)),
+    "V": frozenset((float, int)),
+    "i": frozenset((int,)),
+    "u": frozenset((int,)),
+    "b": frozenset((bool, int)),
+    "O": frozenset((str,)),
+}
+"""Types that the elements may have in JSON."""
+
+
+def _check_types(name: str, datatype: str, elements: list[Any]) -> None:
+    """Refuse what is not of the datatype, naming the first."""
+    allowed = _ALLOWED[DTYPES[datatype].kind]
+    if allowed.issuperset(map(type, elements)):
+        return
+    wrong = next(element for element in elements if type(element) not in allowed)
+    rule = "BYTES takes strings, got" if datatype == "BYTES" else f"{datatype} cannot hold"
+    raise RequestError(f"input {name!r}: {rule} {brief(wrong)}")
 
 
 def _text(name: str, element: str | bytes) -> str:
@@ -165,43 +229,23 @@ def _text(name: str, element: str | bytes) -> str:
         raise RequestError(f"output {name!r} {rule}") from error
 
 
-def _bytes_elements(name: str, data: list[Any]) -> Array:
-    flat = list(_elements(data))
-    for element in flat:
-        if not isinstance(element, str):
-            raise RequestError(f"input {name!r}: BYTES takes strings, got {element!r}")
-    array = np.empty(len(flat), dtype=object)
-    array[:] = [element.encode() for element in flat]
-    return array
-
-
-def _elements(data: list[Any]) -> Iterator[Any]:
-    """What lies in lists of lists, in order. Without recursion: a request may nest deeper than Python's stack."""
-    waiting = [iter(data)]
-    while waiting:
-        for element in waiting[-1]:
-            if isinstance(element, list):
-                waiting.append(iter(element))
-                break
-            yield element
-        else:
-            waiting.pop()
-
-
 def _split_bytes(name: str, count: int, raw: memoryview) -> Array:
+    total = len(raw)
+    if 4 * count > total:
+        raise RequestError(f"input {name!r}: the shape takes {count} elements, got at most {total // 4}")
+    whole, length_at = bytes(raw), struct.Struct("<I").unpack_from
     elements: list[bytes] = []
     at = 0
-    while at < len(raw):
-        if at + 4 > len(raw):
-            raise RequestError(f"input {name!r}: an element's 4-byte length is cut off at byte {at}")
-        (size,) = struct.unpack_from("<I", raw, at)
-        at += 4
-        if at + size > len(raw):
-            raise RequestError(f"input {name!r}: element {len(elements)} takes {size} bytes, {len(raw) - at} are left")
-        elements.append(bytes(raw[at : at + size]))
-        at += size
-    if len(elements) != count:
-        raise RequestError(f"input {name!r}: the shape takes {count} elements, got {len(elements)}")
-    array = np.empty(count, dtype=object)
-    array[:] = elements
-    return array
+    while at + 4 <= total and len(elements) < count:
+        begin = at + 4
+        at = begin + length_at(whole, at)[0]
+        elements.append(whole[begin:at])
+    if at > total:
+        begin = total - len(elements[-1])
+        raise RequestError(
+            f"input {name!r}: element {len(elements) - 1} takes {at - begin} bytes, {total - begin} are left"
+        )
+    if len(elements) < count or at < total:
+        got = f"{len(elements)} and {total - at} bytes more" if at < total else str(len(elements))
+        raise RequestError(f"input {name!r}: the shape takes {count} elements, got {got}")
+    return _objects(elements)

@@ -1,6 +1,8 @@
 """The codec of tensors, against numpy and the protocol's text."""
 
 import struct
+import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -77,13 +79,50 @@ def test_bytes_that_json_cannot_carry_are_refused():
         to_json("x", np.array([b"\xff\xd8"], dtype=object))
 
 
-@pytest.mark.parametrize("datatype", ["FP32", "BYTES"])
-def test_data_nested_deeper_than_the_stack_is_refused(datatype):
+def test_data_nested_deeper_than_the_stack_is_read_or_refused():
     data = [1.0]
     for _ in range(5000):
         data = [data]
-    with pytest.raises(RequestError, match=r"rectangular|takes strings"):
-        from_json("x", datatype, [1], data)
+    assert from_json("x", "FP32", [1], data).tolist() == [1]
+    with pytest.raises(RequestError, match=r"takes strings, got 1\.0"):
+        from_json("x", "BYTES", [1], data)
+
+
+@pytest.mark.parametrize("datatype", sorted(NUMERIC))
+def test_one_long_text_among_many_short_ones_costs_no_room_for_as_long_as_the_longest(datatype):
+    """Of numpy's own making, it would be 4 bytes for each letter of the longest, times the number of texts."""
+    data = ["a" * 10_000, *["b"] * 5_000]
+    tracemalloc.start()
+    with pytest.raises(RequestError, match="cannot hold 'aaa"):
+        from_json("x", datatype, [len(data)], data)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100_000
+
+
+def test_a_message_is_short_whatever_was_got():
+    with pytest.raises(RequestError) as caught:
+        from_json("x", "INT8", [1], [{"a" * 10_000: ["b" * 10_000] * 1000}])
+    assert len(str(caught.value)) < 1000
+
+
+def test_a_million_empty_elements_are_split_with_no_more_than_a_step_for_each():
+    raw = memoryview(bytes(4 * 2**20))
+    began = time.process_time()
+    assert from_binary("x", "BYTES", [2**20], raw).shape == (2**20,)
+    assert time.process_time() - began < 1.5  # a fifth of a second on a usual core
+
+
+def test_elements_that_the_shape_does_not_take_are_refused_before_they_are_made():
+    raw = memoryview(bytes(4 * 2**20))
+    tracemalloc.start()
+    with pytest.raises(RequestError, match="takes 3 elements, got 3 and 4194292 bytes more"):
+        from_binary("x", "BYTES", [3], raw)
+    with pytest.raises(RequestError, match="takes 2000000 elements, got at most 1048576"):
+        from_binary("x", "BYTES", [2_000_000], raw)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2 * len(raw)
 
 
 def test_nested_json_is_row_major():
