@@ -9,6 +9,7 @@ Runtime only: both are part of the key.
 
 import fcntl
 import hashlib
+import json
 import logging
 import os
 import platform
@@ -22,6 +23,7 @@ from pathlib import Path
 
 import onnxruntime
 
+from deployments.execution.local_storage import is_local, local_folder
 from optimization.artifact.store import MODEL, Artifact
 
 logger = logging.getLogger(__name__)
@@ -32,6 +34,8 @@ KEPT = 16
 """Packed models that stay in the cache; a mapped one that is removed stays valid until its last session ends."""
 
 _WEIGHTS = "weights"
+_SIZES = "sizes.json"
+"""What each file's size was when it was written."""
 _EMBEDDED_BYTES = "1024"
 """Smaller tensors stay in the graph: ONNX Runtime reads shapes from there while it loads."""
 
@@ -50,21 +54,38 @@ def packed(artifact: Artifact, cache: Path) -> Path | None:
     entry = artifact.manifest.files[artifact.manifest.graphs[0].file]
     if entry.size_bytes < WORTH_BYTES:
         return None
-    home = cache / _key(entry.sha256)
+    folder = cache if is_local(cache) else _elsewhere(artifact, cache)
+    if folder is None:
+        return None
+    home = folder / _key(entry.sha256)
     try:
-        cache.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with _locked(cache / f"{home.name}.lock"):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with _locked(folder / f"{home.name}.lock"):
+            if home.is_dir() and not _is_whole(home):
+                logger.warning("model %s: %s is damaged and packed anew", artifact.manifest.name, home)
+                shutil.rmtree(home)
             if not home.is_dir():
                 _pack(artifact.model_path, home)
-                _forget_oldest(cache)
+                _forget_oldest(folder)
+            os.utime(home)
     except OSError as error:
         logger.warning("model %s: no packed copy of its weights: %s", artifact.manifest.name, error)
         return None
     except PackError as error:
         logger.warning("model %s: its weights cannot be packed: %s", artifact.manifest.name, error)
         return None
-    os.utime(home)
     return home / MODEL
+
+
+def _elsewhere(artifact: Artifact, cache: Path) -> Path | None:
+    """Where the packed copy lies if `cache` is no storage of this machine's own; none if it is to be read, not mapped."""
+    name = artifact.manifest.name
+    folder = local_folder("trimtab-packed")
+    if folder is None:
+        logger.warning("model %s: no packed copy of its weights: %s is shared, and no folder is local", name, cache)
+    else:
+        logger.info("model %s: %s is shared with other machines: its packed copy lies in %s", name, cache, folder)
+    return folder
 
 
 def _key(sha256: str) -> str:
@@ -93,12 +114,23 @@ def _pack(model: Path, home: Path) -> None:
         )
         if made.returncode:
             raise PackError(made.stderr.strip().rpartition("\n")[2])
+        sizes = {file.name: file.stat().st_size for file in staging.iterdir()}
+        (staging / _SIZES).write_text(json.dumps(sizes))
         for file in staging.iterdir():
             with file.open("rb") as opened:
                 os.fsync(opened.fileno())
         staging.rename(home)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _is_whole(home: Path) -> bool:
+    """Whether all files have the size they were written with: to read past the end of a mapped one kills the process."""
+    try:
+        sizes = json.loads((home / _SIZES).read_text())
+        return all((home / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError):
+        return False
 
 
 def _write(model: Path, home: Path) -> None:

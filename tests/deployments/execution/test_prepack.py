@@ -64,6 +64,31 @@ def test_a_cache_that_cannot_be_written_costs_memory_but_no_answer(wide, tmp_pat
     assert "no packed copy of its weights" in caplog.text
 
 
+def test_a_cut_file_is_packed_anew_and_not_mapped(wide, tmp_path, caplog):
+    """To read past the end of a mapped file would kill the process."""
+    artifact, weights = wide
+    weights_file = prepack.packed(artifact, tmp_path).parent / "weights"
+    whole = weights_file.stat().st_size
+    with weights_file.open("r+b") as file:
+        file.truncate(whole // 2)
+    x = np.ones((1, WIDTH), np.float32)
+    y = Session(artifact, num_threads=1, max_batch_size=1, cache=tmp_path).run({"x": x})["y"]
+    np.testing.assert_allclose(y, np.linalg.multi_dot([x, *weights]), rtol=1e-3, atol=1e-3)
+    assert weights_file.stat().st_size == whole
+    assert "is damaged and packed anew" in caplog.text
+
+
+def test_a_cache_on_a_network_file_system_is_not_mapped_but_packed_on_local_storage(wide, tmp_path, monkeypatch):
+    shared, local = tmp_path / "shared", tmp_path / "local"
+    local.mkdir()
+    monkeypatch.setattr(prepack, "is_local", lambda path: path != shared)
+    monkeypatch.setattr(prepack, "local_folder", lambda _: local)
+    assert prepack.packed(wide[0], shared).is_relative_to(local)
+    assert not shared.exists()
+    monkeypatch.setattr(prepack, "local_folder", lambda _: None)
+    assert prepack.packed(wide[0], shared) is None
+
+
 def test_the_oldest_leave_the_cache(tmp_path, monkeypatch):
     monkeypatch.setattr(prepack, "KEPT", 2)
     for number in range(4):
