@@ -11,23 +11,8 @@ from pathlib import Path
 import psutil
 
 LOCAL = frozenset(
-    (
-        "apfs",
-        "bcachefs",
-        "btrfs",
-        "ext2",
-        "ext3",
-        "ext4",
-        "f2fs",
-        "hfs",
-        "jfs",
-        "overlay",
-        "ramfs",
-        "tmpfs",
-        "xfs",
-        "zfs",
-    )
-)
+    ("apfs", "bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "hfs", "jfs", "overlay", "ramfs", "tmpfs", "xfs")
+) | {"zfs"}
 """File systems that are one machine's own; what is not among them counts as shared."""
 
 

@@ -78,7 +78,7 @@ def packed(artifact: Artifact, cache: Path) -> Path | None:
 
 
 def _elsewhere(artifact: Artifact, cache: Path) -> Path | None:
-    """Where the packed copy lies if `cache` is no storage of this machine's own; none if it is to be read, not mapped."""
+    """Where the packed copy lies if `cache` is not on this machine's own storage; none if there is no such place."""
     name = artifact.manifest.name
     folder = local_folder("trimtab-packed")
     if folder is None:
@@ -125,7 +125,7 @@ def _pack(model: Path, home: Path) -> None:
 
 
 def _is_whole(home: Path) -> bool:
-    """Whether all files have the size they were written with: to read past the end of a mapped one kills the process."""
+    """Whether all files are as long as they were written: to read past the end of a mapped one kills the process."""
     try:
         sizes = json.loads((home / _SIZES).read_text())
         return all((home / name).stat().st_size == size for name, size in sizes.items())

@@ -44,7 +44,7 @@ async def read_body(scope: Scope, receive: Receive, limit_bytes: int, budget: By
         ClientGone: the connection closed.
     """
     announced = header(scope, b"content-length")
-    if announced is not None and announced.isdigit():
+    if announced is not None and announced.isascii() and announced.isdigit() and len(announced) <= 20:
         if int(announced) > limit_bytes:
             raise BodyTooLargeError(f"the body must have at most {limit_bytes} bytes, got {announced}")
         if budget:

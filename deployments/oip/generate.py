@@ -125,10 +125,14 @@ def _sample(spec: TensorSpec, given: Mapping[str, Any]) -> Array:
     if spec.name not in given:
         raise RequestError(f"the model needs the input {spec.name!r}")
     data = given[spec.name]
-    shape = list(np.shape(data)) if spec.datatype != "BYTES" else []
+    shape = _nested(data)
     wanted = [size if isinstance(size, int) else None for size in spec.shape[1:]]
     if None in wanted:
-        if len(shape) != len(wanted) or any(size not in (None, got) for size, got in zip(wanted, shape, strict=True)):
+        if (
+            len(shape) != len(wanted)
+            or 0 in shape
+            or any(size not in (None, got) for size, got in zip(wanted, shape, strict=True))
+        ):
             raise RequestError(f"input {spec.name!r}: data must be nested as [{_text(spec)}], got shape {shape}")
     else:
         shape = [size for size in wanted if size is not None]
@@ -141,10 +145,20 @@ def _prompt(spec: TensorSpec, data: Any) -> Array:
     each = math.prod(sizes)
     if len(sizes) != len(spec.shape) - 1:
         raise RequestError(f"input {spec.name!r} is the model's own state and cannot be given")
-    flat = np.ravel(data) if spec.datatype != "BYTES" else np.ravel(np.asarray(data, object))
-    if not len(flat) or len(flat) % each:
-        raise RequestError(f"input {spec.name!r} takes {each} elements for each step to read, got {len(flat)}")
-    return _tensor(spec, [len(flat) // each, 1, *sizes], flat.tolist())
+    number = math.prod(_nested(data))
+    if not number or not each or number % each:
+        raise RequestError(f"input {spec.name!r} takes {each} elements for each step to read, got {number}")
+    return _tensor(spec, [number // each, 1, *sizes], data)
+
+
+def _nested(data: Any) -> list[int]:
+    """How long the lists are that `data` is nested in, told by the first of each level: whether the others are as long
+    is looked at where they become a tensor."""
+    shape: list[int] = []
+    while isinstance(data, list):
+        shape.append(len(data))
+        data = data[0] if data else None
+    return shape
 
 
 def _tensor(spec: TensorSpec, shape: list[int], data: Any) -> Array:

@@ -118,7 +118,8 @@ def parameters_of(entry: Mapping[str, Any]) -> dict[str, Any]:
 def _header_end(header_length: str | None, body_bytes: int) -> int:
     if header_length is None:
         return body_bytes
-    if not header_length.isascii() or not header_length.isdigit() or int(header_length) > body_bytes:
+    is_number = header_length.isascii() and header_length.isdigit() and len(header_length) <= 20
+    if not is_number or int(header_length) > body_bytes:
         raise RequestError(
             f"Inference-Header-Content-Length must be at most the body's {body_bytes} bytes, got {brief(header_length)}"
         )

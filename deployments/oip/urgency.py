@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from deployments.errors import RequestError
+from deployments.errors import RequestError, brief
 
 TIMEOUT = b"x-request-timeout-seconds"
 
@@ -26,6 +26,8 @@ class Urgency:
 
 
 _LAST = 2**64
+_DIGITS = 20
+"""Of the largest number below that."""
 _DEFAULT = Urgency()
 
 
@@ -42,7 +44,7 @@ def seconds_left(header: str | None) -> float | None:
     except ValueError:
         seconds = math.nan
     if math.isnan(seconds):
-        raise RequestError(f"x-request-timeout-seconds must be a number of seconds, got {header!r}")
+        raise RequestError(f"x-request-timeout-seconds must be a number of seconds, got {brief(header)}")
     return seconds if 0 < seconds < math.inf else None
 
 
@@ -61,8 +63,8 @@ def urgency_of(parameters: Mapping[str, Any], timeout_s: float | None) -> Urgenc
 
 def _whole(parameters: Mapping[str, Any], name: str) -> int:
     value = parameters.get(name, 0)
-    if isinstance(value, str) and value.isdecimal():  # Triton's clients may send text
+    if isinstance(value, str) and value.isdecimal() and len(value) <= _DIGITS:  # Triton's clients may send text
         value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise RequestError(f"parameter {name!r} must be a whole number from 0, got {value!r}")
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < _LAST:
+        raise RequestError(f"parameter {name!r} must be a whole number from 0, got {brief(value)}")
     return value

@@ -19,7 +19,7 @@ class Mount:
 @pytest.fixture
 def mounts(tmp_path, monkeypatch):
     listed = [Mount("/", "ext4"), Mount(tmp_path / "home", "nfs4"), Mount(tmp_path / "home" / "fast", "xfs")]
-    monkeypatch.setattr(psutil, "disk_partitions", lambda all: listed)
+    monkeypatch.setattr(psutil, "disk_partitions", lambda **_: listed)
     return listed
 
 
