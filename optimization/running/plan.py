@@ -35,8 +35,8 @@ from optimization.search.space import Variant
 from optimization.training.batches import num_batches
 from optimization.training.job import Job
 
-_START_S, _START_S_PER_WORKER, _END_S = 8.0, 2.0, 2.0
-"""Ray and its workers until they take a job; and after the last one."""
+_END_S = 2.0
+"""What workers take to end."""
 _PUBLISH_S = 1.0
 _WRITE_S = 1.0
 """What an INT8 file takes to be written, of which there are four: three ways of holding weights, then the last."""
@@ -48,6 +48,10 @@ _EXAMPLES = 256
 
 class Times(Protocol):
     """What parts of a run take; `probe` finds it by trying."""
+
+    def start_s(self) -> float:
+        """What it takes until the workers take their first job."""
+        ...
 
     def step(self, job: Job) -> StepTime:
         """What the job's training takes."""
@@ -96,12 +100,12 @@ def probed(recipe: Recipe, variants: Sequence[Variant], dataset: Dataset, spent_
 
 def estimate(recipe: Recipe, variants: Sequence[Variant], dataset: Dataset, times: Times, spent_s: float) -> Estimate:
     """Add up what the run would take, of which `spent_s` went by until now: for imports, data and models."""
+    began = time.perf_counter()
     once = [Part(name="load", seconds=spent_s)]
     if recipe.teacher.model is None:
         return Estimate(once=tuple(once), trials=(), num_at_once=1)
     if recipe.teacher.training is not None or recipe.has_students:
-        start_s = _START_S + _START_S_PER_WORKER * recipe.workers + _END_S
-        once.append(Part(name=f"start {recipe.workers} workers", seconds=start_s))
+        once.append(Part(name=f"start {recipe.workers} workers", seconds=times.start_s() + _END_S))
     teacher = models.build(recipe.teacher.model, dataset, recipe.seed)
     taught = _Walk(recipe, dataset, times)
     taught.teach(teacher)
@@ -118,6 +122,7 @@ def estimate(recipe: Recipe, variants: Sequence[Variant], dataset: Dataset, time
         once.append(_measured("measure trials", [*taught.served, *alone.served[-1:] * len(variants)], dataset))
     once.append(_measured("measure", [*taught.served, *alone.served], dataset))
     once.append(Part(name="publish", seconds=_PUBLISH_S))
+    once.append(Part(name="estimate", seconds=time.perf_counter() - began))
     num_at_once = min(len(trials), max(recipe.workers, os.cpu_count() or 1)) if trials else 1
     return Estimate(once=tuple(once), trials=tuple(trials) or (tuple(alone.parts),), num_at_once=num_at_once)
 

@@ -6,6 +6,8 @@ mean is that of an epoch. What the first steps take, in which caches fill, does 
 """
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,6 +39,9 @@ _ENOUGH_S = 0.5
 _MOST_ROUNDS = 30
 _AVERAGING_S, _AVERAGING_S_PER_BYTE = 1e-3, 4e-9
 """What averaging the gradients adds to a step of several workers of one machine [gloo, 10 M weights]."""
+_LOADED = "import torch, ray.train.torch"
+_STARTS = 6
+"""Such loads that follow each other, or share the CPUs, until workers take their first job."""
 _EPOCH_S = 0.05
 """What an epoch takes for telling the driver of it, besides its checkpoint."""
 
@@ -76,6 +81,12 @@ class Probe:
         self._num_workers = num_workers
         self._num_threads = num_threads
         self._served: dict[str, ServedTime] = {}
+
+    def start_s(self) -> float:
+        """What starting Ray and its workers takes, by what it takes an interpreter to load what they load."""
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-c", _LOADED], check=True)
+        return _STARTS * (time.perf_counter() - began)
 
     def step(self, job: Job) -> StepTime:
         """What the job's training takes, of which a few steps are done; its model is trained by them."""
@@ -121,6 +132,8 @@ class Probe:
         data = self._dataset
         with TemporaryDirectory(prefix="trimtab-") as folder:
             path = Path(folder) / "model.onnx"
+            if not self._served:  # the first export loads the exporter, which the run need not do again
+                export.export(model, path, data.train, task=data.task)
             began = time.perf_counter()
             export.export(model, path, data.train, task=data.task)
             export_s = time.perf_counter() - began

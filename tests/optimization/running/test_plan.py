@@ -19,6 +19,7 @@ from optimization.running.probe import Probe, ServedTime, StepTime
 from optimization.search import space
 from optimization.training.job import Job
 
+START_S = 13.0
 STEP_S, EPOCH_S, ANSWER_S, EXPORT_S = 0.5, 3.0, 0.25, 7.0
 CALL_S = {1: 0.001, 32: 0.064}
 
@@ -28,6 +29,9 @@ class Given:
 
     def __init__(self) -> None:
         self.jobs: list[Job] = []
+
+    def start_s(self) -> float:
+        return START_S
 
     def step(self, job: Job) -> StepTime:
         self.jobs.append(job)
@@ -51,6 +55,7 @@ def test_every_part_of_a_run_is_counted_as_often_as_it_comes(seed_recipe: Recipe
     each_s = CALL_S[32] / 32
     compared_s = 2 * len(tumours.validation) * each_s
     assert seconds(found, "load") == 11
+    assert seconds(found, "start 2 workers") == pytest.approx(START_S, abs=3)
     assert seconds(found, "teacher") == pytest.approx(30 * (num // batch * STEP_S + EPOCH_S))
     assert seconds(found, "answers") == pytest.approx(num * ANSWER_S)
     for step in ("control", "distill"):
