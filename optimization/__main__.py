@@ -190,12 +190,13 @@ def _checkpoints(options: argparse.Namespace, wanted: Named, phases: Phases) -> 
 
 def _plan(console: Console, wanted: Recipe, variants: Sequence[Variant]) -> None:
     """Do all that a run does before it trains, so that what is wrong is told, and print what would follow."""
+    from optimization.networks import own_head
     from optimization.readers import data
     from optimization.running import plan
     from optimization.running.rehearsal import rehearse
 
     began = time.perf_counter()
-    dataset = data.load(wanted.data, wanted.seed)
+    dataset = own_head.fit(wanted.teacher, data.load(wanted.data, wanted.seed))
     for each in [wanted, *(variant.recipe for variant in variants)]:
         rehearse(each, dataset)
     found = plan.probed(wanted, variants, dataset, time.perf_counter() - began)

@@ -26,7 +26,7 @@ def check(path: Path, model: onnx.ModelProto, dataset: Dataset, said: Meaning | 
     wanted, given = {each.name for each in graph.inputs(model)}, set(dataset.train.inputs)
     if wanted != given:
         raise RecipeError(f"teacher.onnx {path} must take {sorted(given)} as the data has it, got {sorted(wanted)}")
-    batch = next(iter(dataset.held_out.batches(_NUM_TRIED)))[1]
+    batch = next(iter(dataset.validation.batches(_NUM_TRIED)))[1]
     try:
         output = graph.predict(graph.session(path), batch)
     except Exception as error:  # ONNX Runtime's errors share no base but this

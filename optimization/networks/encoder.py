@@ -1,6 +1,7 @@
-"""A text encoder of Hugging Face with a classifier on its pooled output."""
+"""A text encoder of Hugging Face with its own classifier, or with a new one on its pooled output."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from optimization.errors import RecipeError
 from optimization.extras import require
+from optimization.networks import own_head
 from optimization.recipe.architectures import HuggingFaceModel
 
 _AT_ONCE = 2048
@@ -21,6 +23,8 @@ _WITH_POOLER = ("albert", "bert", "camembert", "mpnet", "roberta", "xlm-roberta"
 """Families with a pooler of their own, which would be trained for nothing: pooling is ours."""
 _HIDDEN = -1e9
 """Added to the scores of padding, before the softmax."""
+_DROPOUT = 0.1
+"""Before a new classifier, unless told."""
 
 
 class Encoder(nn.Module):
@@ -29,12 +33,15 @@ class Encoder(nn.Module):
     rows: Tensor | None
     """Row of the embedding by token, where not every token has one of its own."""
 
-    def __init__(self, body: Any, pooling: str, dropout: float, num_outputs: int) -> None:
+    def __init__(
+        self, body: Any, head: nn.Linear | None = None, pooling: Literal["mean", "first"] = "mean", dropout: float = 0.0
+    ) -> None:
         super().__init__()
         self.body = body
         self.pooling = pooling
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(body.config.hidden_size, num_outputs)
+        self.head = head
+        """None where the body has its own, and gives logits."""
         self.register_buffer("rows", None)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
@@ -42,7 +49,11 @@ class Encoder(nn.Module):
         input_ids = input_ids if self.rows is None else self.rows[input_ids]
         seen = attention_mask.to(torch.float32)
         mask = attention_mask if self.body.config.model_type not in _SEE_ALL else _added(seen)
-        states = self.body(input_ids=input_ids, attention_mask=mask).last_hidden_state
+        found = self.body(input_ids=input_ids, attention_mask=mask)
+        if self.head is None:
+            own: Tensor = found.logits
+            return own
+        states = found.last_hidden_state
         if self.pooling == "mean":
             pooled = (seen.unsqueeze(1) @ states).squeeze(1) / seen.sum(dim=1, keepdim=True)
         else:
@@ -79,31 +90,42 @@ def keep_tokens(model: Encoder, data: NDArray[np.int64], size: int) -> None:
     model.rows = rows
 
 
-def build(config: HuggingFaceModel, num_outputs: int) -> Encoder:
-    """The encoder, with its published weights or at random, and a fresh classifier.
+def build(config: HuggingFaceModel, classes: Sequence[str], num_outputs: int) -> Encoder:
+    """The encoder, with its published weights or at random, and its own classifier or a fresh one.
 
     Raises:
-        RecipeError: there is no such model, or its configuration does not know a setting.
+        RecipeError: there is no such model, its configuration does not know a setting, or its own classifier has other
+            classes or outputs than those, or lacks weights.
     """
     transformers = require("transformers", extra="hf")
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
+    described, own = own_head.describe(config), own_head.find(config)
     try:
-        described = transformers.AutoConfig.from_pretrained(config.name)
-        unknown = [name for name in config.overrides if not hasattr(described, name)]
-        if unknown:
-            raise RecipeError(f"overrides must name settings of {described.model_type}, got {unknown[0]!r}")
-        described.update(config.overrides)
+        if own is not None:
+            own_head.expect(config, own, classes, num_outputs)
+            body = _whole(transformers.AutoModelForSequenceClassification, config, described)
+            _take_types_in(body.base_model)
+            return Encoder(body)
         extra = {"add_pooling_layer": False} if described.model_type in _WITH_POOLER else {}
         if config.pretrained:
             body = transformers.AutoModel.from_pretrained(config.name, config=described, **extra)
         else:
             body = transformers.AutoModel.from_config(described, **extra)
-    except (OSError, ValueError, TypeError) as error:
-        where = "a hub name or a folder with config.json"
-        raise RecipeError(f"model.name must be {where}, got {config.name!r}: {str(error).splitlines()[0]}") from error
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
+        raise own_head.missing(config, error) from error
     _take_types_in(body)
-    return Encoder(body, config.pooling, config.dropout, num_outputs)
+    dropout = _DROPOUT if config.dropout is None else config.dropout
+    return Encoder(body, nn.Linear(body.config.hidden_size, num_outputs), config.pooling or "mean", dropout)
+
+
+def _whole(kind: Any, config: HuggingFaceModel, described: Any) -> Any:
+    """The fine-tuned model, all of whose weights must be there."""
+    body, loaded = kind.from_pretrained(config.name, config=described, output_loading_info=True)
+    if lacking := sorted(loaded["missing_keys"]):
+        rule = f"model.name {config.name!r} must have all weights of its classifier"
+        raise RecipeError(f"{rule}, it lacks {lacking[0]}: {own_head.NEW}")
+    return body.float()
 
 
 def _take_types_in(body: Any) -> None:

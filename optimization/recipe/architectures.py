@@ -57,7 +57,7 @@ class TorchModel(_Architecture):
 
 
 class HuggingFaceModel(_Architecture):
-    """A text encoder of Hugging Face (extra `hf`) with a classifier on its pooled output."""
+    """A text encoder of Hugging Face (extra `hf`): with the classifier it was fine-tuned with, or with a new one."""
 
     kind: Literal["huggingface"]
     """Selects this architecture."""
@@ -65,10 +65,15 @@ class HuggingFaceModel(_Architecture):
     """Hub name or local folder: its configuration, and its weights unless `pretrained` is false."""
     pretrained: bool = True
     """Whether to begin with its weights; else at random."""
-    pooling: Literal["mean", "first"] = "mean"
-    """What the classifier sees: the mean over the text's tokens, or the first token."""
-    dropout: Fraction = 0.1
-    """Share of values dropped in training."""
+    head: Literal["own", "new"] = "own"
+    """The classifier: its own, with its classes, where it was fine-tuned with one; or a new one, to be trained."""
+    labels: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
+    """What the data call the classes of its own classifier, in the order of its outputs; none takes its own names. Of
+    one with one logit, the class below 0.5 first."""
+    pooling: Literal["mean", "first"] | None = None
+    """What a new classifier sees: the mean over the text's tokens, or the first token; none takes the mean."""
+    dropout: Fraction | None = None
+    """Share of values dropped before a new classifier in training; none drops 0.1."""
     overrides: dict[str, Any] = Field(default={})
     """Changes to its configuration, such as `num_hidden_layers: 3`."""
 

@@ -13,7 +13,7 @@ from optimization.graphs import graph, outputs
 from optimization.identity import named
 from optimization.measuring import evaluate, latency
 from optimization.measuring.latency import Latency
-from optimization.readers import data
+from optimization.readers import data, labels
 from optimization.readers.examples import Dataset
 from optimization.recipe import recipe
 from optimization.recipe.recipe import Recipe
@@ -175,7 +175,11 @@ def _dataset(first: Artifact, second: Artifact) -> Dataset:
             + " and ".join(f"{settings} with seed {seed}" for settings, seed in learned_from)
         )
     parsed = recipe.parse(made[0])
-    dataset = data.load(parsed.data, parsed.seed)
+    dataset, classes = data.load(parsed.data, parsed.seed), one.labels or other.labels
+    if classes is not None:
+        if (other.labels or classes) != classes:
+            raise CompareError(f"both must have the same classes in the same order, got {classes} and {other.labels}")
+        dataset = labels.reordered(dataset, classes)
     digest = identity.of_split(dataset.held_out)
     for each in (one, other):
         if each.provenance is not None and each.provenance.held_out_sha256 != digest:

@@ -20,6 +20,7 @@ from optimization.artifact.store import Artifact
 from optimization.graphs import export, graph
 from optimization.identity import code, content, named
 from optimization.measuring import evaluate, latency
+from optimization.networks import own_head
 from optimization.readers import data
 from optimization.readers.examples import Dataset, Split
 from optimization.recipe import sources
@@ -56,6 +57,7 @@ def run(recipe: Recipe, root: Path, phases: Phases, checkpoints: CheckpointStore
                     stack.enter_context(cluster(recipe.num_cpus + _num_cpus_reading(recipe)))
             with phases.phase("load data"):
                 dataset = data.load(recipe.data, recipe.seed, root.parent / "runs" / "streams")
+                dataset = own_head.fit(recipe.teacher, dataset)
             with phases.phase("build models"):
                 rehearse(recipe, dataset)
             tell_time(phases, recipe, (), dataset, began)

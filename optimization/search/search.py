@@ -27,6 +27,7 @@ from optimization.artifact.findings import PrecisionChoice, Trial
 from optimization.artifact.store import Artifact
 from optimization.errors import IdentityError, SearchError
 from optimization.identity import code, content, named
+from optimization.networks import own_head
 from optimization.pruning.scores import Saliency
 from optimization.readers import data
 from optimization.readers.examples import Dataset, Split
@@ -107,7 +108,7 @@ def search(recipe: Recipe, root: Path, phases: Phases, checkpoints: CheckpointSt
     began, variants = time.perf_counter(), space.variants(recipe)
     found = named.digests(recipe)
     with phases.phase("load data"):
-        dataset = data.load(recipe.data, recipe.seed)
+        dataset = own_head.fit(recipe.teacher, data.load(recipe.data, recipe.seed))
     with phases.phase("build models"):
         rehearse(recipe, dataset, [variant.recipe for variant in variants])
     run.tell_time(phases, recipe, variants, dataset, began)

@@ -1,0 +1,141 @@
+"""The classifier that a model of Hugging Face was fine-tuned with: its classes, and what its logits are.
+
+    config.json ─▶ find ─▶ OwnHead ─▶ fit: the data take over its classes ─▶ encoder.build keeps its weights
+
+What no task here can hold is refused, and so is a head that would be lost without a word.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from optimization.errors import DataError, RecipeError
+from optimization.extras import require
+from optimization.readers import labels
+from optimization.readers.examples import Dataset
+from optimization.recipe.architectures import HuggingFaceModel
+from optimization.recipe.recipe import Teacher
+from optimization.tasks.classification import Classification
+
+_CLASSIFIER = "ForSequenceClassification"
+_TO_TRAIN_ON = ("Model", "ForMaskedLM", "ForPreTraining", "ForCausalLM", "LMHeadModel")
+"""Ends of the names of architectures whose heads only serve to learn a language."""
+_SIGMOIDS = "multi_label_classification"
+NEW = "set model.head: new to train a new classifier in its place"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnHead:
+    """A classifier that is kept."""
+
+    labels: tuple[str, ...]
+    """Its classes, in the order of its outputs; of one output, the class below 0.5 and the one above."""
+    num_outputs: int
+
+    @property
+    def task(self) -> Classification:
+        """What it is for."""
+        return Classification(two_logits=self.num_outputs == 2)
+
+
+def describe(config: HuggingFaceModel) -> Any:
+    """Its configuration, with what the recipe overrides.
+
+    Raises:
+        RecipeError: there is no such model, or its configuration does not know a setting.
+    """
+    transformers = require("transformers", extra="hf")
+    try:
+        found = transformers.AutoConfig.from_pretrained(config.name, trust_remote_code=False)
+    except (OSError, ValueError, TypeError) as error:
+        raise missing(config, error) from error
+    unknown = [name for name in config.overrides if not hasattr(found, name)]
+    if unknown:
+        raise RecipeError(f"overrides must name settings of {found.model_type}, got {unknown[0]!r}")
+    found.update(config.overrides)
+    return found
+
+
+def missing(config: HuggingFaceModel, error: Exception) -> RecipeError:
+    """What to tell where there is no such model."""
+    where = "a hub name or a folder with config.json"
+    return RecipeError(f"model.name must be {where}, got {config.name!r}: {str(error).splitlines()[0]}")
+
+
+def find(config: HuggingFaceModel) -> OwnHead | None:
+    """The model's own classifier; none where it has none, or a new one is asked for.
+
+    Raises:
+        RecipeError: its head cannot be kept, or the recipe says something of it that does not fit.
+    """
+    if config.head == "new" or not config.pretrained:
+        return None
+    described = describe(config)
+    heads = [name for name in described.architectures or () if not name.endswith(_TO_TRAIN_ON)]
+    if not heads:
+        if config.labels is not None:
+            raise RecipeError(f"model.labels must be left out: {config.name!r} has no classifier of its own")
+        return None
+    if not heads[0].endswith(_CLASSIFIER):
+        raise RecipeError(f"model.name must be an encoder or a classifier of texts, got {heads[0]}: {NEW}")
+    for setting in ("pooling", "dropout"):
+        if getattr(config, setting) is not None:
+            raise RecipeError(
+                f"model.{setting} must be left out: {config.name!r} has a classifier of its own, or {NEW}"
+            )
+    return OwnHead(labels=_labels(config, described), num_outputs=described.num_labels)
+
+
+def fit(teacher: Teacher, dataset: Dataset) -> Dataset:
+    """The data as the teacher has it: with its classes, in its order, where it came with some.
+
+    Raises:
+        RecipeError: the teacher is a head at random that nothing trains, or one that cannot be kept.
+        DataError: the data have other classes.
+    """
+    model = teacher.model
+    if not isinstance(model, HuggingFaceModel):
+        return dataset
+    head = find(model)
+    if head is None:
+        if teacher.training is None and model.weights is None:
+            rule = "teacher.training must be set where no classifier comes with the model"
+            raise RecipeError(f"{rule}, got {model.name!r} with a new one, which knows nothing")
+        return dataset
+    try:
+        return replace(labels.reordered(dataset, head.labels), task=head.task)
+    except DataError as error:
+        advice = "say with model.labels what the data call them, or set model.head: new and train it"
+        raise DataError(f"{error}; {advice}") from error
+
+
+def expect(config: HuggingFaceModel, head: OwnHead, classes: Sequence[str], num_outputs: int) -> None:
+    """Check that the head answers what the others answer.
+
+    Raises:
+        RecipeError: it has other classes, another order or another number of outputs.
+    """
+    if [*map(labels.key, head.labels)] == [*map(labels.key, classes)] and head.num_outputs == num_outputs:
+        return
+    raise RecipeError(
+        f"model.name {config.name!r} must have the teacher's classes {list(classes)} in {num_outputs} outputs, "
+        f"got {list(head.labels)} in {head.num_outputs}: {NEW}"
+    )
+
+
+def _labels(config: HuggingFaceModel, described: Any) -> tuple[str, ...]:
+    """Its classes in order, checked against what its logits are."""
+    num, problem = described.num_labels, described.problem_type
+    kept = f"model.name {config.name!r} must give one class a text"
+    if num == 1 and problem != _SIGMOIDS:
+        raise RecipeError(
+            f"{kept}, got a regression (one logit, problem_type {problem}): if a sigmoid makes it the probability of a "
+            f"class, say so with model.overrides: {{problem_type: {_SIGMOIDS}}}"
+        )
+    if num > 1 and problem not in (None, "single_label_classification"):
+        raise RecipeError(f"{kept}, got problem_type {problem} with {num} outputs, which no task here can hold")
+    if num == 1 and config.labels is None:
+        raise RecipeError(f"model.labels must name both classes of {config.name!r}, which has one logit, got none")
+    if config.labels is not None and len(config.labels) != max(2, num):
+        raise RecipeError(f"model.labels must name the {max(2, num)} classes of {config.name!r}, got {config.labels}")
+    return config.labels or tuple(described.id2label[number] for number in range(num))
