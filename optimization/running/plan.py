@@ -21,7 +21,7 @@ from optimization.distillation.targets import SoftTargets
 from optimization.graphs import export
 from optimization.measuring import latency
 from optimization.networks import models
-from optimization.pruning import prune, scores
+from optimization.pruning import depth, prune, scores
 from optimization.quantization import qat
 from optimization.readers.examples import Dataset
 from optimization.recipe.methods import Distill, Prune, Quantize, SetPrecision, Sparsify, Training
@@ -172,6 +172,7 @@ class _Walk:
                     student = prune.prepare(student, self._example)
                     if scores.of_gradients(step.score) is not None:
                         learn("score", "prune.recovery", step.recovery, 1, is_first=False)
+                    self._weigh_layers(step, student)
                     for stage, amount in enumerate(prune.amounts(step), start=1):
                         began = time.perf_counter()
                         student = prune.prune(student, amount, self._example, "random", self._recipe.seed)
@@ -214,6 +215,17 @@ class _Walk:
         num_steps = num_batches(len(examples), training.batch_size)
         seconds = num_epochs * (num_steps * found.step_s + found.epoch_s)
         self.parts.append(Part(name=step, seconds=seconds, num_epochs=num_epochs))
+
+    def _weigh_layers(self, step: Prune, model: nn.Module) -> None:
+        """Note what it takes to time the layers of stacks that compete: models of few layers, each with more of one."""
+        if not step.layers or step.scope != "global":
+            return
+        num = 1 + len(depth.removable(model, self._example))
+        if num > 2:
+            served = self._times.served(model)
+            written_s = num * (served.export_s + _WRITE_S)
+            timed_s = latency.duration_s([served.call_s] * num, self._dataset.train)
+            self.parts.append(Part(name="time layers", seconds=written_s + timed_s))
 
     def _keep(self, step: str, model: nn.Module) -> None:
         """Note what it takes to export the model, and to compare the file with it."""
