@@ -16,6 +16,7 @@ from deployments.execution.rows import LENGTH, ones, why_not_by_rows
 from deployments.oip.elements import as_text, run_bfloat16
 from deployments.oip.tensors import Array
 from optimization.artifact.manifest import TensorSpec
+from optimization.artifact.session import CPU, GPU, serving_options
 from optimization.artifact.store import Artifact, ArtifactError
 
 logger = logging.getLogger(__name__)
@@ -26,9 +27,6 @@ GAIN = 1.05
 """A batch of twice the size must answer at least so many times the samples per second to be worth its latency."""
 WARM_UP_S = 1.0
 """Longest a batch is tried while warming up: larger ones would take longer."""
-
-CPU = "CPUExecutionProvider"
-_GPU = ("TensorrtExecutionProvider", "CUDAExecutionProvider")
 
 Accelerator = Literal["auto", "cpu", "gpu"]
 
@@ -54,11 +52,7 @@ class Session:
             ArtifactError: the artifact's graphs cannot be run, or not on the GPU that is demanded.
         """
         manifest, model = artifact.manifest, artifact.model_path
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = num_threads
-        options.inter_op_num_threads = 1
-        # Threads that spin for work take CPU from the other replicas of the node.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options = serving_options(num_threads)
         session = _on_gpu(model, options, accelerator) if accelerator != "cpu" else None
         self._on_gpu = session is not None
         self._session = session or _on_cpu(packed(artifact, cache) if cache else None, model, options)
@@ -142,9 +136,9 @@ def _on_gpu(
         ArtifactError: it does not work, and `accelerator` demands it.
     """
     # ONNX Runtime goes on without a provider that does not load, such as for a missing library of CUDA.
-    providers = [provider for provider in _GPU if provider in onnxruntime.get_available_providers()]
+    providers = [provider for provider in GPU if provider in onnxruntime.get_available_providers()]
     session = onnxruntime.InferenceSession(model, options, providers=[*providers, CPU])
-    if set(_GPU) & set(session.get_providers()):
+    if set(GPU) & set(session.get_providers()):
         return session
     reason = f"{' and '.join(providers)} did not load" if providers else "this build of ONNX Runtime has no CUDA"
     if accelerator == "gpu":

@@ -57,12 +57,18 @@ class Artifact:
 
 
 def publish(
-    root: Path, files: Mapping[str, Path], pages: Mapping[str, Callable[[Manifest], str]] | None = None, **fields: Any
+    root: Path,
+    files: Mapping[str, Path],
+    pages: Mapping[str, Callable[[Manifest], str]] | None = None,
+    *,
+    check: Callable[[Artifact], None] = lambda _staged: None,
+    **fields: Any,
 ) -> Artifact:
     """Copy `files` and a manifest made of `fields` into the next version of the artifact `fields["name"]`.
 
     `files` maps names inside the artifact to the files to copy, `pages` to what writes a text of the manifest. A reader
-    sees the whole version or none of it.
+    sees the whole version or none of it. `check` is given the version before anyone can see it; where it raises, nobody
+    ever will.
 
     Raises:
         ArtifactError: the model lacks, or a field breaks the schema.
@@ -90,6 +96,7 @@ def publish(
                 entries[page] = _entry(target)
             manifest = _manifest(known | {"files": entries}, home / version)
             (staging / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
+            check(Artifact(path=staging, manifest=manifest))
             try:
                 staging.rename(home / version)
             except OSError:
@@ -193,7 +200,7 @@ def inside(root: Path, name: str) -> Path:
 
 
 def _entry(path: Path) -> FileEntry:
-    return FileEntry(size_bytes=path.stat().st_size, sha256=_sha256(path))
+    return FileEntry(size_bytes=path.stat().st_size, sha256=sha256(path))
 
 
 def _check(path: Path, expected: FileEntry) -> None:
@@ -202,11 +209,12 @@ def _check(path: Path, expected: FileEntry) -> None:
     size = path.stat().st_size
     if size != expected.size_bytes:
         raise ArtifactError(f"{path} must have {expected.size_bytes} bytes, got {size}: truncated or altered")
-    digest = _sha256(path)
+    digest = sha256(path)
     if digest != expected.sha256:
         raise ArtifactError(f"{path} must have sha256 {expected.sha256}, got {digest}: damaged or altered")
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """Digest of a file, as manifests have it."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -4,7 +4,7 @@ recipe ─▶ train the teacher ─▶ distill │ prune │ sparsify │ quanti
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from importlib.metadata import version
@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from numpy.typing import NDArray
 
 from optimization.artifact import store
 from optimization.artifact.findings import Examples, Findings, SearchResult
@@ -29,9 +30,10 @@ from optimization.recipe.recipe import Recipe, Teacher
 from optimization.report import examine, page
 from optimization.report.board import Board
 from optimization.report.phases import Phases
-from optimization.running import plan, steps
+from optimization.running import plan, steps, verify
 from optimization.running.rehearsal import rehearse
 from optimization.running.steps import Candidate, Workspace
+from optimization.running.verify import Measured
 from optimization.search.space import Variant
 from optimization.training import identity
 from optimization.training.checkpoint_store import CheckpointStore
@@ -116,13 +118,18 @@ def open_workspace(
 
 
 def publish(recipe: Recipe, made: Workspace, root: Path, search: SearchResult | None = None) -> Artifact:
-    """Measure all candidates and publish the last one, as what `recipe` asked for."""
+    """Measure all candidates and publish the last one, as what `recipe` asked for.
+
+    Raises:
+        VerifyError: loaded anew from disk, it does not give what was measured.
+    """
     dataset, candidates, phases = made.dataset, made.candidates, made.phases
     held_out, task = dataset.held_out, dataset.task
     with phases.phase("measure"):
         if search is None:  # else it was chosen, whatever it is
             candidates = _faster_last(recipe.steps[-1], candidates, dataset.validation)
         timed = latency.measure({each.step: each.path for each in candidates}, held_out)
+        digests = {each.step: store.sha256(each.path) for each in candidates}
         predictions = [evaluate.predict(each.path, held_out, task, each.output) for each in candidates]
         answers = {each.step: task.answers(found) for each, found in zip(candidates, predictions, strict=True)}
         right = {step: task.right(found, held_out.labels) for step, found in answers.items()}
@@ -144,11 +151,16 @@ def publish(recipe: Recipe, made: Workspace, root: Path, search: SearchResult | 
     final = candidates[-1]
     example = final.path.with_name(store.EXAMPLE)
     export.save_example(held_out.batch(np.arange(1)), example)
+    measured = {
+        each.step: _measured(dataset, each, found, digests[each.step])
+        for each, found in zip(candidates, predictions, strict=True)
+    }
+    checks = {step: partial(verify.verify, held_out=held_out, measured=each) for step, each in measured.items()}
     parent = _parent(recipe.teacher)
     if recipe.teacher.publish:
-        measured = next(each for each in measurements if each.step == made.candidates[0].step)
+        taught = next(each for each in measurements if each.step == made.candidates[0].step)
         with phases.phase("publish the teacher"):
-            parent = _publish_teacher(recipe, made, root, example, measured)
+            parent = _publish_teacher(recipe, made, root, example, taught, checks[made.candidates[0].step])
     served = graph.read(final.path)
     is_quantized = final.step == "quantize"
     with phases.phase("publish"):
@@ -156,6 +168,7 @@ def publish(recipe: Recipe, made: Workspace, root: Path, search: SearchResult | 
             root,
             {store.MODEL: final.path, store.EXAMPLE: example, **dataset.files},
             {store.REPORT: page.render},
+            check=checks[final.step],
             name=recipe.name,
             recipe=recipe.model_dump(mode="json"),
             recipe_sha256=recipe.sha256,
@@ -196,13 +209,32 @@ def _examples(dataset: Dataset) -> Examples:
     )
 
 
-def _publish_teacher(recipe: Recipe, made: Workspace, root: Path, example: Path, measurement: Measurement) -> str:
+def _measured(dataset: Dataset, candidate: Candidate, outputs: NDArray[np.float32], digest: str) -> Measured:
+    """What the published file must give again."""
+    task, labels = dataset.task, dataset.held_out.labels
+    return Measured(
+        model_sha256=digest,
+        outputs=outputs,
+        read=lambda found: task.read(found, candidate.output),
+        right=lambda found: task.right(task.answers(found), labels),
+    )
+
+
+def _publish_teacher(
+    recipe: Recipe,
+    made: Workspace,
+    root: Path,
+    example: Path,
+    measurement: Measurement,
+    check: Callable[[Artifact], None],
+) -> str:
     """Publish what the others were made of, to be served beside them; its `name/version`."""
     teacher, dataset = made.candidates[0], made.dataset
     model = graph.read(teacher.path)
     published = store.publish(
         root,
         {store.MODEL: teacher.path, store.EXAMPLE: example, **dataset.files},
+        check=check,
         name=f"{recipe.name}-teacher",
         inputs=graph.inputs(model),
         outputs=graph.outputs(model, teacher.output),
