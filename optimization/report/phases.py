@@ -35,6 +35,11 @@ class Phases:
         if self._bars is not None:
             self._bars.stop()
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is shown."""
+        return self._console.quiet
+
     def say(self, text: str) -> None:
         """Print a line."""
         clock = "" if self._bars is not None else f"{time.strftime('%H:%M:%S')} "
@@ -70,12 +75,12 @@ class Phases:
 
 
 class _Far:
-    """How far a phase is, and how long what is left will take, judged by the last part that was done."""
+    """How far a phase is, and how long what is left will take, judged by the parts that were done meanwhile."""
 
     def __init__(self, total: int) -> None:
         self._total = total
         self._began = time.perf_counter()
-        self._before, self._latest = (0.0, 0), (0.0, 0)  # seconds, parts done
+        self._first, self._latest = (0.0, 0), (0.0, 0)  # seconds, parts done
         self._loss = math.nan
 
     @property
@@ -85,8 +90,8 @@ class _Far:
     def note(self, completed: int, loss: float) -> None:
         """Take in how far the phase is."""
         now = self.elapsed_s
-        if now - self._latest[0] > _AT_ONCE_S:
-            self._before = self._latest
+        if now - self._first[0] <= _AT_ONCE_S or not self._first[1]:
+            self._first = (now, completed)
         self._latest, self._loss = (now, completed), loss
 
     def told(self) -> str:
@@ -95,7 +100,8 @@ class _Far:
         if self._total == 1 or not completed:
             return f"{completed} of {self._total} after {duration(self.elapsed_s)}" if self._total > 1 else "under way"
         parts = [f"{completed} of {self._total}", *([f"loss {self._loss:.4f}"] if math.isfinite(self._loss) else [])]
-        each_s = (seconds - self._before[0]) / max(1, completed - self._before[1])
+        since_s, num_before = self._first if completed > self._first[1] else (0.0, 0)
+        each_s = (seconds - since_s) / (completed - num_before)
         left_s = each_s * (self._total - completed) - (self.elapsed_s - seconds)
         return ", ".join([*parts, f"about {duration(max(0.0, left_s))} left"])
 

@@ -69,8 +69,8 @@ def run(recipe: Recipe, root: Path, phases: Phases, checkpoints: CheckpointStore
 
 
 def tell_time(phases: Phases, recipe: Recipe, variants: Sequence[Variant], dataset: Dataset, began: float) -> None:
-    """Say about how long the run takes that began at that time; nothing of one that trains nothing."""
-    if recipe.teacher.model is None:
+    """Say about how long the run takes that began at that time; nothing of one that trains nothing, or is not shown."""
+    if recipe.teacher.model is None or phases.is_quiet:
         return
     with phases.phase("estimate time"):
         found = plan.probed(recipe, variants, dataset, time.perf_counter() - began)

@@ -61,7 +61,7 @@ def test_a_phase_that_fails_is_not_called_done() -> None:
     assert heard.lines[-1].startswith("measure: stopped after ")
 
 
-def test_time_left_is_judged_by_the_last_epoch_and_not_by_those_done_before(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_left_is_judged_without_the_epochs_that_were_done_before(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr(phases.time, "perf_counter", lambda: now)
     far = phases._Far(10)
