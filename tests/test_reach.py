@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -102,7 +103,15 @@ def other_host() -> Iterator[None]:
 
 
 def listening(server) -> dict[int, str]:
-    """Every TCP port that a process of the server listens on, and which it is."""
+    """Every TCP port that a process of the server listens on, and which it is; HAProxy may just be starting anew."""
+    deadline = time.monotonic() + 20
+    while not {server.http_port, server.grpc_port} <= (found := _listening(server)).keys():
+        assert time.monotonic() < deadline, found
+        time.sleep(0.2)
+    return found
+
+
+def _listening(server) -> dict[int, str]:
     names = {process.pid: command for process, command in processes(server)}
     names[server.process.pid] = "serve run"
     found = {}
@@ -118,7 +127,6 @@ def test_from_another_host_no_port_of_a_server_for_this_machine_answers(tmp_path
         ports = listening(server)
         command = ["ip", "netns", "exec", SPACE, sys.executable, "-c", STRANGER, HERE, *map(str, ports)]
         found = json.loads(run(*command).splitlines()[-1])
-    assert {server.http_port, server.grpc_port} <= ports.keys()
     assert len([owner for owner in ports.values() if owner.startswith("ray::ServeReplica")]) >= 9
     answered = {
         f"{port} {ports[int(port)][:50]}": said
