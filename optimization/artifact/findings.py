@@ -90,7 +90,7 @@ class SearchResult(_Finding):
     chosen: int
     """Which of the trials is published."""
     is_proven: bool
-    """Whether the published model lies within the budget; where none does, it is the one that comes nearest."""
+    """Whether held-out examples, which chose nothing, prove that the published model lies within the budget."""
     num_samples_needed: int | None = None
     """Held-out examples that would prove it, were the answers to more of them alike; none where that would not help."""
     trials: tuple[Trial, ...]
@@ -141,10 +141,24 @@ class KernelChoice(_Finding):
     """Where it was measured."""
 
 
+class Control(_Finding):
+    """How the control was trained: as the student in its first step, from the same start, but from labels alone."""
+
+    step: str
+    """The step that it takes without the teacher."""
+    num_steps: int
+    """Optimizer steps, as many as the student's."""
+    num_repeated: int = 0
+    """Examples of each epoch that have no label, in whose place labelled ones came again."""
+
+
 class Findings(_Finding):
     """What was found on the way; every part may be empty."""
 
     examples: Examples | None = None
+    control: Control | None = None
+    notes: tuple[str, ...] = ()
+    """What else a reader of the figures should know, a sentence each."""
     losses: dict[str, tuple[float, ...]] = {}
     """Mean training loss of each epoch, by step."""
     precisions: dict[str, PrecisionChoice] = {}

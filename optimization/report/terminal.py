@@ -9,7 +9,15 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from optimization.artifact.findings import Difference, Examples, KernelChoice, PrecisionChoice, SearchResult, Speedup
+from optimization.artifact.findings import (
+    Control,
+    Difference,
+    Examples,
+    KernelChoice,
+    PrecisionChoice,
+    SearchResult,
+    Speedup,
+)
 from optimization.artifact.manifest import Manifest, Measurement
 from optimization.artifact.store import Artifact
 
@@ -110,6 +118,9 @@ def statements(manifest: Manifest) -> Iterator[str]:
         yield _quantization(*manifest.measurements[-2:])
     if manifest.findings.examples is not None:
         yield _examples(manifest.findings.examples)
+    if manifest.findings.control is not None:
+        yield _control(manifest.findings.control)
+    yield from manifest.findings.notes
     if manifest.parity is not None:
         yield f"parity: the fp32 ONNX model differs from its original by at most {manifest.parity:.1e}"
     if manifest.agreement is not None:
@@ -169,6 +180,13 @@ def _examples(found: Examples) -> str:
     )
 
 
+def _control(found: Control) -> str:
+    repeated = ""
+    if found.num_repeated:
+        repeated = f"; {found.num_repeated:,} examples of each epoch have none: labelled ones came again in their place"
+    return f"control: {found.step} from the same start in the same {found.num_steps:,} steps, of labels alone{repeated}"
+
+
 def _against_teacher(lost: Difference) -> str:
     return (
         f"against the teacher: {-100 * lost.drop:+.2f} points on the same {lost.num_samples} examples "
@@ -186,12 +204,13 @@ def _search(found: SearchResult) -> str:
     tried = ", ".join(f"{counts[kind]} {text}" for kind, text in _OUTCOMES.items() if counts[kind])
     made = settings(chosen.settings)
     allowed = f"{points(found.max_drop)} lost at most, with {100 * found.confidence:g} % confidence"
+    why = "costs least within the budget" if chosen.is_proven else "comes nearest to the budget"
+    by = f"search: {made} {why} on the validation examples ({found.target}; {tried})"
     if found.is_proven:
-        return f"search: {made} costs least ({found.target}) within the budget of {allowed}; {tried}"
+        return f"{by}; proven on the held-out examples: {allowed}"
     more = f"about {found.num_samples_needed:,} held-out examples" if found.num_samples_needed else "a better student"
     return (
-        f"budget not proven: no trial shows {allowed}; {made} comes nearest with {points(chosen.drop or 0.0)}; "
-        f"{more} or a larger max_drop would help; {tried}"
+        f"{by}; budget not proven: the held-out examples do not show {allowed}; {more} or a larger max_drop would help"
     )
 
 

@@ -155,15 +155,14 @@ class _Walk:
         """Note what the steps take, and the control."""
         data, student, answers = self._dataset, copy.deepcopy(teacher), self._answers(teacher)
 
-        def learn(step: str, where: str, training: Training, num_epochs: int, *, is_first: bool = True) -> None:
-            if is_first and self._with_control:
-                self._with_control = False
-                self._train("control", student, training, training.epochs, None)
-                self._keep("control", student)
+        def learn(step: str, where: str, training: Training, num_epochs: int) -> None:
+            if self._with_control:  # it takes all of the first step that learns
+                self._train("control", student, training, num_epochs, None)
             soft = soft_targets(answers, where, self._recipe.teachings[where], student, self._example)
             self._train(step, student, training, num_epochs, soft)
 
         for step in self._recipe.steps:
+            num_parts = len(self.parts)
             match step:
                 case Distill():
                     student = students.build(step.student, teacher, data, self._recipe.seed)
@@ -171,14 +170,13 @@ class _Walk:
                 case Prune():
                     student = prune.prepare(student, self._example)
                     if scores.of_gradients(step.score) is not None:
-                        learn("score", "prune.recovery", step.recovery, 1, is_first=False)
+                        learn("score", "prune.recovery", step.recovery, 1)
                     self._weigh_layers(step, student)
-                    for stage, amount in enumerate(prune.amounts(step), start=1):
+                    for amount in prune.amounts(step):
                         began = time.perf_counter()
                         student = prune.prune(student, amount, self._example, "random", self._recipe.seed)
                         self.parts.append(Part(name="cut", seconds=time.perf_counter() - began))
-                        last = stage == step.stages
-                        learn("prune", "prune.recovery", step.recovery, step.recovery.epochs, is_first=last)
+                        learn("prune", "prune.recovery", step.recovery, step.recovery.epochs)
                 case Sparsify(recovery=Training() as recovery):
                     learn("sparsify", "sparsify.recovery", recovery, recovery.epochs * step.stages)
                 case Quantize():
@@ -186,13 +184,21 @@ class _Walk:
                         student = qat.prepare(student)
                         learn("qat", "quantize.training", step.training, step.training.epochs)
                         student = qat.strip(student)
+                        self._keep_control(student, num_parts)
                         self._keep("qat", student)
                     served = self._times.served(student)
                     examples_s = step.calibration_samples * served.example_s
                     self.parts.append(Part(name="calibrate", seconds=4 * _WRITE_S + (_RANGING + 8) * examples_s))
                     self.served.append(served)
                     continue
+            self._keep_control(student, num_parts)
             self._keep(step.kind, student)
+
+    def _keep_control(self, model: nn.Module, num_parts: int) -> None:
+        """Note what keeping the control takes, where the parts since then are of the step that it takes."""
+        if self._with_control and any(part.name.startswith("control") for part in self.parts[num_parts:]):
+            self._with_control = False
+            self._keep("control", model)
 
     def _train(
         self, step: str, model: nn.Module, training: Training, num_epochs: int, soft: SoftTargets | None
@@ -211,7 +217,7 @@ class _Walk:
         found = self._times.step(job)
         if step != "teacher":
             self._choice = found.choice
-        examples = data.stream or (data.train if soft is not None else data.train.labelled())
+        examples = data.stream or (data.train.labelled() if step == "teacher" else data.train)
         num_steps = num_batches(len(examples), training.batch_size)
         seconds = num_epochs * (num_steps * found.step_s + found.epoch_s)
         self.parts.append(Part(name=step, seconds=seconds, num_epochs=num_epochs))

@@ -21,6 +21,7 @@ from optimization.artifact.store import Artifact
 from optimization.graphs import export, graph
 from optimization.identity import code, content, named
 from optimization.measuring import evaluate, latency
+from optimization.measuring.paired import Pairs
 from optimization.networks import own_head
 from optimization.readers import data
 from optimization.readers.examples import Dataset, Split
@@ -34,6 +35,7 @@ from optimization.running import plan, steps, verify
 from optimization.running.rehearsal import rehearse
 from optimization.running.steps import Candidate, Workspace
 from optimization.running.verify import Measured
+from optimization.search import budget
 from optimization.search.space import Variant
 from optimization.training import identity
 from optimization.training.checkpoint_store import CheckpointStore
@@ -114,6 +116,7 @@ def open_workspace(
             board=board,
             checkpoints=checkpoints,
             named=found or {},
+            notes=workers.notes,
         )
 
 
@@ -149,6 +152,8 @@ def publish(recipe: Recipe, made: Workspace, root: Path, search: SearchResult | 
     with Board(_runs(recipe, root)) as board:
         board.measurements(measurements)
     final = candidates[-1]
+    if search is not None and recipe.search is not None:
+        search = budget.confirmed(search, Pairs.of(right["teacher"], right[final.step]), recipe.search.budget)
     example = final.path.with_name(store.EXAMPLE)
     export.save_example(held_out.batch(np.arange(1)), example)
     measured = {
@@ -187,6 +192,8 @@ def publish(recipe: Recipe, made: Workspace, root: Path, search: SearchResult | 
             libraries={name: version(name) for name in LIBRARIES},
             findings=Findings(
                 examples=_examples(dataset),
+                control=next(iter(made.controls), None),
+                notes=tuple(made.notes),
                 losses={step: tuple(losses) for step, losses in made.losses.items()},
                 precisions=made.precisions,
                 kernel=next(iter(made.kernels), None),

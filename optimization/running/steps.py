@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from optimization.artifact.findings import KernelChoice, PrecisionChoice
+from optimization.artifact.findings import Control, KernelChoice, PrecisionChoice
 from optimization.artifact.manifest import Meaning
 from optimization.distillation import students, taps, targets, transfer
 from optimization.distillation.targets import SoftTargets
@@ -25,14 +25,14 @@ from optimization.pruning import costs, depth, prune, scores, sparsify
 from optimization.quantization import kernels, qat, quantize, sensitivity
 from optimization.readers import holding, streaming
 from optimization.readers.examples import Dataset, Split, Stream
-from optimization.recipe.methods import Distill, Prune, Quantize, Sparsify, Training
+from optimization.recipe.methods import Distill, Prune, Quantize, Sparsify, Step, Training
 from optimization.recipe.recipe import Recipe
 from optimization.recipe.teaching import Teaching
 from optimization.report import terminal
 from optimization.report.board import Board
 from optimization.report.phases import Phases
 from optimization.tasks.task import LabelledTask
-from optimization.training import identity
+from optimization.training import batches, identity
 from optimization.training.checkpoint_store import CheckpointStore
 from optimization.training.job import Job
 from optimization.training.trainer import Trainer
@@ -94,8 +94,12 @@ class Workspace:
     with_control: bool = True
     """Whether the control is trained as well, right before the first student."""
     candidates: list[Candidate] = field(default_factory=list)
-    controls: list[Job] = field(default_factory=list)
-    """The training of the first student, without its teacher; at most one."""
+    controls: list[Control] = field(default_factory=list)
+    """How the control was trained; at most one."""
+    num_steps: dict[str, int] = field(default_factory=dict)
+    """Optimizer steps, by step of the recipe."""
+    notes: list[str] = field(default_factory=list)
+    """What a reader of the results should know of the training."""
     losses: dict[str, list[float]] = field(default_factory=dict)
     """Mean training loss of each epoch, by step."""
     kernels: list[KernelChoice] = field(default_factory=list)
@@ -110,6 +114,8 @@ class Workspace:
         kind = f"{job.model!r} {job.training.batch_size}"
         job = replace(job, choice=self.choices.get(kind))
         losses = self.losses.setdefault(job.step, [])
+        num = batches.num_steps(job, self.dataset.train)
+        self.num_steps[job.step] = self.num_steps.get(job.step, 0) + num
         with self.phases.phase(f"{job.step}: train", job.training.epochs) as advance:
 
             def heard(num_epochs: int, loss: float) -> None:
@@ -129,17 +135,6 @@ class Workspace:
         """Keep what was chosen for a step, and say so."""
         self.precisions[step] = choice
         self.phases.say(f"{step}: {terminal.precision(choice)}")
-
-    def learn(self, job: Job) -> nn.Module:
-        """Train a student on the teacher's outputs, the first one after its control: the same job without a teacher.
-
-        Of a step of several stages that is the last one, so that the control is as small.
-        """
-        if not self.controls:
-            self.controls.append(replace(job, step="control", model=copy.deepcopy(job.model), soft=None, score=None))
-            if self.with_control:
-                self.keep("control", self.train(self.controls[0]))
-        return self.train(job)
 
     def keep(self, step: str, model: nn.Module) -> None:
         """Export `model` as what the step left behind."""
@@ -194,68 +189,138 @@ def teach(workspace: Workspace) -> TeacherAnswers:
 
 
 def shrink(workspace: Workspace, teacher_answers: TeacherAnswers) -> None:
-    """Follow the recipe's steps; the last candidate is what they come to."""
-    recipe = workspace.recipe
+    """Follow the recipe's steps; the last candidate is what they come to.
+
+    Right before the first step that learns from the teacher, the control takes that step too.
+    """
     if teacher_answers.teacher is None:
-        for step in recipe.steps:
+        for step in workspace.recipe.steps:
             assert isinstance(step, Quantize), "the recipe was checked: an ONNX file is only quantized"
             _quantize(workspace, step)
         return
-    student = copy.deepcopy(teacher_answers.teacher)
-    sample = holding.sample(workspace.dataset.train, _CHECK_SAMPLES, recipe.seed)
-    example = export.example(sample, _CHECK_SAMPLES)
-    is_sparse = False  # from then on zeros stay zero
+    course, student = _Course(workspace, teacher_answers), copy.deepcopy(teacher_answers.teacher)
+    has_control = not workspace.with_control
+    for step in workspace.recipe.steps:
+        if not has_control and _learns(step):
+            course.control(step, student)
+            has_control = True
+        student = course.take(step, student)
+        if isinstance(step, Quantize):
+            if step.training is not None:
+                workspace.keep("qat", student)
+            _quantize(workspace, step)
+        else:
+            workspace.keep(step.kind, student)
 
-    def job(step: str, where: str, model: nn.Module, training: Training, score: Score = None, *, stage: int = 1) -> Job:
-        return Job(
-            step=step,
-            model=model,
-            training=training,
-            seed=recipe.seed,
-            first_epoch=(stage - 1) * training.epochs,
-            task=workspace.dataset.task,
-            soft=soft_targets(teacher_answers, where, recipe.teachings[where], model, example),
-            score=score,
-            holds_zeros=is_sparse,
-            stream=teacher_answers.stream or workspace.dataset.stream,
-            augmentation=workspace.dataset.augmentation,
+
+def control(workspace: Workspace, teacher_answers: TeacherAnswers) -> None:
+    """Make the control alone, if a step of the recipe learns from the teacher."""
+    assert teacher_answers.teacher is not None, "an ONNX file teaches nobody"
+    course, student = _Course(workspace, teacher_answers), copy.deepcopy(teacher_answers.teacher)
+    for step in workspace.recipe.steps:
+        if _learns(step):
+            course.control(step, student)
+            return
+        student = course.take(step, student)
+
+
+class _Course:
+    """Takes a recipe's steps: with the teacher, or as a control with the labels alone."""
+
+    def __init__(self, workspace: Workspace, teacher_answers: TeacherAnswers) -> None:
+        sample = holding.sample(workspace.dataset.train, _CHECK_SAMPLES, workspace.recipe.seed)
+        self._workspace = workspace
+        self._answers = teacher_answers
+        self._example = export.example(sample, _CHECK_SAMPLES)
+        self._layer_costs: dict[str, float] | None = None
+        self._is_sparse = False  # from then on zeros stay zero
+        self._is_control = False
+
+    def control(self, step: Step, student: nn.Module) -> None:
+        """Take the step without the teacher: the same start, examples and number of optimizer steps, and labels alone.
+
+        Of several stages it takes all, and makes its own cuts. In the place of examples without a label come others
+        again.
+        """
+        workspace = self._workspace
+        self._is_control = True
+        workspace.keep("control", self.take(step, copy.deepcopy(student)))
+        self._is_control = False
+        train = workspace.dataset.train
+        workspace.controls.append(
+            Control(
+                step=step.kind,
+                num_steps=workspace.num_steps["control"],
+                num_repeated=len(train) - len(train.labelled_rows()),
+            )
         )
 
-    for step in recipe.steps:
+    def take(self, step: Step, student: nn.Module) -> nn.Module:
+        """What the step makes of the student."""
+        teacher, recipe, example = self._answers.teacher, self._workspace.recipe, self._example
+        assert teacher is not None, "an ONNX file teaches nobody"
         match step:
             case Distill():
-                student = students.build(step.student, teacher_answers.teacher, workspace.dataset, recipe.seed)
-                student = workspace.learn(job(step.kind, "distill", student, step.training))
+                student = students.build(step.student, teacher, self._workspace.dataset, recipe.seed)
+                return self._learn(step.kind, "distill", student, step.training)
             case Prune():
                 student, saliency = prune.prepare(student, example), None
                 score = scores.of_gradients(step.score)
                 if score is not None:
                     once = step.recovery.model_copy(update={"epochs": 1})
-                    student = workspace.train(job("score", "prune.recovery", student, once, score))
-                    saliency = workspace.trainer.saliency()
-                taken = _layer_costs(workspace, step, student, example)
+                    student = self._learn("score", "prune.recovery", student, once, score)
+                    saliency = self._workspace.trainer.saliency()
+                if self._layer_costs is None:  # time measured anew would differ, and student and control with it
+                    self._layer_costs = _layer_costs(self._workspace, step, student, example)
                 for stage, amount in enumerate(prune.amounts(step), start=1):
-                    student = prune.prune(student, amount, example, step.score, recipe.seed, saliency, taken)
-                    recover = workspace.learn if stage == step.stages else workspace.train
-                    student = recover(job(step.kind, "prune.recovery", student, step.recovery, score, stage=stage))
-                    saliency = workspace.trainer.saliency()
+                    student = prune.prune(
+                        student, amount, example, step.score, recipe.seed, saliency, self._layer_costs
+                    )
+                    student = self._learn(step.kind, "prune.recovery", student, step.recovery, score, stage=stage)
+                    saliency = self._workspace.trainer.saliency()
             case Sparsify():
-                is_sparse = True
+                self._is_sparse = True
                 for stage, ratio in enumerate(sparsify.ratios(step), start=1):
                     student = sparsify.sparsify(
                         student, threshold=step.threshold, ratio=ratio, pattern=step.pattern, scope=step.scope
                     )
                     if step.recovery is not None:
-                        recover = workspace.learn if stage == step.stages else workspace.train
-                        student = recover(job(step.kind, "sparsify.recovery", student, step.recovery, stage=stage))
-            case Quantize():
-                if step.training is not None:
-                    student = qat.prepare(student)
-                    student = qat.strip(workspace.learn(job("qat", "quantize.training", student, step.training)))
-                    workspace.keep("qat", student)
-                _quantize(workspace, step)
-                continue
-        workspace.keep(step.kind, student)
+                        student = self._learn(step.kind, "sparsify.recovery", student, step.recovery, stage=stage)
+            case Quantize(training=Training() as training):
+                return qat.strip(self._learn("qat", "quantize.training", qat.prepare(student), training))
+        return student
+
+    def _learn(
+        self, step: str, where: str, model: nn.Module, training: Training, score: Score = None, *, stage: int = 1
+    ) -> nn.Module:
+        data, recipe = self._workspace.dataset, self._workspace.recipe
+        soft = None
+        if not self._is_control:
+            soft = soft_targets(self._answers, where, recipe.teachings[where], model, self._example)
+        return self._workspace.train(
+            Job(
+                step="control" if self._is_control else step,
+                model=model,
+                training=training,
+                seed=recipe.seed,
+                first_epoch=(stage - 1) * training.epochs,
+                task=data.task,
+                soft=soft,
+                repeats_labelled=self._is_control,
+                score=score,
+                holds_zeros=self._is_sparse,
+                stream=self._answers.stream or data.stream,
+                augmentation=data.augmentation,
+            )
+        )
+
+
+def _learns(step: Step) -> bool:
+    """Whether the teacher teaches in it."""
+    return (
+        not isinstance(step, Sparsify | Quantize)
+        or (step.recovery if isinstance(step, Sparsify) else step.training) is not None
+    )
 
 
 def _rounding(step: Quantize) -> quantize.Method | None:

@@ -1,14 +1,16 @@
-"""Chooses among models by cost, within a quality budget that speaks of all examples, not of those held out.
+"""Chooses among models by cost, within a quality budget that speaks of all examples, not of those at hand.
 
-A trial lies within the budget where a test on the held-out examples proves that it loses less than `max_drop` against
+A trial is within the budget where a test on the validation examples proves that it loses less than `max_drop` against
 the teacher. The more trials are tested, the likelier one looks good by chance; Holm's procedure pays for that, so that
 the promise holds for whichever is chosen (Angelopoulos 2021, arXiv:2110.01052, calls this Learn then Test). Trials that
-were stopped early were tested too, as far as that goes: they count as proving nothing.
+were stopped early were tested too, as far as that goes: they count as proving nothing. What is said of the chosen one
+is the outcome of one more test, on held-out examples.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from optimization.artifact.findings import SearchResult
 from optimization.measuring import paired
 from optimization.measuring.paired import Pairs
 from optimization.recipe.recipe import Budget
@@ -30,6 +32,16 @@ def choose(pairs: Sequence[Pairs | None], costs: Sequence[float], budget: Budget
     if any(within):
         return min((index for index in finished if within[index]), key=lambda index: costs[index])
     return min(finished, key=lambda index: (_p_value(pairs[index], budget), costs[index]))
+
+
+def confirmed(found: SearchResult, pairs: Pairs, budget: Budget) -> SearchResult:
+    """The result with what the held-out examples prove of the chosen trial, whose answers `pairs` are to them.
+
+    They chose nothing, so that one test is all there is.
+    """
+    is_proven = paired.p_value(pairs, budget.max_drop) <= 1 - budget.confidence
+    needed = None if is_proven else num_samples_needed(pairs, budget, 1)
+    return found.model_copy(update={"is_proven": is_proven, "num_samples_needed": needed})
 
 
 def num_samples_needed(pairs: Pairs, budget: Budget, num_trials: int) -> int | None:

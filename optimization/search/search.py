@@ -3,11 +3,11 @@
     teacher, once ─▶ trials in parallel (tuning.py) ─▶ measured one after another ─▶ budget.choose ─▶ control ─▶ publish
 
 Trials train side by side, so nothing is timed while they do; latencies are measured at the end, when the machine is
-idle, the models taking turns. A trial trains on one worker: many of them keep the cluster busy. The control is that of
+idle, the models taking turns. Validation examples stop and choose; held-out ones are read once, when it is published. A
+trial trains on one worker: many of them keep the cluster busy. The control is that of
 the variant which was chosen, trained at last.
 """
 
-import contextlib
 import math
 import os
 import time
@@ -17,23 +17,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.console import Console
 from torch import nn
 
-from optimization.artifact.findings import PrecisionChoice, Trial
+from optimization.artifact.findings import Trial
 from optimization.artifact.store import Artifact
 from optimization.errors import IdentityError, SearchError
 from optimization.identity import code, content, named
 from optimization.networks import own_head
-from optimization.pruning.scores import Saliency
-from optimization.readers import data
+from optimization.readers import data, holding
 from optimization.readers.examples import Dataset, Split
-from optimization.recipe.methods import SetPrecision
 from optimization.recipe.recipe import Recipe
-from optimization.report.phases import Advance, Phases
+from optimization.report.phases import Phases
 from optimization.running import run, steps
 from optimization.running.rehearsal import rehearse
 from optimization.running.steps import TeacherAnswers, Workspace
@@ -45,11 +41,9 @@ from optimization.training import identity, metering, train
 from optimization.training.alone import Alone
 from optimization.training.checkpoint_store import CheckpointStore
 from optimization.training.identity import Parts
-from optimization.training.job import Job
-from optimization.training.trainer import Trainer
 
 _NUM_WATCHED = 1000
-"""Held-out examples, at most, on which a trial's progress is judged."""
+"""Validation examples, at most, on which a trial's progress is judged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,18 +121,20 @@ def search(recipe: Recipe, root: Path, phases: Phases, checkpoints: CheckpointSt
             raise SearchError(_no_survivor(ended.values()))
         with phases.phase("measure trials"):
             teacher = workspace.candidates[0]
-            finished = trials.measure(recipe.search, teacher, finals, dataset.held_out, dataset.task)
+            finished = trials.measure(recipe.search, teacher, finals, dataset.validation, dataset.task)
         notes = {number: _unfinished(variants[number], each) for number, each in ended.items()}
         result = trials.judge(recipe.search, variants, finished, notes)
         best = ended[result.chosen].outcome
         assert best is not None, "only what was finished is chosen"
         chosen = variants[result.chosen].recipe
         with run.open_workspace(chosen, dataset, folder, phases, root, checkpoints) as last:
-            _train_control(last, teacher_answers)
+            steps.control(last, teacher_answers)
         controls = [each for each in last.candidates if each.step == "control"]
         whole = replace(
             workspace,
             candidates=[*workspace.candidates, *controls, *made[result.chosen]],
+            controls=last.controls,
+            notes=[*dict.fromkeys([*workspace.notes, *last.notes])],
             losses=workspace.losses | last.losses | best.losses,
         )
         return run.publish(recipe, whole, root, result)
@@ -153,9 +149,7 @@ def _try_all(
     checkpoints: CheckpointStore,
 ) -> dict[int, Ended[Made]]:
     assert recipe.search is not None, "asked of a search"
-    held_out = dataset.held_out
-    rows = np.random.default_rng(0).permutation(len(held_out.labels))[:_NUM_WATCHED]
-    watched = held_out.take(rows)
+    watched = holding.sample(dataset.validation, _NUM_WATCHED, 0)
     attempt = Attempt(
         variants=variants,
         dataset=dataset,
@@ -197,7 +191,6 @@ def _parts(recipe: Recipe, dataset: Dataset, teacher_answers: TeacherAnswers) ->
         "named": content.of_values(named.digests(recipe)),
         "data": identity.of_split(dataset.train),
         "validation": identity.of_split(dataset.validation),
-        "held out": identity.of_split(dataset.held_out),
         **identity.environment(),
         **{name: code.release(name) for name in run.LIBRARIES},
     }
@@ -207,45 +200,6 @@ def _parts(recipe: Recipe, dataset: Dataset, teacher_answers: TeacherAnswers) ->
         except IdentityError:
             parts["teacher"] = uuid4().hex  # not to be found again
     return parts
-
-
-class _Enough(Exception):  # noqa: N818  # no error: it ends the steps early
-    """The control is trained."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _UntilControl:
-    """A trainer that is not asked for more than the control and what comes before it."""
-
-    trainer: Trainer
-    controls: list[Job]
-    """The control, once it has been asked for."""
-
-    def train(self, job: Job, advance: Advance) -> nn.Module:
-        """Train the job's model, unless the control is trained."""
-        if self.controls and job.step != "control":
-            raise _Enough
-        return self.trainer.train(job, advance)
-
-    def answer(self, model: nn.Module, precision: SetPrecision) -> NDArray[np.float32]:
-        """The model's logits on the training data."""
-        return self.trainer.answer(model, precision)
-
-    def choice(self) -> PrecisionChoice | None:
-        """The precision of what was trained or answered last, where that was left open."""
-        return self.trainer.choice()
-
-    def saliency(self) -> Saliency | None:
-        """What the score of the job trained last gathered."""
-        return self.trainer.saliency()
-
-
-def _train_control(workspace: Workspace, teacher_answers: TeacherAnswers) -> None:
-    """Follow the recipe's steps up to its first student, whose control is trained before it."""
-    if space.num_epochs(workspace.recipe):
-        until = _UntilControl(trainer=workspace.trainer, controls=workspace.controls)
-        with contextlib.suppress(_Enough):
-            steps.shrink(replace(workspace, trainer=until), teacher_answers)
 
 
 def _no_survivor(ended: Iterable[Ended[Made]]) -> str:

@@ -29,6 +29,17 @@ def num_batches(num_samples: int, batch_size: int) -> int:
     return max(1, num_samples // batch_size)
 
 
+def num_steps(job: Job, examples: Split) -> int:
+    """Optimizer steps of the whole job, which learns from `examples` where they are not streamed."""
+    if job.stream is not None:
+        num = len(job.stream)
+    elif job.soft is None and not job.repeats_labelled:
+        num = len(examples.labelled_rows())
+    else:
+        num = len(examples)
+    return job.training.epochs * num_batches(num, job.training.batch_size)
+
+
 def parts(
     data: Split | Streamed, job: Job, epoch: int, rank: int, world: int
 ) -> Iterator[tuple[Split, NDArray[np.int64]]]:

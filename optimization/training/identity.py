@@ -80,6 +80,8 @@ def of_job(job: Job, split: Split, data: str, more: Mapping[str, str | int]) -> 
         "data": data if job.stream is None else _of_stream(job.stream),
         "start": of_model(job.model, split, training=True),
         "seed": job.seed,
+        "first epoch": job.first_epoch,
+        "repeats labelled": job.repeats_labelled,
         **{name: value for name, value in job.training.model_dump(mode="json").items() if not _is_teaching(name)},
         **_of_soft(job.soft, split),
         "task": repr(job.task),

@@ -109,7 +109,7 @@ def test_the_verdict_on_the_budget_is_in_the_headline() -> None:
     assert "<strong>proven</strong><span>loses at most 1 point, 95 % confidence" in page.render(manifest())
     unproven = page.render(manifest(findings=found(search=searched(is_proven=False))))
     assert '<strong class="bad">not proven</strong>' in unproven
-    assert "No trial proves that" in unproven
+    assert "They do not prove that" in unproven
 
 
 def test_only_the_weakest_of_many_classes_are_listed() -> None:

@@ -11,7 +11,8 @@ from torch import nn
 
 from optimization.artifact import store
 from optimization.artifact.store import Artifact
-from optimization.measuring import evaluate
+from optimization.measuring import evaluate, paired
+from optimization.measuring.paired import Pairs
 from optimization.readers.examples import Dataset
 from optimization.recipe import recipe
 from optimization.recipe.recipe import Budget, Recipe
@@ -65,7 +66,7 @@ def attempt(wanted: Recipe, made: tuple[Workspace, TeacherAnswers]) -> Attempt:
         variants=space.variants(wanted),
         dataset=workspace.dataset,
         teacher_answers=teacher_answers,
-        watched=workspace.dataset.held_out,
+        watched=workspace.dataset.validation,
         endpoint=None,
         good_enough=0.5,
     )
@@ -91,7 +92,7 @@ def test_cheapest_proven_trial_is_chosen_and_published(
     finals = {number: candidates[-1] for number, candidates in enumerate(unpacked)}
     settings = wanted.search.model_copy(update={"target": "size"})
     dataset = workspace.dataset
-    finished = trials.measure(settings, workspace.candidates[0], finals, dataset.held_out, dataset.task)
+    finished = trials.measure(settings, workspace.candidates[0], finals, dataset.validation, dataset.task)
     result = trials.judge(settings, variants, finished, {})
     sizes = [each.path.stat().st_size for each in finals.values()]
     assert result.is_proven
@@ -150,7 +151,7 @@ def test_a_trial_that_failed_or_whose_files_are_gone_is_tried_again(tmp_path: Pa
 
 def test_control_of_the_chosen_trial_is_trained_without_its_student(made: tuple[Workspace, TeacherAnswers]) -> None:
     workspace, teacher_answers = made
-    search._train_control(workspace, teacher_answers)
+    steps.control(workspace, teacher_answers)
     assert [each.step for each in workspace.candidates] == ["teacher", "control"]
     assert "distill" not in workspace.losses or not workspace.losses["distill"]
 
@@ -165,12 +166,12 @@ def test_control_of_several_stages_is_as_small_as_what_is_served(
     teacher_answers = steps.teach(workspace)
     steps.shrink(workspace, teacher_answers)
     assert [each.step for each in workspace.candidates] == ["teacher", "control", "prune"]
-    assert {step: len(losses) for step, losses in workspace.losses.items()} == {"teacher": 10, "control": 2, "prune": 4}
+    assert {step: len(losses) for step, losses in workspace.losses.items()} == {"teacher": 10, "control": 4, "prune": 4}
     whole, control, pruned = (each.num_parameters for each in workspace.candidates)
     assert whole > control == pruned
 
     chosen = alone(recipe.parse(raw), tumours, tmp_path, phases)
-    search._train_control(chosen, teacher_answers)
+    steps.control(chosen, teacher_answers)
     assert [(each.step, each.num_parameters) for each in chosen.candidates] == [("control", pruned)]
 
 
@@ -189,7 +190,7 @@ def test_a_stage_goes_on_with_chance_where_the_one_before_ended(
 
     monkeypatch.setattr(workspace.trainer, "train", noted)
     steps.shrink(workspace, teacher_answers)
-    assert seeds == [("prune", 5, 0), ("prune", 5, 2), ("control", 5, 4), ("prune", 5, 4)]
+    assert seeds == [(step, 5, first_epoch) for step in ("control", "prune") for first_epoch in (0, 2, 4)]
 
 
 def check(published: Artifact, wanted: Recipe, dataset: Dataset) -> None:
@@ -199,8 +200,19 @@ def check(published: Artifact, wanted: Recipe, dataset: Dataset) -> None:
     chosen = found.trials[found.chosen]
     assert loaded.manifest.recipe_sha256 == wanted.sha256
     assert loaded.manifest.files[store.MODEL].size_bytes == chosen.size_bytes, "what was judged is what is served"
-    answers = dataset.task.answers(evaluate.predict(loaded.model_path, dataset.held_out, dataset.task, "probabilities"))
-    assert np.mean(answers == dataset.held_out.labels) == chosen.accuracy
+    decided, reported = (
+        np.mean(
+            dataset.task.answers(evaluate.predict(loaded.model_path, split, dataset.task, "probabilities"))
+            == split.labels
+        )
+        for split in (dataset.validation, dataset.held_out)
+    )
+    assert decided == chosen.accuracy
+    assert reported == loaded.manifest.measurements[-1].quality.value
+    lost = next(each for each in loaded.manifest.findings.differences if each.reference == "teacher")
+    pairs = Pairs(num_lost=lost.num_lost, num_won=lost.num_won, num_samples=len(dataset.held_out))
+    assert wanted.search is not None
+    assert found.is_proven == (paired.p_value(pairs, wanted.search.budget.max_drop) <= 0.05)
     assert loaded.manifest.findings.losses["teacher"]
     assert "Search" in (loaded.path / store.REPORT).read_text()
 
