@@ -110,7 +110,8 @@ class Batcher:
         try:
             return await waiting.answer
         finally:
-            self._let_go(waiting)
+            if waiting.timer or not waiting.taken:
+                self._let_go(waiting)
 
     async def _submit_parts(
         self,

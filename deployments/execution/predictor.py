@@ -88,20 +88,17 @@ class Predictor:
 
     async def timed(self, tensors: Mapping[str, Array], urgency: Urgency = _USUAL) -> Prediction:
         """The same, with what became of the request on its way."""
-        if self._cache is None:
-            return await self._ask(tensors, urgency)
-        digest = digest_of(tensors)
-        known = self._cache.get(digest)
-        self._meters.looked_up(hit=known is not None)
-        if known is not None:
-            return Prediction(outputs=known, is_cached=True)
-        prediction = await self._ask(tensors, urgency)
-        self._cache.put(digest, prediction.outputs)
-        return prediction
-
-    async def _ask(self, tensors: Mapping[str, Array], urgency: Urgency) -> Prediction:
+        digest = b""
+        if self._cache is not None:
+            digest = digest_of(tensors)
+            known = self._cache.get(digest)
+            self._meters.looked_up(hit=known is not None)
+            if known is not None:
+                return Prediction(outputs=known, is_cached=True)
         prediction = await self._batcher.submit(tensors, priority=urgency.rank, timeout_s=urgency.timeout_s)
         self._meters.queued(prediction)
+        if self._cache is not None:
+            self._cache.put(digest, prediction.outputs)
         return prediction
 
     def _count(self, done: BatchDone) -> None:
