@@ -55,8 +55,7 @@ class Admission:
 
     def begin(self, work: int) -> None:
         """A call of so much work begins."""
-        if self._limits.latency_target_s is not None:
-            self._ends_s = time.monotonic() + self._pace.duration_s(work)
+        self._ends_s = time.monotonic() + self._pace.duration_s(work)
 
     def rest(self) -> None:
         """No call is under way."""

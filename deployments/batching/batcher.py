@@ -10,6 +10,7 @@ A request that is larger than a call is answered by several, and others get thei
 
 import asyncio
 import logging
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -55,6 +56,7 @@ class Batcher:
         self._pace = pace or Pace()
         self._padding = padding
         self._is_batched = limits.is_batched
+        self._has_target = limits.latency_target_s is not None
         self._admission = Admission(limits, self._pace)
         self._queue: list[tuple[int, int, Waiting]] = []
         self._numbers = count()
@@ -174,7 +176,7 @@ class Batcher:
     ) -> Waiting:
         waiting = Waiting(inputs=inputs, rows=rows, length=length, answer=loop.create_future(), is_alone=is_alone)
         heappush(self._queue, (priority, next(self._numbers), waiting))
-        self._admission.add(rows, waiting.work)
+        self._admission.add(rows, rows * length)
         if timeout_s is not None:
             waiting.timer = loop.call_later(timeout_s, _expire, waiting.answer, timeout_s)
         if not self._busy:
@@ -221,14 +223,16 @@ class Batcher:
         if batch:
             self._end(batch[0].answer.get_loop(), call(self._run, batch, self._padding))
         else:
-            self._admission.rest()
+            if self._has_target:
+                self._admission.rest()
             self._busy = False
             self._idle.set()
 
     def _take(self, batch: list[Waiting]) -> None:
         """Move the first request and those behind it that stack with it into `batch`, up to the largest one."""
         passed: list[tuple[int, int, Waiting]] = []
-        most_rows, most_work = self._limits.max_batch_size, self._admission.most_work()
+        most_rows = self._limits.max_batch_size
+        most_work = self._admission.most_work() if self._has_target else math.inf
         rows, longest = 0, 0
         try:
             while self._queue and rows < most_rows and rows * longest < most_work and len(passed) < most_rows:
@@ -254,7 +258,8 @@ class Batcher:
         finally:
             for entry in passed:
                 heappush(self._queue, entry)
-        self._admission.begin(rows * longest)
+        if self._has_target:
+            self._admission.begin(rows * longest)
 
     def _stack_up(self, first: Waiting, other: Waiting) -> bool:
         """Whether the two differ in the batch dimension alone, and where there is padding, a little in length."""
