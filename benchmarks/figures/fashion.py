@@ -4,6 +4,7 @@ The four idx files are Debian's package `dataset-fashion-mnist`.
 """
 
 import gzip
+from math import prod
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -31,7 +32,8 @@ def measure_pruned(setting: Setting) -> Figures:
     """Points that LeNet-300-100 loses with twelve times fewer weights (Han 2015, arXiv:1506.02626)."""
     made = follow(load(_FOLDER / "lenet.yaml", _data(setting, 1.0), setting), setting)
     teacher, pruned = measured(made, "teacher"), measured(made, "sparsify")
-    left = pruned.num_parameters * (1 - pruned.sparsity)
+    zeros = sum(round(each.sparsity * prod(each.shape)) for each in made.manifest.findings.layers)
+    left = pruned.num_parameters - zeros  # biases stay, and count
     return {
         "han12x_loss": points(made, "teacher") - 100 * pruned.quality.value,
         "han12x_times_fewer": teacher.num_parameters / left,

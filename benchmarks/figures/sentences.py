@@ -1,8 +1,9 @@
 """SST-2: MiniLM-L6 fine-tuned (Wang 2020, arXiv:2002.10957; Socher 2013), and a student of three of its six layers."""
 
+from functools import partial
 from typing import Any
 
-from benchmarks.figures.setting import RECIPES, Figures, Setting, follow, load, measured
+from benchmarks.figures.setting import RECIPES, Figures, Setting, follow, interval, load, measured, over_seeds
 
 KEYS = ("sst2_teacher", "sst2_retention", "sst2_speedup", "sst2_size")
 
@@ -12,12 +13,17 @@ _FEW = 100
 
 def measure(setting: Setting) -> Figures:
     """Accuracy on the development set; sentences per second of their real lengths, on one thread."""
-    made = follow(load(RECIPES / "sentiment.yaml", _changes(setting), setting), setting)
+    return over_seeds(setting, partial(_measure, setting))
+
+
+def _measure(setting: Setting, seed: int) -> Figures:
+    made = follow(load(RECIPES / "sentiment.yaml", {"seed": seed} | _changes(setting), setting), setting)
     teacher, control, student, served = (measured(made, step) for step in ("teacher", "control", "distill", "quantize"))
     right = teacher.quality.value
     return {
-        "sst2_teacher": right,
-        "sst2_student": served.quality.value,
+        **interval(made, "teacher", "sst2_teacher"),
+        **interval(made, "control", "sst2_control"),
+        **interval(made, "quantize", "sst2_student"),
         "sst2_retention": served.quality.value / right,
         "sst2_fp32_retention": student.quality.value / right,
         "sst2_control_retention": control.quality.value / right,
@@ -43,5 +49,5 @@ def _changes(setting: Setting) -> dict[str, Any]:
         "teacher.publish": True,  # for headline of benchmarks.serving
     }
     if setting.quick:
-        changes |= {"data.share": 0.002, "data.phrases.num": 100, "steps.1.max_changed": 1.0}
+        changes |= {"data.share": 0.002, "data.validation": 0.002, "data.phrases.num": 100, "steps.1.max_changed": 1.0}
     return changes

@@ -1,9 +1,10 @@
 """What all figures share: where data lies, how much of it is used, and runs of recipes that are kept and reused."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import yaml
@@ -38,6 +39,8 @@ class Setting:
     """Where artifacts are kept: a run whose recipe has not changed is not repeated."""
     quick: bool
     """Whether to train one epoch on a part of the data: it shows that a figure can be measured, not its value."""
+    seeds: int = 1
+    """How often to make what SST-2 and CIFAR-10 are measured on."""
 
 
 def minilm() -> str:
@@ -59,7 +62,7 @@ def load(path: Path, changes: Mapping[str, Any], setting: Setting) -> dict[str, 
             level = level[int(parent) if isinstance(level, list) else parent]
         level[last] = value
     for place in (raw["data"], raw["teacher"].get("model", {})):
-        for field in ("train", "held_out", "weights"):
+        for field in ("train", "validation", "held_out", "weights"):
             if isinstance(place.get(field), str):
                 place[field] = str(setting.data / place[field])  # an absolute path stays
     if setting.quick:
@@ -77,6 +80,21 @@ def follow(raw: dict[str, Any], setting: Setting) -> Artifact:
             return made
     with Phases(Console(stderr=True)) as phases:
         return run.run(wanted, setting.results, phases)
+
+
+def over_seeds(setting: Setting, measure: Callable[[int], Figures]) -> Figures:
+    """The mean of each figure over the seeds, and its worst value, which is the lowest."""
+    found = [measure(seed) for seed in range(setting.seeds)]
+    figures = {key: fmean(each[key] for each in found) for key in found[0]}
+    if len(found) > 1:
+        figures |= {f"{key}_worst": min(each[key] for each in found) for key in found[0]}
+    return figures
+
+
+def interval(made: Artifact, step: str, key: str) -> Figures:
+    """A step's quality and the ends of its 95 % interval, by `key`."""
+    found = measured(made, step).quality
+    return {key: found.value, f"{key}_low": found.low, f"{key}_high": found.high}
 
 
 def measured(made: Artifact, step: str) -> Measurement:
