@@ -30,7 +30,7 @@ from optimization.recipe.settings import Settings
 from optimization.report import terminal
 from optimization.report.phases import duration
 from optimization.running.probe import Probe, ServedTime, StepTime
-from optimization.running.steps import TeacherAnswers, soft_targets
+from optimization.running.teach import TeacherAnswers, soft_targets
 from optimization.search.space import Variant
 from optimization.training.batches import num_batches
 from optimization.training.job import Job

@@ -31,10 +31,12 @@ from optimization.recipe.recipe import Recipe, Teacher
 from optimization.report import examine, page
 from optimization.report.board import Board
 from optimization.report.phases import Phases
-from optimization.running import plan, steps, verify
+from optimization.running import plan, verify
 from optimization.running.rehearsal import rehearse
-from optimization.running.steps import Candidate, Workspace
+from optimization.running.shrink import shrink
+from optimization.running.teach import teach
 from optimization.running.verify import Measured
+from optimization.running.workspace import Candidate, Workspace
 from optimization.search import budget
 from optimization.search.space import Variant
 from optimization.training import identity
@@ -66,7 +68,7 @@ def run(recipe: Recipe, root: Path, phases: Phases, checkpoints: CheckpointStore
                 rehearse(recipe, dataset)
             tell_time(phases, recipe, (), dataset, began)
             made = stack.enter_context(open_workspace(recipe, dataset, Path(folder), phases, root, checkpoints, found))
-            steps.shrink(made, steps.teach(made))
+            shrink(made, teach(made))
         return publish(recipe, made, root)
 
 

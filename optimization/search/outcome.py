@@ -10,7 +10,7 @@ from tempfile import mkdtemp
 
 from pydantic import TypeAdapter, ValidationError
 
-from optimization.running.steps import Candidate
+from optimization.running.workspace import Candidate
 from optimization.search.tuning import Ended
 
 _OUTCOME = "outcome.json"

@@ -25,14 +25,17 @@ from optimization.artifact.findings import Trial
 from optimization.artifact.store import Artifact
 from optimization.errors import IdentityError, SearchError
 from optimization.identity import code, content, named
+from optimization.measuring import accuracy
 from optimization.networks import own_head
 from optimization.readers import data, holding
 from optimization.readers.examples import Dataset, Split
 from optimization.recipe.recipe import Recipe
 from optimization.report.phases import Phases
-from optimization.running import run, steps
+from optimization.running import run
 from optimization.running.rehearsal import rehearse
-from optimization.running.steps import TeacherAnswers, Workspace
+from optimization.running.shrink import control, shrink
+from optimization.running.teach import TeacherAnswers, teach
+from optimization.running.workspace import Workspace
 from optimization.search import outcome, space, trials, tuning
 from optimization.search.outcome import Made
 from optimization.search.space import Variant
@@ -68,8 +71,8 @@ class Attempt:
         def heard(model: nn.Module) -> None:
             nonlocal num_done
             num_done += 1
-            accuracy = steps.accuracy(model, self.watched, self.dataset.task)
-            report(num_done / num_epochs, max(0.0, self.good_enough - accuracy))
+            right = accuracy.of(model, self.watched, self.dataset.task)
+            report(num_done / num_epochs, max(0.0, self.good_enough - right))
 
         with (
             TemporaryDirectory(prefix="trimtab-") as folder,
@@ -84,7 +87,7 @@ class Attempt:
                 phases=phases,
                 with_control=False,
             )
-            steps.shrink(workspace, self.teacher_answers)
+            shrink(workspace, self.teacher_answers)
             files = [each.path.read_bytes() for each in workspace.candidates]
             candidates = [replace(each, path=Path(each.path.name)) for each in workspace.candidates]
             return Made(candidates=candidates, files=files, losses=workspace.losses)
@@ -109,7 +112,7 @@ def search(recipe: Recipe, root: Path, phases: Phases, checkpoints: CheckpointSt
     with TemporaryDirectory(prefix="trimtab-") as name, train.cluster(recipe.num_cpus):
         folder = Path(name)
         with run.open_workspace(recipe, dataset, folder, phases, root, checkpoints, found) as workspace:
-            teacher_answers = steps.teach(workspace)
+            teacher_answers = teach(workspace)
         ended = _try_all(variants, dataset, teacher_answers, recipe, phases, checkpoints)
         made = {
             number: outcome.unpack(each.outcome, folder / f"trial-{number}")
@@ -128,7 +131,7 @@ def search(recipe: Recipe, root: Path, phases: Phases, checkpoints: CheckpointSt
         assert best is not None, "only what was finished is chosen"
         chosen = variants[result.chosen].recipe
         with run.open_workspace(chosen, dataset, folder, phases, root, checkpoints) as last:
-            steps.control(last, teacher_answers)
+            control(last, teacher_answers)
         controls = [each for each in last.candidates if each.step == "control"]
         whole = replace(
             workspace,
@@ -156,7 +159,7 @@ def _try_all(
         teacher_answers=teacher_answers,
         watched=watched,
         endpoint=os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"),
-        good_enough=steps.accuracy(teacher_answers.teacher, watched, dataset.task) - recipe.search.budget.max_drop
+        good_enough=accuracy.of(teacher_answers.teacher, watched, dataset.task) - recipe.search.budget.max_drop
         if teacher_answers.teacher
         else 0.0,
     )

@@ -13,7 +13,7 @@ from optimization.measuring.latency import Latency
 from optimization.measuring.paired import Pairs
 from optimization.readers.examples import Split
 from optimization.recipe.recipe import Search
-from optimization.running.steps import Candidate
+from optimization.running.workspace import Candidate
 from optimization.search import budget, pareto
 from optimization.search.space import Variant
 from optimization.tasks.task import LabelledTask

@@ -27,7 +27,7 @@ from optimization.readers import text
 from optimization.readers.examples import Split
 from optimization.report import examine, page
 from optimization.report.phases import Phases
-from optimization.running.steps import Candidate
+from optimization.running.workspace import Candidate
 from optimization.sequences import export, greedy, pairs, writing
 from optimization.sequences import models as networks
 from optimization.sequences.models import Seq2Seq

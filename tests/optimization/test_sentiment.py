@@ -13,8 +13,9 @@ from optimization.readers.examples import Dataset
 from optimization.recipe import recipe
 from optimization.recipe.sources import Phrases
 from optimization.report.phases import Phases
-from optimization.running import steps
-from optimization.running.steps import Workspace
+from optimization.running.shrink import shrink
+from optimization.running.teach import teach
+from optimization.running.workspace import Workspace
 from optimization.training.alone import Alone
 from tests.optimization.conftest import RECIPES
 
@@ -75,7 +76,7 @@ def test_the_shipped_recipe_makes_a_tiny_bert_smaller_and_keeps_what_it_knows(tm
             trainer=Alone(dataset.train, Silent(), lambda _model: None),
             phases=shown,
         )
-        steps.shrink(workspace, steps.teach(workspace))
+        shrink(workspace, teach(workspace))
     assert [each.step for each in workspace.candidates] == ["teacher", "control", "distill", "quantize"]
     teacher, _, student, int8 = (each.path for each in workspace.candidates)
     for path in (teacher, int8):

@@ -22,9 +22,11 @@ from optimization.recipe import recipe
 from optimization.recipe.architectures import HuggingFaceModel
 from optimization.recipe.recipe import Recipe
 from optimization.report.phases import Phases
-from optimization.running import run, steps
+from optimization.running import run
 from optimization.running.rehearsal import rehearse
-from optimization.running.steps import Workspace
+from optimization.running.shrink import shrink
+from optimization.running.teach import teach
+from optimization.running.workspace import Workspace
 from optimization.training.alone import Alone
 from tests.optimization.networks.test_encoder import CONFIGS
 
@@ -85,7 +87,7 @@ def made(wanted: Recipe, dataset: Dataset, folder: Path) -> tuple[Workspace, Art
             trainer=Alone(dataset.train, Silent(), lambda _model: None),
             phases=phases,
         )
-        steps.shrink(workspace, steps.teach(workspace))
+        shrink(workspace, teach(workspace))
         return workspace, run.publish(wanted, workspace, folder / "artifacts")
 
 

@@ -18,8 +18,10 @@ from optimization.readers.examples import UNLABELLED, Dataset, Split
 from optimization.recipe import recipe
 from optimization.recipe.recipe import Recipe
 from optimization.report.phases import Phases
-from optimization.running import run, steps
-from optimization.running.steps import Workspace
+from optimization.running import run
+from optimization.running.shrink import shrink
+from optimization.running.teach import teach
+from optimization.running.workspace import Workspace
 from optimization.search import space, trials
 from optimization.search.search import Attempt
 from optimization.training.alone import Alone
@@ -82,7 +84,7 @@ def test_held_out_examples_are_read_once_all_is_decided(
     """Training, export, the scan of what INT8 costs, and whether INT8 is faster."""
     made = wanted(seed_recipe, {"kind": "quantize", "max_changed": 1.0})
     workspace, _ = workspace_of(made, sealed, tmp_path, phases)
-    steps.shrink(workspace, steps.teach(workspace))
+    shrink(workspace, teach(workspace))
     decide = run._faster_last
 
     def last_decision(*arguments: Any) -> Any:
@@ -105,7 +107,7 @@ def test_a_search_stops_and_chooses_without_held_out_examples(
     search = {"budget": {"max_drop": 0.2}, "choices": {"distill.student.hidden": [[2], [8]]}}
     made = wanted(seed_recipe, search=search)
     workspace, _ = workspace_of(made, sealed, tmp_path, phases)
-    teacher_answers, variants = steps.teach(workspace), space.variants(made)
+    teacher_answers, variants = teach(workspace), space.variants(made)
     attempt = Attempt(
         variants=variants,
         dataset=sealed,
@@ -116,7 +118,7 @@ def test_a_search_stops_and_chooses_without_held_out_examples(
     )
     for number in range(2):
         attempt(number, lambda _share, _shortfall: None)
-    steps.shrink(workspace, teacher_answers)
+    shrink(workspace, teacher_answers)
     assert made.search is not None
     finals = {0: workspace.candidates[-1], 1: workspace.candidates[-1]}
     finished = trials.measure(made.search, workspace.candidates[0], finals, sealed.validation, sealed.task)
@@ -146,7 +148,7 @@ def test_the_control_has_the_start_and_the_steps_of_the_student(
     dataset = replace(tumours, train=replace(tumours.train, labels=labels))
     made = wanted(seed_recipe, *([step] if step else []), is_distilled=step is None)
     workspace, counts = workspace_of(made, dataset, tmp_path, phases)
-    teacher_answers = steps.teach(workspace)
+    teacher_answers = teach(workspace)
     starts: dict[str, dict[str, Tensor]] = {}
     train = workspace.trainer.train
 
@@ -156,7 +158,7 @@ def test_the_control_has_the_start_and_the_steps_of_the_student(
         return train(job, advance)
 
     monkeypatch.setattr(workspace.trainer, "train", noted)
-    steps.shrink(workspace, teacher_answers)
+    shrink(workspace, teacher_answers)
     assert starts["control"].keys() == starts["student"].keys()
     for name, value in starts["student"].items():
         np.testing.assert_array_equal(starts["control"][name], value)
@@ -174,7 +176,7 @@ def test_layers_and_units_are_judged_on_examples_of_all_classes(
     dataset = replace(tumours, train=tumours.train.take(np.argsort(tumours.train.labels, kind="stable")))
     made = wanted(seed_recipe, STEPS[0] | {"stages": 1}, is_distilled=False)
     workspace, _ = workspace_of(made, dataset, tmp_path, phases)
-    teacher_answers = steps.teach(workspace)
+    teacher_answers = teach(workspace)
     cut, shares = prune.prune, []
     known = {
         row.tobytes(): label for row, label in zip(dataset.train.inputs["features"], dataset.train.labels, strict=True)
@@ -184,6 +186,6 @@ def test_layers_and_units_are_judged_on_examples_of_all_classes(
         shares.append(np.mean([known[row.numpy().tobytes()] for row in example[0][:64]]))
         return cut(model, amount, example, *others)
 
-    monkeypatch.setattr(steps.prune, "prune", noted)
-    steps.shrink(workspace, teacher_answers)
+    monkeypatch.setattr(prune, "prune", noted)
+    shrink(workspace, teacher_answers)
     assert shares == pytest.approx([dataset.train.labels.mean()] * 2, abs=0.05)

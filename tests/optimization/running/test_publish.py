@@ -14,8 +14,10 @@ from optimization.recipe import recipe
 from optimization.recipe.recipe import Recipe
 from optimization.report import terminal
 from optimization.report.phases import Phases
-from optimization.running import run, steps
-from optimization.running.steps import Workspace
+from optimization.running import run
+from optimization.running.shrink import shrink
+from optimization.running.teach import teach
+from optimization.running.workspace import Workspace
 from optimization.training.alone import Alone
 from tests.optimization.training.test_loop import Silent
 
@@ -44,7 +46,7 @@ def test_teacher_and_small_model_are_described_as_what_they_are(
     wanted = recipe.parse(raw)
     trainer = Alone(tumours.train, Silent(), lambda _model: None)
     workspace = Workspace(recipe=wanted, dataset=tumours, folder=tmp_path, trainer=trainer, phases=phases)
-    steps.shrink(workspace, steps.teach(workspace))
+    shrink(workspace, teach(workspace))
     published = run.publish(wanted, workspace, tmp_path / "artifacts").manifest
     teacher = store.load(tmp_path / "artifacts" / f"{wanted.name}-teacher" / "1")
     assert published.parent == f"{wanted.name}-teacher/1"

@@ -17,8 +17,10 @@ from optimization.readers.examples import Dataset
 from optimization.recipe import recipe
 from optimization.recipe.recipe import Budget, Recipe
 from optimization.report.phases import Phases
-from optimization.running import run, steps
-from optimization.running.steps import Candidate, TeacherAnswers, Workspace
+from optimization.running import run
+from optimization.running.shrink import control, shrink
+from optimization.running.teach import TeacherAnswers, teach
+from optimization.running.workspace import Candidate, Workspace
 from optimization.search import outcome, search, space, trials
 from optimization.search.outcome import Made
 from optimization.search.search import Attempt
@@ -57,7 +59,7 @@ def alone(wanted: Recipe, dataset: Dataset, folder: Path, phases: Phases) -> Wor
 @pytest.fixture
 def made(wanted: Recipe, tumours: Dataset, tmp_path: Path, phases: Phases) -> tuple[Workspace, TeacherAnswers]:
     workspace = alone(wanted, tumours, tmp_path, phases)
-    return workspace, steps.teach(workspace)
+    return workspace, teach(workspace)
 
 
 def attempt(wanted: Recipe, made: tuple[Workspace, TeacherAnswers]) -> Attempt:
@@ -151,7 +153,7 @@ def test_a_trial_that_failed_or_whose_files_are_gone_is_tried_again(tmp_path: Pa
 
 def test_control_of_the_chosen_trial_is_trained_without_its_student(made: tuple[Workspace, TeacherAnswers]) -> None:
     workspace, teacher_answers = made
-    steps.control(workspace, teacher_answers)
+    control(workspace, teacher_answers)
     assert [each.step for each in workspace.candidates] == ["teacher", "control"]
     assert "distill" not in workspace.losses or not workspace.losses["distill"]
 
@@ -163,15 +165,15 @@ def test_control_of_several_stages_is_as_small_as_what_is_served(
     recovery = {"epochs": 2, "batch_size": 32}
     raw["steps"] = [{"kind": "prune", "ratio": 0.5, "stages": 2, "recovery": recovery}]
     workspace = alone(recipe.parse(raw), tumours, tmp_path, phases)
-    teacher_answers = steps.teach(workspace)
-    steps.shrink(workspace, teacher_answers)
+    teacher_answers = teach(workspace)
+    shrink(workspace, teacher_answers)
     assert [each.step for each in workspace.candidates] == ["teacher", "control", "prune"]
     assert {step: len(losses) for step, losses in workspace.losses.items()} == {"teacher": 10, "control": 4, "prune": 4}
     whole, control, pruned = (each.num_parameters for each in workspace.candidates)
     assert whole > control == pruned
 
     chosen = alone(recipe.parse(raw), tumours, tmp_path, phases)
-    steps.control(chosen, teacher_answers)
+    control(chosen, teacher_answers)
     assert [(each.step, each.num_parameters) for each in chosen.candidates] == [("control", pruned)]
 
 
@@ -181,7 +183,7 @@ def test_a_stage_goes_on_with_chance_where_the_one_before_ended(
     raw = wanted.model_dump(mode="json") | {"search": None, "seed": 5}
     raw["steps"] = [{"kind": "prune", "ratio": 0.5, "stages": 3, "recovery": {"epochs": 2, "batch_size": 32}}]
     workspace = alone(recipe.parse(raw), tumours, tmp_path, phases)
-    teacher_answers = steps.teach(workspace)
+    teacher_answers = teach(workspace)
     train, seeds = workspace.trainer.train, []
 
     def noted(job: Job, advance: Callable[[int, float], None]) -> nn.Module:
@@ -189,7 +191,7 @@ def test_a_stage_goes_on_with_chance_where_the_one_before_ended(
         return train(job, advance)
 
     monkeypatch.setattr(workspace.trainer, "train", noted)
-    steps.shrink(workspace, teacher_answers)
+    shrink(workspace, teacher_answers)
     assert seeds == [(step, 5, first_epoch) for step in ("control", "prune") for first_epoch in (0, 2, 4)]
 
 

@@ -19,8 +19,9 @@ from optimization.recipe import recipe
 from optimization.recipe.methods import SetPrecision
 from optimization.recipe.recipe import Recipe
 from optimization.report.phases import Advance, Phases
-from optimization.running import steps
-from optimization.running.steps import Candidate, Workspace
+from optimization.running.shrink import shrink
+from optimization.running.teach import teach
+from optimization.running.workspace import Candidate, Workspace
 from optimization.training.alone import Alone
 from optimization.training.checkpoint_store import CheckpointStore
 from optimization.training.job import Job
@@ -89,7 +90,7 @@ class Runs:
             phases=self._phases,
             checkpoints=store,
         )
-        steps.shrink(workspace, steps.teach(workspace))
+        shrink(workspace, teach(workspace))
         return trainer.asked, {each.step: each.path.read_bytes() for each in workspace.candidates}
 
 
