@@ -10,12 +10,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: small
 import numpy as np
 import onnx
 import pytest
+from hypothesis import HealthCheck, settings
 from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.servers import free_port
 from optimization.artifact.store import Artifact, publish
 
 __all__ = ["free_port"]
+
+settings.register_profile("any processor", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+"""No example is judged by how long it takes, and one that fails can be tried anywhere."""
+settings.load_profile("any processor")
 
 WEIGHTS = np.array([[1.0, 0.0, -1.0], [0.0, 2.0, 0.5], [1.0, 1.0, 1.0], [-1.0, 0.5, 0.0]], dtype=np.float32)
 

@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from pydantic import BaseModel
 
 from optimization.recipe.recipe import Named
@@ -87,3 +88,9 @@ def test_every_python_module_in_the_readme_can_be_called():
     for module in set(re.findall(r"python -m ([a-z_.]+)", README)):
         path = Path(*module.split("."))
         assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), module
+
+
+def test_no_property_fails_because_the_processor_is_slow():
+    """Hypothesis' own default is 200 ms an example."""
+    assert settings.default.deadline is None
+    assert HealthCheck.too_slow in settings.default.suppress_health_check

@@ -273,7 +273,7 @@ def test_in_a_batch_of_many_a_bad_request_costs_few_calls_more():
     assert len(recorder.calls) <= 2 * 7
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     sizes=st.lists(st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(0, 2)), max_size=30),
     inline=st.booleans(),

@@ -44,7 +44,7 @@ def test_what_is_stacked_and_cut_is_what_went_in(shapes):
         at += rows
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=20))
 def test_a_masked_model_answers_in_a_batch_what_it_answers_alone_and_little_is_padded(lengths):
     calls = []

@@ -97,7 +97,7 @@ def test_an_error_of_the_batcher_itself_fails_the_requests_and_leaves_it_running
         batcher = Batcher(run, Limits(max_batch_size=8), inline=inline, report=lambda _: None)
         batcher.start()
         with monkeypatch.context() as broken:
-            broken.setattr(batcher, "_stack_up", lambda *_: 1 / 0)
+            broken.setattr(batcher._queue, "_stack_up", lambda *_: 1 / 0)
             async with asyncio.timeout(10):
                 failed = await asyncio.gather(
                     *(batcher.submit({"x": rows(n)}) for n in range(3)), return_exceptions=True
@@ -167,7 +167,7 @@ def test_raw_texts_whose_outputs_are_per_token_are_never_cut_to_a_guess():
     assert "at most 8, got 9" in str(refused)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     counts=st.lists(st.integers(1, 30), min_size=1, max_size=12),
     most=st.integers(1, 9),

@@ -52,7 +52,7 @@ def ask(tmp_path_factory):
     return lambda body, headers=(): asyncio.run(statuses(body, dict(headers)))
 
 
-HOSTILE = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+HOSTILE = settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 
 
 @HOSTILE

@@ -122,7 +122,7 @@ def test_growth_reaches_what_the_load_needs_and_no_more():
     assert deployment.queue < 1
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.floats(1, 900))
 def test_a_steady_load_settles_and_then_nothing_changes(load):
     deployment = Deployment()
@@ -134,7 +134,7 @@ def test_a_steady_load_settles_and_then_nothing_changes(load):
     assert deployment.queue < CAPACITY * settled * 0.1
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.floats(2, 100), st.floats(0.1, 0.9), st.floats(100, 600))
 def test_bursts_do_not_make_it_flap(period_s, share, load):
     """In half an hour of bursts the target goes down fewer times than there are bursts, and ever less often."""

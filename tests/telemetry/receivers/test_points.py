@@ -140,7 +140,7 @@ metrics = (
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.lists(metrics, max_size=3), max_size=4))
 def test_whatever_is_sent_is_taken_or_refused_and_nothing_is_negative(requests):
     series = store()
