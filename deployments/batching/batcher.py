@@ -10,17 +10,15 @@ A request that is larger than a call is answered by several, and others get thei
 
 import asyncio
 import logging
-import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from heapq import heapify, heappop, heappush
-from itertools import count
 
 from deployments.batching.admission import Admission, Limits
 from deployments.batching.calls import Done, NotByRowsError, Run, call
 from deployments.batching.pace import Pace
-from deployments.batching.padding import Padding, alike
+from deployments.batching.padding import Padding
+from deployments.batching.queue import Queue
 from deployments.batching.waiting import Inputs, UnlikePartsError, Waiting, joined, parts_of
 from deployments.errors import DeadlineError, RequestError, UnavailableError
 from deployments.execution.prediction import BatchDone, Prediction
@@ -58,8 +56,7 @@ class Batcher:
         self._is_batched = limits.is_batched
         self._has_target = limits.latency_target_s is not None
         self._admission = Admission(limits, self._pace)
-        self._queue: list[tuple[int, int, Waiting]] = []
-        self._numbers = count()
+        self._queue = Queue(limits, self._admission, padding)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._busy = False
@@ -175,8 +172,7 @@ class Batcher:
         is_alone: bool = False,
     ) -> Waiting:
         waiting = Waiting(inputs=inputs, rows=rows, length=length, answer=loop.create_future(), is_alone=is_alone)
-        heappush(self._queue, (priority, next(self._numbers), waiting))
-        self._admission.add(rows, rows * length)
+        self._queue.put(priority, waiting)
         if timeout_s is not None:
             waiting.timer = loop.call_later(timeout_s, _expire, waiting.answer, timeout_s)
         if not self._busy:
@@ -191,27 +187,19 @@ class Batcher:
             waiting.timer.cancel()
         if not waiting.answer.cancel() and not waiting.answer.cancelled():
             waiting.answer.exception()  # looked at: else asyncio would complain that nobody did
-        if waiting.taken:
-            return
-        waiting.taken = True
-        self._admission.remove(waiting.rows, waiting.work)
-        if len(self._queue) > 2 * self._admission.num_waiting + 64:  # mostly forgotten ones
-            self._queue = [entry for entry in self._queue if not entry[2].taken]
-            heapify(self._queue)
+        if not waiting.taken:
+            self._queue.forget(waiting)
 
     def _fail_all(self, error: Exception) -> None:
-        """Refuse whatever waits; who waits for it counts it off."""
-        for *_, waiting in self._queue:
-            if not waiting.answer.done() and not waiting.taken:
-                waiting.answer.set_exception(error)
-        self._queue.clear()
+        """Refuse whatever waits."""
+        _fail(self._queue.empty(), error)
 
     def _turn(self) -> None:
         """Take the next batch and have it run; without one, rest until the next request."""
         batch: list[Waiting] = []
         try:
             if self._loop:
-                self._take(batch)
+                self._queue.take(batch, alone=not self._is_batched)
             if batch and not self._inline:
                 self._thread.submit(self._call_in_thread, batch[0].answer.get_loop(), batch)
                 return
@@ -227,52 +215,6 @@ class Batcher:
                 self._admission.rest()
             self._busy = False
             self._idle.set()
-
-    def _take(self, batch: list[Waiting]) -> None:
-        """Move the first request and those behind it that stack with it into `batch`, up to the largest one."""
-        passed: list[tuple[int, int, Waiting]] = []
-        most_rows = self._limits.max_batch_size
-        most_work = self._admission.most_work() if self._has_target else math.inf
-        rows, longest = 0, 0
-        try:
-            while self._queue and rows < most_rows and rows * longest < most_work and len(passed) < most_rows:
-                passed.append(heappop(self._queue))
-                waiting = passed[-1][2]
-                if waiting.taken or waiting.answer.done():  # its client has gone, or its time is up
-                    passed.pop()
-                    continue
-                longer = max(longest, waiting.length)
-                if batch and not (
-                    rows + waiting.rows <= most_rows
-                    and (rows + waiting.rows) * longer <= most_work
-                    and self._stack_up(batch[0], waiting)
-                ):
-                    continue
-                passed.pop()
-                batch.append(waiting)
-                rows, longest = rows + waiting.rows, longer
-                waiting.taken = True
-                self._admission.remove(waiting.rows, waiting.work)
-                if not self._is_batched:
-                    break
-        finally:
-            for entry in passed:
-                heappush(self._queue, entry)
-        if self._has_target:
-            self._admission.begin(rows * longest)
-
-    def _stack_up(self, first: Waiting, other: Waiting) -> bool:
-        """Whether the two differ in the batch dimension alone, and where there is padding, a little in length."""
-        if first.inputs.keys() != other.inputs.keys() or not alike(first.length, other.length):
-            return False
-        if self._padding and not self._padding.is_exact(other.inputs):
-            return False
-        padded = self._padding.inputs if self._padding else ()
-        return all(
-            array.shape[1:] == other.inputs[name].shape[1:]
-            or (name in padded and array.shape[2:] == other.inputs[name].shape[2:])
-            for name, array in first.inputs.items()
-        )
 
     def _call_in_thread(self, loop: asyncio.AbstractEventLoop, batch: list[Waiting]) -> None:
         loop.call_soon_threadsafe(self._end, loop, call(self._run, batch, self._padding))
