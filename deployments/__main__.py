@@ -1,4 +1,4 @@
-"""The command line of what is served: `python -m deployments list | status | infer | bench | key`."""
+"""The command line of what is served: `python -m deployments list | status | infer | bench | place | key`."""
 
 import argparse
 import json
@@ -14,9 +14,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from deployments.access import keys
 from deployments.access.guard import ACCESS, OPEN
-from deployments.commands import artifacts, bench, infer, key, status
+from deployments.commands import artifacts, bench, infer, key, place, status
 from deployments.commands.client import Client
 from deployments.errors import CallError, InputError, SettingsError
+from deployments.placing import traffic
+from optimization.artifact.store import ArtifactError
 
 KEY, URL = "TRIMTAB_KEY", "TRIMTAB_URL"
 """Environment variables: the key to send and the server to call, where the command line names none."""
@@ -41,9 +43,11 @@ def main(arguments: list[str] | None = None) -> int:
                 _print(options, answer, lambda: infer.show(console, answer))
             case "bench":
                 _bench(options, console)
+            case "place":
+                _place(options, console)
             case "key":
                 _key(options, console)
-    except (CallError, InputError, SettingsError) as error:
+    except (ArtifactError, CallError, InputError, SettingsError) as error:
         print(error, file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
@@ -53,7 +57,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m deployments", description="Look at what is served, try it, measure it, and say who may call it."
+        prog="python -m deployments",
+        description="Look at what is served, try it, measure it, place it, and say who may call it.",
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
@@ -79,8 +84,22 @@ def _parser() -> argparse.ArgumentParser:
         verb.add_argument("--key", default=os.environ.get(KEY), help=f"a key, where the server asks for one; or {KEY}")
         verb.add_argument("--certificate", type=Path, metavar="PEM", help="trust this certificate of the server too")
         verb.add_argument("--json", action="store_true", help="print JSON")
+    _add_place(verbs.add_parser("place", help="propose which models go on which nodes; docs/spreading.md says more"))
     _add_key(verbs.add_parser("key", help="make, list and revoke keys; docs/access.md says more"))
     return parser
+
+
+def _add_place(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("traffic", type=Path, help="a YAML file: models, what they are asked, perhaps nodes")
+    parser.add_argument("--nodes", type=_positive, metavar="N", help="equal nodes, where the file names none")
+    parser.add_argument("--cpus", type=_positive, metavar="N", help="CPUs of each")
+    parser.add_argument("--memory", metavar="SIZE", help="memory of each, such as 8GiB")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write the serve_config.yaml of the proposal here")
+    parser.add_argument(
+        "--requests", type=_positive, default=20_000, metavar="N", help="requests to simulate (default: 20000)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the simulated arrivals (default: 0)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_key(parser: argparse.ArgumentParser) -> None:
@@ -120,6 +139,22 @@ def _bench(options: argparse.Namespace, console: Console) -> None:
             progress=progress,
         )
     _print(options, asdict(found), lambda: bench.show(console, found))
+
+
+def _place(options: argparse.Namespace, console: Console) -> None:
+    expected = traffic.read(options.traffic)
+    nodes = traffic.chosen_nodes(expected, options.nodes, options.cpus, options.memory)
+    with Console(stderr=True).status("simulating") as state:
+        found = place.proposed(
+            expected,
+            nodes,
+            num_requests=options.requests,
+            seed=options.seed,
+            progress=lambda number: state.update(f"{number} placements simulated"),
+        )
+    if options.output:
+        place.write(options.output, found)
+    _print(options, asdict(found), lambda: place.show(console, found))
 
 
 def _key(options: argparse.Namespace, console: Console) -> None:

@@ -7,6 +7,7 @@ Work is rows, times length where inputs are padded: what a batch costs is learne
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from deployments.batching.pace import Pace
@@ -33,13 +34,15 @@ class Limits:
 class Admission:
     """Counts what waits and what is being done; belongs to one event loop."""
 
-    def __init__(self, limits: Limits, pace: Pace) -> None:
+    def __init__(self, limits: Limits, pace: Pace, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` tells seconds: a simulation has its own."""
         self._limits = limits
         self._pace = pace
+        self._clock = clock
         self.num_waiting = 0
         self._rows = self._work = 0
         self._ends_s = 0.0
-        """When the call at hand should be over, by the monotonic clock; 0 while there is none."""
+        """When the call at hand should be over, by the clock; 0 while there is none."""
 
     def add(self, rows: int, work: int) -> None:
         """Count a request that waits."""
@@ -55,7 +58,7 @@ class Admission:
 
     def begin(self, work: int) -> None:
         """A call of so much work begins."""
-        self._ends_s = time.monotonic() + self._pace.duration_s(work)
+        self._ends_s = self._clock() + self._pace.duration_s(work)
 
     def rest(self) -> None:
         """No call is under way."""
@@ -85,7 +88,7 @@ class Admission:
             rows, work = self._average()
         wait_s, batches = self._wait(self._rows + rows, self._work + work)
         usual_s = self._pace.duration_s(self._usual_work(self._rows + rows, self._work + work))
-        left_s = self._ends_s - time.monotonic()
+        left_s = self._ends_s - self._clock()
         # While a usual call is at hand, the next one may gather in any case: else the model would rest in between.
         if max(usual_s, left_s) + wait_s <= target_s or (left_s <= usual_s and batches <= 1):
             return

@@ -13,6 +13,7 @@ class Pace:
 
     def __init__(self) -> None:
         self._weight = self._work = self._work2 = self._duration = self._product = 0.0
+        self._line: tuple[float, float] | None = (0.0, 0.0)
 
     def learn(self, work: int, duration_s: float) -> None:
         """Count one batch."""
@@ -21,11 +22,15 @@ class Pace:
         self._work2 = MEMORY * self._work2 + work * work
         self._duration = MEMORY * self._duration + duration_s
         self._product = MEMORY * self._product + work * duration_s
+        self._line = None
 
     def line(self) -> tuple[float, float]:
         """Seconds per unit of work, and seconds a batch of none would take; (0, 0) before the first batch."""
-        if not self._weight:
-            return 0.0, 0.0
+        if self._line is None:  # asked several times for each request, learned once for each batch
+            self._line = self._fitted()
+        return self._line
+
+    def _fitted(self) -> tuple[float, float]:
         spread = self._weight * self._work2 - self._work**2
         if spread > 1e-9 * self._work2 * self._weight:
             slope = (self._weight * self._product - self._work * self._duration) / spread

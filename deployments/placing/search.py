@@ -1,0 +1,195 @@
+"""Looks for the placement that answers the most requests in time: all of them where there are few, else step by step.
+
+    split, co-located -> neighbours: one replica more, one less, one moved -> the first that is better, while one is
+                      -> the finalists on longer traffic -> the best
+
+Placements are compared by what they do with `headroom` times the expected traffic: one that answers the share `goal` of
+each model's requests in time is better than one that does not, and among those the one of fewer replicas; else what
+counts is that share for the model that fares worst. As in AlpaServe (Li 2023, OSDI), shares come of simulation, and all
+placements get the same arrivals.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import product
+from math import prod
+
+import numpy as np
+
+from deployments.placing.arrivals import Times, arrivals
+from deployments.placing.placement import (
+    Placement,
+    co_located,
+    fits,
+    most_replicas,
+    replaced,
+    split,
+    with_replicas,
+)
+from deployments.placing.simulation import Simulated, simulate
+from deployments.placing.traffic import Node
+from deployments.placing.workload import Workload
+
+EXHAUSTIVE = 200
+"""Up to so many placements all are tried."""
+ENUMERATED = 20_000
+"""Up to so many combinations, it is counted how many are left that fit and do not only exchange equal nodes."""
+MOST_STEPS = 200
+"""Most placements that are simulated from either start."""
+NUM_FINALISTS = 5
+SHORT = 0.25
+"""Share of the requests that placements are first compared on."""
+
+Score = tuple[float, int, float]
+Progress = Callable[[int], None]
+"""Told how many placements have been simulated."""
+
+
+def search(
+    workloads: Sequence[Workload],
+    nodes: Sequence[Node],
+    *,
+    num_requests: int,
+    seed: int,
+    goal: float,
+    headroom: float = 1.0,
+    progress: Progress = lambda _: None,
+) -> tuple[Placement, int]:
+    """The best placement found, and how many were simulated. Equal calls give equal ones.
+
+    Raises:
+        SettingsError: the models do not fit the nodes' memory.
+    """
+
+    def traffic(num: int) -> list[Times]:
+        return [times / headroom for times in arrivals(workloads, num, seed)]
+
+    short = _Judge(workloads, nodes, traffic(round(SHORT * num_requests)), goal, progress)
+    starts = (split(workloads, nodes), co_located(workloads, nodes))
+    if few := _few(workloads, nodes):
+        for placement in few:
+            short.score(placement)
+    else:
+        for start in starts:
+            _climb(short, workloads, nodes, start, np.random.default_rng(seed))
+    finalists = {*starts, *short.best(NUM_FINALISTS)}
+    long = _Judge(workloads, nodes, traffic(num_requests), goal)
+    for placement in sorted(finalists):
+        long.score(placement)
+    return long.best(1)[0], len(short.scores)
+
+
+def score(workloads: Sequence[Workload], placement: Placement, done: Simulated, goal: float) -> Score:
+    """How good a placement proved; more is better."""
+    pairs = list(zip(workloads, done.models, strict=True))
+    shares = [model.share_within(workload.latency_target_s) for workload, model in pairs]
+    worst, replicas = min(shares), sum(map(sum, placement))
+    return min(worst, goal), -replicas if worst >= goal else 0, sum(shares) / len(shares)
+
+
+def takes(
+    workloads: Sequence[Workload], nodes: Sequence[Node], placement: Placement, times: Sequence[Times], goal: float
+) -> float:
+    """How many times the traffic of `times` a placement takes, so that of each model's requests the share `goal` is
+    answered in time; 0 where not even a hundredth of it. Found by bisection, to 2 %."""
+
+    def keeps(factor: float) -> bool:
+        done = simulate(workloads, nodes, placement, [each / factor for each in times])
+        return all(
+            model.share_within(workload.latency_target_s) >= goal
+            for workload, model in zip(workloads, done.models, strict=True)
+        )
+
+    low, high = 0.01, 0.02
+    if not keeps(low):
+        return 0.0
+    while keeps(high) and high < 1e4:
+        low, high = high, 2 * high
+    while high > 1.02 * low:
+        middle = (low * high) ** 0.5
+        low, high = (middle, high) if keeps(middle) else (low, middle)
+    return low
+
+
+class _Judge:
+    """Simulates placements, each of them once."""
+
+    def __init__(
+        self,
+        workloads: Sequence[Workload],
+        nodes: Sequence[Node],
+        times: Sequence[Times],
+        goal: float,
+        progress: Progress = lambda _: None,
+    ) -> None:
+        self._workloads, self._nodes, self._times = workloads, nodes, times
+        self._goal, self._progress = goal, progress
+        self.scores: dict[Placement, Score] = {}
+
+    def score(self, placement: Placement) -> Score:
+        if placement not in self.scores:
+            done = simulate(self._workloads, self._nodes, placement, self._times)
+            self.scores[placement] = score(self._workloads, placement, done, self._goal)
+            self._progress(len(self.scores))
+        return self.scores[placement]
+
+    def best(self, num: int) -> list[Placement]:
+        """So many of those it has seen, the best first."""
+        return sorted(self.scores, key=lambda placement: (self.scores[placement], placement), reverse=True)[:num]
+
+
+def _climb(
+    judge: _Judge,
+    workloads: Sequence[Workload],
+    nodes: Sequence[Node],
+    placement: Placement,
+    random: np.random.Generator,
+) -> None:
+    """Go to a neighbour that is better than where one stands, until there is none or enough has been tried."""
+    enough = len(judge.scores) + MOST_STEPS
+    is_better = True
+    while is_better:
+        is_better = False
+        neighbours = _neighbours(workloads, nodes, placement)
+        for number in random.permutation(len(neighbours)):
+            if len(judge.scores) >= enough:
+                return
+            if judge.score(neighbours[number]) > judge.score(placement):
+                placement, is_better = neighbours[number], True
+                break
+
+
+def _neighbours(workloads: Sequence[Workload], nodes: Sequence[Node], placement: Placement) -> list[Placement]:
+    """Those with one replica more, one less or one elsewhere; of those that only differ in which of equal nodes has
+    what, one."""
+    rows: dict[Placement, None] = {}
+    for model, (workload, on) in enumerate(zip(workloads, placement, strict=True)):
+        most = [most_replicas(workload, node) for node in nodes]
+        more = [with_replicas(on, at, on[at] + 1) for at in range(len(nodes)) if on[at] < most[at]]
+        less = [with_replicas(on, at, on[at] - 1) for at in range(len(nodes)) if on[at]]
+        moved = [with_replicas(row, at, row[at] + 1) for row in less for at in range(len(nodes)) if on[at] < most[at]]
+        rows |= {_canonical(replaced(placement, model, row), nodes): None for row in (*more, *less, *moved)}
+    return [each for each in rows if each != placement and fits(workloads, nodes, each)]
+
+
+def _few(workloads: Sequence[Workload], nodes: Sequence[Node]) -> list[Placement]:
+    """Every placement that fits, where those are few, else none; of those that only differ in which of equal nodes has
+    what, one."""
+    ranges = [[range(1 + most_replicas(workload, node)) for node in nodes] for workload in workloads]
+    if prod(len(each) for own in ranges for each in own) > ENUMERATED:
+        return []
+    found: dict[Placement, None] = {}
+    for placement in product(*(product(*own) for own in ranges)):
+        canonical = _canonical(placement, nodes)
+        if canonical not in found and fits(workloads, nodes, canonical):
+            found[canonical] = None
+            if len(found) > EXHAUSTIVE:
+                return []
+    return list(found)
+
+
+def _canonical(placement: Placement, nodes: Sequence[Node]) -> Placement:
+    """The one that stands for all that exchange equal nodes: these come in falling order of what they have."""
+    columns = list(zip(*placement, strict=True))
+    kinds = [(node.cpus, node.memory) for node in nodes]
+    ordered = {kind: sorted(c for c, k in zip(columns, kinds, strict=True) if k == kind) for kind in set(kinds)}
+    return tuple(zip(*(ordered[kind].pop() for kind in kinds), strict=True))

@@ -1,0 +1,253 @@
+"""Discrete-event simulation of replicas on nodes: who is answered when.
+
+    arrival -> the model's replica with the fewest requests under way, as HAProxy chooses
+            -> refused, or waits, as the batcher's own `Admission` says
+            -> an idle replica takes what waits, up to a batch -> a call of `sample_s · n + call_s`
+
+Calls share their node's CPUs: while more threads work than it has, all of them go slower alike. In the node's own
+time, which goes slower then, a call takes what it takes alone, so that only the first to end is looked at (virtual
+time, Parekh and Gallager 1993, IEEE/ACM Transactions on Networking 1:344).
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from itertools import repeat
+from operator import attrgetter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deployments.batching.admission import Admission
+from deployments.batching.pace import Pace
+from deployments.errors import OverloadedError
+from deployments.placing.arrivals import Times
+from deployments.placing.placement import Placement
+from deployments.placing.traffic import Node
+from deployments.placing.workload import Workload
+
+REFUSED = -1
+_PACE_LEARNT_AT = (1, 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """What became of one model's requests, in the order they arrived."""
+
+    latency_s: NDArray[np.float64]
+    """Seconds from arrival to answer; infinite where refused."""
+    replica: NDArray[np.int64]
+    """Which of the model's replicas answered, from 0; `REFUSED` where none did."""
+
+    def share_within(self, target_s: float | None) -> float:
+        """Share of the requests that were answered within the target; 1 where there were none."""
+        if not len(self.latency_s):
+            return 1.0
+        return float(np.mean(self.latency_s <= (math.inf if target_s is None else target_s)))
+
+    def quantile_s(self, q: float) -> float:
+        """Latency of the requests that were answered; not a number where none was."""
+        answered = self.latency_s[np.isfinite(self.latency_s)]
+        return float(np.quantile(answered, q)) if len(answered) else math.nan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Simulated:
+    """What a placement did with the requests."""
+
+    models: tuple[Answered, ...]
+    utilisation: tuple[float, ...]
+    """Share of each node's CPU time that was used, until the last answer."""
+
+
+def simulate(
+    workloads: Sequence[Workload], nodes: Sequence[Node], placement: Placement, arrivals: Sequence[Times]
+) -> Simulated:
+    """Send each model's `arrivals` to its replicas. Equal calls give equal answers."""
+    clock = _Clock()
+    machines = [_Machine(node.cpus) for node in nodes]
+    ends = [[math.inf] * len(times) for times in arrivals]
+    by = [[REFUSED] * len(times) for times in arrivals]
+    replicas = [
+        [_Replica(number, workload, machine, clock, model_ends) for number, machine in enumerate(_hosts(machines, on))]
+        for workload, on, model_ends in zip(workloads, placement, ends, strict=True)
+    ]
+    for now_s, model, request in _merged(arrivals):
+        while (machine := _first_due(machines)).due_s <= now_s:
+            clock.now_s = machine.due_s
+            machine.end_call(clock.now_s)
+        clock.now_s = now_s
+        chosen = _least_busy(replicas[model])
+        if chosen.submit(request, now_s):
+            by[model][request] = chosen.number
+    while (machine := _first_due(machines)).due_s < math.inf:
+        clock.now_s = machine.due_s
+        machine.end_call(clock.now_s)
+    return Simulated(
+        models=tuple(
+            Answered(latency_s=np.asarray(model_ends) - times, replica=np.asarray(model_by, np.int64))
+            for model_ends, times, model_by in zip(ends, arrivals, by, strict=True)
+        ),
+        utilisation=tuple(
+            machine.used_s / (machine.cpus * clock.now_s) if clock.now_s else 0.0 for machine in machines
+        ),
+    )
+
+
+class _Clock:
+    """The simulation's seconds."""
+
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+class _Machine:
+    """A node at work."""
+
+    def __init__(self, cpus: int) -> None:
+        self.cpus = cpus
+        self.used_s = 0.0
+        """CPU seconds."""
+        self.due_s = math.inf
+        """When the first of its calls ends, if no other begins."""
+        self._now_s = self._virtual_s = 0.0
+        self._threads = self._number = 0
+        self._calls: list[tuple[float, int, _Replica]] = []
+        """By the virtual time at which they end."""
+
+    def begin_call(self, replica: "_Replica", duration_s: float, now_s: float) -> None:
+        self._advance(now_s)
+        self._threads += replica.num_threads
+        self._number += 1
+        heappush(self._calls, (self._virtual_s + duration_s, self._number, replica))
+        self._look_ahead()
+
+    def end_call(self, now_s: float) -> None:
+        """End the call that is due, and let its replica go on."""
+        self._advance(now_s)
+        self._virtual_s, _, replica = heappop(self._calls)  # as it was meant, without what rounding left
+        self._threads -= replica.num_threads
+        self._look_ahead()
+        replica.end(now_s)
+
+    def _advance(self, now_s: float) -> None:
+        passed_s = now_s - self._now_s
+        self._now_s = now_s
+        if self._threads > self.cpus:
+            self.used_s += passed_s * self.cpus
+            self._virtual_s += passed_s * self.cpus / self._threads
+        else:
+            self.used_s += passed_s * self._threads
+            self._virtual_s += passed_s
+
+    def _look_ahead(self) -> None:
+        if not self._calls:
+            self.due_s = math.inf
+            return
+        left_s = max(0.0, self._calls[0][0] - self._virtual_s)
+        self.due_s = self._now_s + left_s * max(1.0, self._threads / self.cpus)
+
+
+class _Replica:
+    """One replica and its batcher's queue."""
+
+    def __init__(self, number: int, workload: Workload, machine: _Machine, clock: _Clock, ends: list[float]) -> None:
+        """`ends` is where it notes when it has answered a request, by the request's number."""
+        self.number = number
+        self.num_threads = workload.num_threads
+        self.outstanding = 0
+        """Requests that wait or are answered just now."""
+        self._ends = ends
+        self._machine = machine
+        self._samples = workload.samples
+        self._sample_s, self._call_s = workload.sample_s, workload.call_s
+        self._most = workload.max_batch_size // workload.samples
+        self._is_bounded = workload.latency_target_s is not None
+        self._pace = Pace()
+        for size in _PACE_LEARNT_AT:
+            self._pace.learn(size, workload.duration_s(size))
+        self._admission = Admission(workload.limits, self._pace, clock)
+        self._queue: list[int] = []
+        self._head = 0
+        """Of the queue, the first that waits; those before it have been taken."""
+        self._batch: list[int] = []
+        self._began_s = 0.0
+
+    def submit(self, request: int, now_s: float) -> bool:
+        """Take the request, or refuse it."""
+        try:
+            self._admission.check(self._samples, self._samples)
+        except OverloadedError:
+            return False
+        self._admission.add(self._samples, self._samples)
+        self.outstanding += 1
+        self._queue.append(request)
+        if not self._batch:
+            self._begin(now_s)
+        return True
+
+    def end(self, now_s: float) -> None:
+        """Answer the batch at hand and go on with the next."""
+        for request in self._batch:
+            self._ends[request] = now_s
+        num = len(self._batch)
+        self.outstanding -= num
+        if self._is_bounded:  # nobody asks for the pace otherwise
+            self._pace.learn(num * self._samples, now_s - self._began_s)
+        if self._head < len(self._queue):
+            self._begin(now_s)
+        else:
+            self._queue.clear()
+            self._head = 0
+            self._batch = []
+            self._admission.rest()
+
+    def _begin(self, now_s: float) -> None:
+        num = min(self._most, len(self._queue) - self._head)
+        if self._is_bounded:
+            num = min(num, max(1, int(min(num * self._samples, self._admission.most_work()) // self._samples)))
+        self._batch = self._queue[self._head : self._head + num]
+        self._head += num
+        work = num * self._samples
+        for _ in range(num):
+            self._admission.remove(self._samples, self._samples)
+        if self._is_bounded:
+            self._admission.begin(work)
+        self._began_s = now_s
+        self._machine.begin_call(self, self._sample_s * work + self._call_s, now_s)
+
+
+_due = attrgetter("due_s")
+_outstanding = attrgetter("outstanding")
+
+
+def _first_due(machines: Sequence[_Machine]) -> _Machine:
+    return min(machines, key=_due)
+
+
+def _hosts(machines: Sequence[_Machine], on: Sequence[int]) -> Iterator[_Machine]:
+    """The machine of each replica, where so many are on each."""
+    for machine, count in zip(machines, on, strict=True):
+        yield from repeat(machine, count)
+
+
+def _least_busy(replicas: list[_Replica]) -> _Replica:
+    """The one with the fewest requests under way; of several such, the one that was not asked for longest."""
+    if len(replicas) == 1:
+        return replicas[0]
+    chosen = min(replicas, key=_outstanding)
+    replicas.remove(chosen)
+    replicas.append(chosen)
+    return chosen
+
+
+def _merged(arrivals: Sequence[Times]) -> Iterator[tuple[float, int, int]]:
+    """Arrivals of all models in the order of time: seconds, model, number of the request within its model."""
+    times = np.concatenate(arrivals)
+    models = np.repeat(np.arange(len(arrivals)), [len(each) for each in arrivals])
+    numbers = np.concatenate([np.arange(len(each)) for each in arrivals])
+    order = np.argsort(times, kind="stable")
+    return zip(times[order].tolist(), models[order].tolist(), numbers[order].tolist(), strict=True)
