@@ -142,6 +142,8 @@ def _bench(options: argparse.Namespace, console: Console) -> None:
 
 
 def _place(options: argparse.Namespace, console: Console) -> None:
+    if options.output:
+        place.check_new(options.output)
     expected = traffic.read(options.traffic)
     nodes = traffic.chosen_nodes(expected, options.nodes, options.cpus, options.memory)
     with Console(stderr=True).status("simulating") as state:

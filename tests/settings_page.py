@@ -7,6 +7,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from deployments.access.keys import Key, KeysFile
+from deployments.placing.traffic import ExpectedModel, Node, Traffic
 from deployments.settings import AccessSettings, ModelSettings, Scaling, ServerSettings
 from optimization.recipe import architectures, methods, recipe, sources, teaching
 from optimization.sequences import recipe as sequences
@@ -21,6 +22,7 @@ SECTIONS: list[tuple[str, list[type[BaseModel]]]] = [
         [ModelSettings, Scaling, ServerSettings, AccessSettings, CollectorConfig, DetectionConfig],
     ),
     ("The file of keys", [KeysFile, Key]),
+    ("The file of `place`", [Traffic, ExpectedModel, Node]),
     (
         "Recipes",
         [

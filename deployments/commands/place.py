@@ -139,17 +139,27 @@ def proposed(
     )
 
 
+def check_new(path: Path) -> None:
+    """Find out before the search whether its result may be written.
+
+    Raises:
+        SettingsError: the file is there already, or its folder is not.
+    """
+    if path.exists():
+        raise SettingsError(f"--output must name a new file, got {path}, which exists")
+    if not path.parent.is_dir():
+        raise SettingsError(f"--output must lie in a folder, got {path}: there is no {path.parent}")
+
+
 def write(path: Path, proposal: Proposal) -> None:
     """Write the `serve_config.yaml` of the proposal.
 
     Raises:
-        SettingsError: the file is there already, or cannot be written.
+        SettingsError: the file cannot be written, or has come to be meanwhile.
     """
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(proposal.serve_config)
-    except FileExistsError as error:
-        raise SettingsError(f"--output must name a new file, got {path}, which exists") from error
     except OSError as error:
         raise SettingsError(f"--output must name a file that can be written, got {path}: {error.strerror}") from error
 

@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
-from itertools import repeat
+from itertools import chain, repeat
 from operator import attrgetter
 
 import numpy as np
@@ -28,7 +28,7 @@ from deployments.placing.traffic import Node
 from deployments.placing.workload import Workload
 
 REFUSED = -1
-_PACE_LEARNT_AT = (1, 2)
+PACE_LEARNT_AT = (1, 2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,17 +73,23 @@ def simulate(
         [_Replica(number, workload, machine, clock, model_ends) for number, machine in enumerate(_hosts(machines, on))]
         for workload, on, model_ends in zip(workloads, placement, ends, strict=True)
     ]
-    for now_s, model, request in _merged(arrivals):
-        while (machine := _first_due(machines)).due_s <= now_s:
-            clock.now_s = machine.due_s
-            machine.end_call(clock.now_s)
-        clock.now_s = now_s
+    woken: list[_Replica] = []
+    for now_s, model, request in chain(_merged(arrivals), [(math.inf, 0, 0)]):
+        if now_s > clock.now_s:  # requests of one moment share a batch
+            for replica in woken:
+                replica.begin(clock.now_s)
+            woken.clear()
+            while (machine := _first_due(machines)).due_s <= now_s and machine.due_s < math.inf:
+                clock.now_s = machine.due_s
+                machine.end_call(clock.now_s)
+            if now_s == math.inf:
+                break
+            clock.now_s = now_s
         chosen = _least_busy(replicas[model])
-        if chosen.submit(request, now_s):
+        if chosen.submit(request):
             by[model][request] = chosen.number
-    while (machine := _first_due(machines)).due_s < math.inf:
-        clock.now_s = machine.due_s
-        machine.end_call(clock.now_s)
+            if chosen.outstanding == 1:
+                woken.append(chosen)
     return Simulated(
         models=tuple(
             Answered(latency_s=np.asarray(model_ends) - times, replica=np.asarray(model_by, np.int64))
@@ -167,7 +173,7 @@ class _Replica:
         self._most = workload.max_batch_size // workload.samples
         self._is_bounded = workload.latency_target_s is not None
         self._pace = Pace()
-        for size in _PACE_LEARNT_AT:
+        for size in PACE_LEARNT_AT:
             self._pace.learn(size, workload.duration_s(size))
         self._admission = Admission(workload.limits, self._pace, clock)
         self._queue: list[int] = []
@@ -176,7 +182,7 @@ class _Replica:
         self._batch: list[int] = []
         self._began_s = 0.0
 
-    def submit(self, request: int, now_s: float) -> bool:
+    def submit(self, request: int) -> bool:
         """Take the request, or refuse it."""
         try:
             self._admission.check(self._samples, self._samples)
@@ -185,27 +191,10 @@ class _Replica:
         self._admission.add(self._samples, self._samples)
         self.outstanding += 1
         self._queue.append(request)
-        if not self._batch:
-            self._begin(now_s)
         return True
 
-    def end(self, now_s: float) -> None:
-        """Answer the batch at hand and go on with the next."""
-        for request in self._batch:
-            self._ends[request] = now_s
-        num = len(self._batch)
-        self.outstanding -= num
-        if self._is_bounded:  # nobody asks for the pace otherwise
-            self._pace.learn(num * self._samples, now_s - self._began_s)
-        if self._head < len(self._queue):
-            self._begin(now_s)
-        else:
-            self._queue.clear()
-            self._head = 0
-            self._batch = []
-            self._admission.rest()
-
-    def _begin(self, now_s: float) -> None:
+    def begin(self, now_s: float) -> None:
+        """Take what waits, up to a batch, and call the model."""
         num = min(self._most, len(self._queue) - self._head)
         if self._is_bounded:
             num = min(num, max(1, int(min(num * self._samples, self._admission.most_work()) // self._samples)))
@@ -218,6 +207,21 @@ class _Replica:
             self._admission.begin(work)
         self._began_s = now_s
         self._machine.begin_call(self, self._sample_s * work + self._call_s, now_s)
+
+    def end(self, now_s: float) -> None:
+        """Answer the batch at hand and go on with the next."""
+        for request in self._batch:
+            self._ends[request] = now_s
+        num = len(self._batch)
+        self.outstanding -= num
+        if self._is_bounded:  # nobody asks for the pace otherwise
+            self._pace.learn(num * self._samples, now_s - self._began_s)
+        if self._head < len(self._queue):
+            self.begin(now_s)
+        else:
+            self._queue.clear()
+            self._head = 0
+            self._admission.rest()
 
 
 _due = attrgetter("due_s")

@@ -1,0 +1,1 @@
+"""What `benchmarks.distribution` measures: one module for each way to spread work."""
