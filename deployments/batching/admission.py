@@ -34,11 +34,11 @@ class Limits:
 class Admission:
     """Counts what waits and what is being done; belongs to one event loop."""
 
-    def __init__(self, limits: Limits, pace: Pace, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock` tells seconds: a simulation has its own."""
+    def __init__(self, limits: Limits, pace: Pace, clock: Callable[[], float] | None = None) -> None:
+        """`clock` tells seconds, the system's unless given: a simulation has its own."""
         self._limits = limits
         self._pace = pace
-        self._clock = clock
+        self._clock = clock or time.monotonic
         self.num_waiting = 0
         self._rows = self._work = 0
         self._ends_s = 0.0
