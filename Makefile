@@ -24,7 +24,7 @@ serve: install ## serve what serve_config.yaml names until Ctrl-C
 	@exec $(BIN)/serve run serve_config.yaml
 
 test: install-dev $(CLIENTS)/.installed ## run the tests
-	@$(BIN)/pytest -n 3 --dist loadgroup $(ARGS)
+	@$(BIN)/pytest -n 3 $(ARGS)
 
 test-ids: install-dev ## whether every test has the same name in each run
 	@for seed in 1 2; do PYTHONHASHSEED=$$seed $(BIN)/pytest --collect-only --quiet >.test-ids-$$seed & sleep 2; done; wait

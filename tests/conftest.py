@@ -12,6 +12,8 @@ import onnx
 import pytest
 from hypothesis import HealthCheck, settings
 from onnx import TensorProto, helper, numpy_helper
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from benchmarks.servers import free_port
 from optimization.artifact.store import Artifact, publish
@@ -85,22 +87,33 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"LEFT OUT {count} test{'s' * (count > 1)}: {reason}", yellow=True)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the fast tests first, the ones that start Ray last; give each to one of three processes.
-
-    Most of the time goes by waiting: for servers that start, and for train workers that do. So each of these has a
-    process of its own, and all else a third, whatever the number of cores.
-    """
+    """Run the fast tests first, the ones that start Ray last."""
     items.sort(key=lambda item: sum(item.get_closest_marker(name) is not None for name in ("slow", "ray", "browser")))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
 
 
-def _group(item: pytest.Item) -> str:
-    if not any(item.get_closest_marker(name) for name in ("ray", "browser")):
-        return "computing"
-    return "training" if item.nodeid.startswith("tests/optimization/") else "serving"
+_TRAINING = ("test_", "readers/", "running/", "search/", "sequences/", "training/")
+_SERVING = ("test_", "telemetry/page/", "deployments/replicas/")
+
+
+class ThreeProcesses(LoadScopeScheduling):
+    """Servers, train workers and what only computes have a process each, whatever the number of cores.
+
+    Most of the time goes by waiting, for servers that start and for train workers that do. (xdist's own groups are
+    lost on the pytest that is pinned.)
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.removeprefix("tests/")
+        if path.startswith(tuple(f"optimization/{each}" for each in _TRAINING)):
+            return "training"
+        return "serving" if path.startswith(_SERVING) else "computing"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ThreeProcesses:
+    """Of `pytest -n 3`, as `make test` calls it."""
+    return ThreeProcesses(config, log)
 
 
 def chromium() -> str | None:
