@@ -35,7 +35,7 @@ def teacher() -> Encoder:
         max_position_embeddings=8,
     )
     body = transformers.BertModel(config, add_pooling_layer=False)
-    encoder = Encoder(body, "mean", 0.0, 1)
+    encoder = Encoder(body, nn.Linear(body.config.hidden_size, 1))
     for parameter in encoder.parameters():
         nn.init.normal_(parameter, std=0.3)
     return encoder.eval()
@@ -61,7 +61,7 @@ def test_token_without_an_embedding_is_read_as_the_kept_one_most_alike(size: int
     """The data's tokens are kept, the frequent ones first, then the vocabulary's first."""
     torch.manual_seed(size)
     config = transformers.BertConfig(vocab_size=30, hidden_size=8, num_hidden_layers=1, num_attention_heads=1)
-    model = Encoder(transformers.BertModel(config, add_pooling_layer=False), "mean", 0.0, 1)
+    model = Encoder(transformers.BertModel(config, add_pooling_layer=False), nn.Linear(config.hidden_size, 1))
     whole = model.body.get_input_embeddings().weight.detach().clone()
     keep_tokens(model, np.array([[7, 7, 7, 29], [29, 29, 7, 3]]), size)
     kept = sorted([7, 29, 3, *(token for token in range(30) if token not in (3, 7, 29))][:size])

@@ -169,8 +169,8 @@ def test_control_of_several_stages_is_as_small_as_what_is_served(
     shrink(workspace, teacher_answers)
     assert [each.step for each in workspace.candidates] == ["teacher", "control", "prune"]
     assert {step: len(losses) for step, losses in workspace.losses.items()} == {"teacher": 10, "control": 4, "prune": 4}
-    whole, control, pruned = (each.num_parameters for each in workspace.candidates)
-    assert whole > control == pruned
+    whole, control_size, pruned = (each.num_parameters for each in workspace.candidates)
+    assert whole > control_size == pruned
 
     chosen = alone(recipe.parse(raw), tumours, tmp_path, phases)
     control(chosen, teacher_answers)

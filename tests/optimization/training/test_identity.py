@@ -58,7 +58,7 @@ def test_a_teacher_is_known_by_what_it_computes(tmp_path: Path, change: dict[str
     def digest(**settings: object) -> str:
         torch.manual_seed(0)
         described = {"kind": "huggingface", "name": str(tmp_path), "pretrained": False} | settings
-        return identity.of_model(encoder.build(HuggingFaceModel.model_validate(described), 2), TEXTS)
+        return identity.of_model(encoder.build(HuggingFaceModel.model_validate(described), ("no", "yes"), 2), TEXTS)
 
     assert (digest() != digest(**change)) is is_seen
 
