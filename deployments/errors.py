@@ -1,7 +1,7 @@
 """What can go wrong with a request.
 
     request -> Gate.check (401, 403, 429), or without keys access.origin (403)
-            -> asgi.read_body (413) -> requests.decode (400)
+            -> asgi.read_body (413) -> requests.decode, infer_message.decode (400)
             -> Batcher.submit (429, 503, 504) -> Session.run (500) -> response
 
 `RequestError`s are the caller's to mend and say how; anything else is ours, is logged, and reaches the caller as a
@@ -19,6 +19,11 @@ _brief.maxstring = _brief.maxother = _brief.maxlong = 80
 def brief(value: Any) -> str:
     """What was got, for a message: in Python's form, and short however much it was."""
     return _brief.repr(value)
+
+
+def failed(model: str) -> str:
+    """What a client is told of an error that is ours: nothing of our insides."""
+    return f"model {model!r} failed on this request; the server's log says why"
 
 
 class RequestError(Exception):

@@ -16,6 +16,10 @@ _T = TypeVar("_T")
 JSON = ((b"content-type", b"application/json"),)
 
 
+MESSAGE = "trimtab.message"
+"""Names the extension of ASGI by which messages pass as they are, and the event that sends one back."""
+
+
 class ClientGone(Exception):  # noqa: N818 - an event, not an error
     """The client hung up before its request was whole."""
 
@@ -27,6 +31,26 @@ def header(scope: Scope, name: bytes) -> str | None:
             text: str = value.decode("latin-1")
             return text
     return None
+
+
+@dataclass(kw_only=True, slots=True)
+class ParsedBody:
+    """A body that its transport has parsed, such as a gRPC message; it comes in a scope's `extensions`."""
+
+    message: Any
+    size_bytes: int
+    """Of the body before that."""
+
+    def take(self) -> Any:
+        """The message, handed over once: so it does not lie here while what was made of it waits."""
+        message, self.message = self.message, None
+        return message
+
+
+def parsed_body(scope: Scope) -> ParsedBody | None:
+    """The request's body where it was parsed already; it is answered by `respond_message`."""
+    extensions = scope.get("extensions")
+    return extensions.get(MESSAGE) if extensions else None
 
 
 def path_below(scope: Scope) -> str:
@@ -101,6 +125,12 @@ async def respond(send: Send, status: int, body: bytes, headers: tuple[tuple[byt
     await send({"type": "http.response.body", "body": body})
 
 
+async def respond_message(send: Send, message: Any) -> None:
+    """Send a message as the whole response, to where the request's own came from."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": MESSAGE, "message": message})
+
+
 def error_body(error: str) -> bytes:
     """An error as the protocol words it."""
     return orjson.dumps({"error": error})
@@ -114,6 +144,8 @@ class Call:
     path: str
     headers: tuple[tuple[bytes, bytes], ...] = ()
     body: bytes = b""
+    parsed: ParsedBody | None = None
+    """Its body instead, where that is a message."""
     client: tuple[str, int] | None = None
 
 
@@ -124,6 +156,8 @@ class Answer:
     status: int
     headers: tuple[tuple[bytes, bytes], ...]
     body: bytes
+    message: Any = None
+    """The answer to a message, where it is not an error."""
 
 
 async def call(app: ASGIApp, request: Call, root_path: str) -> Answer:
@@ -140,11 +174,13 @@ async def call(app: ASGIApp, request: Call, root_path: str) -> Answer:
         "headers": request.headers,
         "client": request.client,
         "server": None,
+        "extensions": {MESSAGE: request.parsed} if request.parsed else {},
     }
     body = iter((request.body,))
     status = 500
     headers: tuple[tuple[bytes, bytes], ...] = ()
     chunks: list[bytes] = []
+    answered: Any = None
 
     async def receive() -> Message:
         for whole in body:
@@ -153,11 +189,13 @@ async def call(app: ASGIApp, request: Call, root_path: str) -> Answer:
         raise AssertionError("unreachable")
 
     async def send(message: Message) -> None:
-        nonlocal status, headers
+        nonlocal status, headers, answered
         if message["type"] == "http.response.start":
             status, headers = message["status"], tuple(message["headers"])
+        elif message["type"] == MESSAGE:
+            answered = message["message"]
         else:
             chunks.append(message.get("body", b""))
 
     await app(scope, receive, send)
-    return Answer(status=status, headers=headers, body=b"".join(chunks))
+    return Answer(status=status, headers=headers, body=b"".join(chunks), message=answered)

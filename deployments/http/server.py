@@ -22,7 +22,8 @@ from deployments.http.meters import RequestMeter, scheme_of
 from deployments.ingress.log import IngressLog
 from deployments.oip.observation import log_settings, trace_settings, unchanged
 from deployments.oip.openapi import openapi_document
-from deployments.oip.requests import json_object, parameters_of
+from deployments.oip.parameters import parameters_of
+from deployments.oip.requests import json_object
 from deployments.oip.statistics import ModelStatistics
 from deployments.replicas.status import VersionStatus
 from optimization.artifact.store import ArtifactError

@@ -17,7 +17,8 @@ import numpy as np
 import orjson
 
 from deployments.errors import DeadlineError, RequestError
-from deployments.oip.requests import id_of, json_object, parameters_of
+from deployments.oip.parameters import parameters_of
+from deployments.oip.requests import id_of, json_object
 from deployments.oip.tensors import DTYPES, Array, check_finite, from_json, to_json
 from optimization.artifact.manifest import Manifest, Stream, TensorSpec
 

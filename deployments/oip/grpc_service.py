@@ -192,7 +192,7 @@ def _let_in(rpc: str, headers: Headers, client: tuple[str, int] | None) -> Ask:
 
 
 async def _answer(rpc: str, body: bytes, headers: Headers, client: tuple[str, int] | None, ask: Ask) -> Message:
-    call = to_call(rpc, parse(rpc, body), headers, client)
+    call = to_call(rpc, body, headers, client)
     try:
         answer = await ask(call)
     except Exception as error:

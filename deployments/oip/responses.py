@@ -4,14 +4,15 @@ The binary tensors and the classes are Triton's extensions:
 https://github.com/triton-inference-server/server/tree/main/docs/protocol
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from deployments.oip.classification import highest
-from deployments.oip.requests import HEADER_LENGTH, InferRequest
+from deployments.oip.infer_request import InferRequest
+from deployments.oip.requests import HEADER_LENGTH
 from deployments.oip.tensors import Array, to_binary, to_json
 from optimization.artifact.manifest import TensorSpec
 
@@ -39,10 +40,7 @@ def encode(
     """
     entries: list[dict[str, Any]] = []
     buffers: list[bytes] = []
-    for name in request.outputs:
-        array, datatype = outputs[name], types[name]
-        if name in request.classes:
-            array, datatype = highest(name, array, request.classes[name], labels), "BYTES"
+    for name, datatype, array in asked(request, outputs, types, labels):
         entry: dict[str, Any] = {"name": name, "datatype": datatype, "shape": list(array.shape)}
         if name in request.binary:
             buffers.append(to_binary(array))
@@ -63,6 +61,21 @@ def encode(
             (HEADER_LENGTH, str(len(header)).encode()),
         ),
     )
+
+
+def asked(
+    request: InferRequest, outputs: Mapping[str, Array], types: Mapping[str, str], labels: Sequence[str] | None
+) -> Iterator[tuple[str, str, Array]]:
+    """Name, datatype and elements of each output that is asked for, in that order; its classes, where those are.
+
+    Raises:
+        RequestError: an output has no classes.
+    """
+    for name in request.outputs:
+        if name in request.classes:
+            yield name, "BYTES", highest(name, outputs[name], request.classes[name], labels)
+        else:
+            yield name, types[name], outputs[name]
 
 
 def describe(spec: TensorSpec) -> dict[str, Any]:

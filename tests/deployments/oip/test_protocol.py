@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from deployments.errors import BodyTooLargeError, RequestError
 from deployments.oip.compression import choose_encoding, decompress
-from deployments.oip.requests import HEADER_LENGTH, InferRequest, decode
+from deployments.oip.infer_request import InferRequest
+from deployments.oip.requests import HEADER_LENGTH, decode
 from deployments.oip.responses import encode
 from optimization.artifact.manifest import TensorSpec
 

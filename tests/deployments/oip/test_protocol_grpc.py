@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.http.asgi import Answer, Call
+from deployments.oip import infer_message
 from deployments.oip import inference_pb2 as oip
-from deployments.oip.protocol_grpc import REQUESTS, RpcError, parse, to_call, to_message
-from deployments.oip.requests import HEADER_LENGTH, InferRequest, decode
+from deployments.oip.infer_request import InferRequest
+from deployments.oip.protocol_grpc import REQUESTS, RpcError, to_call, to_message
 from deployments.oip.responses import encode
 from deployments.oip.tensors import from_binary, to_binary, to_json
 from optimization.artifact.manifest import TensorSpec
@@ -24,9 +25,9 @@ def specs(datatype, array):
 
 
 def read(message, datatype, array):
-    """What the REST decoder makes of the call that a message stands for."""
-    call = to_call("ModelInfer", message, (), None)
-    return decode(call.body, dict(call.headers)[HEADER_LENGTH].decode(), specs(datatype, array), ("y",))
+    """What is made of a message that comes as a call."""
+    call = to_call("ModelInfer", message.SerializeToString(), (), None)
+    return infer_message.decode(call.parsed.take(), specs(datatype, array), ("y",))
 
 
 @given(tensors())
@@ -47,11 +48,9 @@ def test_raw_and_typed_contents_are_the_same_tensor(pair):
 @given(tensors())
 def test_an_answer_is_the_same_tensor_in_json_in_bytes_and_in_grpc(pair):
     datatype, array = pair
-    json, raw = (
-        encode("m", "1", InferRequest(id="7", inputs={}, outputs=("y",), binary=binary), {"y": array}, {"y": datatype})
-        for binary in (frozenset(), frozenset("y"))
-    )
-    message = to_message("ModelInfer", Answer(status=200, headers=raw.headers, body=raw.body))
+    asked = InferRequest(id="7", inputs={}, outputs=("y",), binary=frozenset())
+    json = encode("m", "1", asked, {"y": array}, {"y": datatype})
+    message = infer_message.encode("m", "1", asked, {"y": array}, {"y": datatype})
     again = from_binary("y", datatype, array.shape, memoryview(message.raw_output_contents[0]))
     assert (message.id, list(message.outputs[0].shape)) == ("7", list(array.shape))
     assert again.tolist() == array.tolist()
@@ -62,7 +61,7 @@ def test_an_answer_is_the_same_tensor_in_json_in_bytes_and_in_grpc(pair):
 @given(st.binary(max_size=60))
 def test_any_bytes_are_a_call_or_refused(rpc, body):
     try:
-        call = to_call(rpc, parse(rpc, body), (), None)
+        call = to_call(rpc, body, (), None)
     except RpcError as error:
         assert str(error)
     else:

@@ -1,0 +1,88 @@
+"""`/infer`: a body or a message becomes tensors, the predictor is asked, and its outputs go back in the same form."""
+
+from dataclasses import replace
+
+from google.protobuf.message import Message
+from starlette.types import Receive, Scope
+
+from deployments.execution.prediction import Prediction
+from deployments.execution.predictor import Predictor
+from deployments.http.asgi import ParsedBody, header, parsed_body, while_connected
+from deployments.http.bodies import Bodies
+from deployments.oip import compression, infer_message, requests, responses
+from deployments.oip.responses import Response
+from deployments.oip.urgency import TIMEOUT, seconds_left, urgency_of
+from optimization.artifact.manifest import TensorSpec
+
+COMPRESS_FROM_BYTES = 1024
+"""A smaller response is sent as it is, even to a client that takes compressed ones."""
+
+
+class Infer:
+    """Answers requests that are predicted in one step."""
+
+    def __init__(self, predictor: Predictor, bodies: Bodies, raw: TensorSpec | None) -> None:
+        self._predictor = predictor
+        self._bodies = bodies
+        self._raw = raw
+        self._manifest = manifest = predictor.manifest
+        self._outputs = tuple(spec.name for spec in manifest.outputs)
+        self._types = {spec.name: spec.datatype for spec in manifest.outputs}
+        self._watch_clients = not predictor.is_inline
+
+    async def answer(self, scope: Scope, receive: Receive) -> tuple[Response | Message, Prediction]:
+        """The response to a request, a message where it is one.
+
+        Raises:
+            RequestError: it cannot be answered as it is.
+            ClientGone: the connection closed.
+        """
+        self._predictor.admit()
+        timeout_s = seconds_left(header(scope, TIMEOUT))
+        parsed = parsed_body(scope)
+        if parsed is not None:
+            return await self._answer_message(parsed, timeout_s)
+        body = await self._bodies.read(scope, receive)
+        try:
+            return await self._answer_body(body, timeout_s, scope, receive)
+        finally:
+            self._bodies.release(len(body))
+
+    async def _answer_body(
+        self, body: bytes, timeout_s: float | None, scope: Scope, receive: Receive
+    ) -> tuple[Response, Prediction]:
+        manifest = self._manifest
+        length = header(scope, requests.HEADER_LENGTH)
+        request = requests.decode(body, length, manifest.inputs, self._outputs, self._raw)
+        answer = self._predictor.timed(request.inputs, urgency_of(request.parameters, timeout_s))
+        prediction = await (while_connected(answer, receive) if self._watch_clients else answer)
+        response = responses.encode(
+            manifest.name, manifest.version, request, prediction.outputs, self._types, manifest.labels
+        )
+        if self._predictor.keeps_answers:
+            cache = (b"x-cache", b"hit" if prediction.is_cached else b"miss")
+            response = replace(response, headers=(*response.headers, cache))
+        return _compressed(response, header(scope, b"accept-encoding")), prediction
+
+    async def _answer_message(self, parsed: ParsedBody, timeout_s: float | None) -> tuple[Message, Prediction]:
+        manifest = self._manifest
+        self._bodies.reserve(parsed.size_bytes)
+        try:
+            request = infer_message.decode(parsed.take(), manifest.inputs, self._outputs, self._raw)
+            prediction = await self._predictor.timed(request.inputs, urgency_of(request.parameters, timeout_s))
+            message = infer_message.encode(
+                manifest.name, manifest.version, request, prediction.outputs, self._types, manifest.labels
+            )
+        finally:
+            self._bodies.release(parsed.size_bytes)
+        return message, prediction
+
+
+def _compressed(response: Response, accepted: str | None) -> Response:
+    if accepted is None or len(response.body) < COMPRESS_FROM_BYTES:
+        return response
+    encoding = compression.choose_encoding(accepted)
+    if encoding is None:
+        return response
+    headers = (*response.headers, (b"content-encoding", encoding.encode()))
+    return Response(body=compression.compress(response.body, encoding), headers=headers)
