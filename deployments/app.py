@@ -31,6 +31,7 @@ from deployments.access.guard import (
     of_server,
 )
 from deployments.access.origin import without_other_sites
+from deployments.batching.calls import Outputs
 from deployments.errors import UnavailableError
 from deployments.execution.byte_budget import ByteBudget
 from deployments.execution.load import load_predictor
@@ -53,6 +54,9 @@ from deployments.replicas.scaling import replicas
 from deployments.replicas.status import VersionStatus
 from deployments.replicas.versions import Versions
 from deployments.settings import AccessSettings, ModelSettings, ServerSettings, parse, split_access
+from deployments.stages.answering import answered
+from deployments.stages.part import Part, Refusal
+from deployments.stages.remote import OtherReplicas
 from optimization.artifact.store import load
 from telemetry.collector import Collector, CollectorConfig
 from telemetry.emitting import resources
@@ -71,6 +75,7 @@ class Model(AsgiReplica):
         self._settings = settings
         self._emitter = _emitter(settings, settings.artifact, "", "replica")
         self._budget = ByteBudget(settings.max_queue_bytes)
+        self._others = OtherReplicas(settings.artifact) if settings.scaling.max_replicas > 1 else None
         self._versions = Versions(
             settings.source(),
             self._load,
@@ -99,7 +104,7 @@ class Model(AsgiReplica):
         artifact = load(path)
         has_gpu = bool(ray.get_gpu_ids())
         return ModelApp(
-            load_predictor(artifact, settings, has_gpu=has_gpu, emitter=self._emitter),
+            load_predictor(artifact, settings, has_gpu=has_gpu, emitter=self._emitter, others=self._others),
             raw=raw_input(artifact),
             max_batch_size=settings.max_batch_size,
             max_body_bytes=settings.max_body_bytes,
@@ -112,6 +117,10 @@ class Model(AsgiReplica):
     async def ask(self, request: Call) -> Answer:
         """What this replica answers; by name, `Server` calls this as well."""
         return await call(self._app, request, self._app.prefix)
+
+    async def answer_part(self, part: Part) -> Outputs | Refusal:
+        """Rows of a large request that another replica got, and checked; `deployments.stages.remote` calls this."""
+        return await answered(part, self._versions.find, self._budget)
 
     def check_health(self) -> None:
         """Ray calls this from time to time, and replaces a replica that stays behind the others.

@@ -5,8 +5,10 @@ what of Trimtab hangs on it. Two more things hang on a release, each in the one 
 template (`ingress/haproxy.py`) and uvicorn's protocol (`ingress/protocol.py`).
 """
 
+import pickle
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,9 +16,12 @@ import ray
 from ray import serve
 from ray.experimental import internal_kv
 from ray.serve._private import default_impl, grpc_util
+from ray.serve._private.common import RequestMetadata
 from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
+from ray.serve._private.utils import generate_request_id
 from ray.serve.context import _disconnect, _get_global_client
 from ray.serve.handle import DeploymentHandle
+from ray.serve.request_router import ReplicaID
 from starlette.types import ASGIApp
 
 _OPTIONS = "DEFAULT_GRPC_SERVER_OPTIONS"
@@ -87,6 +92,25 @@ class KeyValueStore:
 def handle_for_large(deployment: str, application: str) -> DeploymentHandle[Any]:
     """A handle whose requests and answers may be of any size: by Serve's own gRPC, 4 MiB are the most."""
     return serve.get_deployment_handle(deployment, application).options(_by_reference=True)
+
+
+def replica_actor(own: ReplicaID, name: str) -> Any:
+    """The actor of another replica of `own`'s deployment, or none where it has gone; may block for a moment. A handle
+    chooses the replica itself, and may choose the caller; a router of one's own is not to be had behind HAProxy.
+    """
+    try:
+        return ray.get_actor(replace(own, unique_id=name).to_full_id_str(), namespace=SERVE_NAMESPACE)
+    except ValueError:
+        return None
+
+
+def call_replica(actor: Any, method: str, argument: Any) -> Awaitable[Any]:
+    """What `method` of that replica gives for `argument`, called as a handle calls it, so that Serve counts it."""
+    metadata = RequestMetadata(
+        request_id=generate_request_id(), internal_request_id=generate_request_id(), call_method=method
+    )
+    reference: Awaitable[Any] = actor.handle_request.remote(pickle.dumps(metadata), argument)
+    return reference
 
 
 def bound_grpc_servers(*, on_loopback: bool, most_bytes: int) -> None:

@@ -97,6 +97,9 @@ class ModelSettings(ServerSettings):
     answer no more samples a second."""
     max_request_samples: int = Field(default=4096, ge=1, le=10**6)
     """Most samples of one request; what is more than one call takes is answered by several, in order."""
+    scatter_from_samples: int = Field(default=128, ge=0, le=10**6)
+    """Samples from which a request that is more than one call is shared out over the model's replicas and gathered in
+    order, where one alone would take 0.05 s and more; 0 shares out none. Without effect where there is one replica."""
     max_queue_size: int = Field(default=512, ge=1, le=10**6)
     """Most requests that wait in a replica; one more gets status 429 and is told when to try again."""
     max_queue_bytes: int = Field(default=256 * 2**20, ge=1)

@@ -38,6 +38,8 @@ STATISTIC = "trimtab.statistic"
 QUALITY_METRIC = "trimtab.quality.metric"
 BATCH_SIZE = "trimtab.batch.size"
 CACHE_HIT = "trimtab.cache.hit"
+PLACE = "trimtab.scatter.place"
+"""Of a part of a large request: "here", in the replica that got the request, or "elsewhere"."""
 RANK = "trimtab.train.rank"
 TELEMETRY_SOURCE = "trimtab.telemetry.source"
 """What failed, of a process's own reporting."""
@@ -98,6 +100,12 @@ CACHE_LOOKUPS = Instrument(
     kind="counter",
     unit="{request}",
     description="Requests looked up in the cache of answers; trimtab.cache.hit says whether it knew them.",
+)
+SCATTER_PARTS = Instrument(
+    name="trimtab.scatter.parts",
+    kind="counter",
+    unit="{part}",
+    description="Parts of large requests, by where they were computed; with error.type, those that were not answered.",
 )
 VERSION_LOADS = Instrument(
     name="trimtab.version.loads",

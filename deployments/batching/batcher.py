@@ -112,6 +112,35 @@ class Batcher:
             if waiting.timer or not waiting.taken:
                 self._let_go(waiting)
 
+    def admit_rows(self, inputs: Inputs) -> int:
+        """How many rows a request has; what it is refused for, `submit_part` then asks no more.
+
+        Raises:
+            RequestError: there are more rows than a request may have, or inputs differ in their number of rows.
+            OverloadedError: as many requests wait as may, or it could not be answered within the latency target.
+            UnavailableError: the batcher is stopping.
+        """
+        self._running()
+        rows = self._rows(inputs) if self._is_batched else 1
+        self._admission.check(rows, rows * self._length(inputs))
+        return rows
+
+    def seconds_for(self, rows: int, inputs: Inputs) -> float:
+        """How long the model should take for so many rows, by its pace; 0 before it has been called."""
+        return self._pace.duration_s(rows * self._length(inputs))
+
+    async def submit_part(
+        self, inputs: Inputs, rows: int, *, priority: int = 0, timeout_s: float | None = None
+    ) -> Prediction:
+        """Outputs for `rows` of a request that was admitted: as many as went in, whatever the number of calls.
+
+        Raises:
+            NotByRowsError, UnlikePartsError: outputs are not by rows.
+            DeadlineError: `timeout_s` passed.
+            UnavailableError: the batcher is stopping.
+        """
+        return await self._submit_parts(self._running(), inputs, rows, self._length(inputs), priority, timeout_s)
+
     async def _submit_parts(
         self,
         loop: asyncio.AbstractEventLoop,
@@ -147,6 +176,9 @@ class Batcher:
         if self._loop is None:
             raise UnavailableError("the replica is not taking requests: send the request again")
         return self._loop
+
+    def _length(self, inputs: Inputs) -> int:
+        return self._padding.length(inputs) if self._padding else 1
 
     def _rows(self, inputs: Inputs) -> int:
         found = {array.shape[0] if array.ndim else 0 for array in inputs.values()}

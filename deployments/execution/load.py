@@ -7,12 +7,16 @@ from deployments.execution.prepack import cache_folder
 from deployments.execution.session import Session
 from deployments.raw.inputs import accepting_raw
 from deployments.settings import ModelSettings
+from deployments.stages.scatter import Others, Scatter
 from optimization.artifact.store import Artifact
 from telemetry.emitting.emitter import Emitter
 
 
-def load_predictor(artifact: Artifact, settings: ModelSettings, *, has_gpu: bool, emitter: Emitter) -> Predictor:
-    """The verified `artifact`, ready to predict as `settings` say; `has_gpu` where this process may use one.
+def load_predictor(
+    artifact: Artifact, settings: ModelSettings, *, has_gpu: bool, emitter: Emitter, others: Others | None = None
+) -> Predictor:
+    """The verified `artifact`, ready to predict as `settings` say; `has_gpu` where this process may use one, `others`
+    where other replicas may answer rows of a large request.
 
     Raises:
         ArtifactError: it cannot be run here.
@@ -24,6 +28,15 @@ def load_predictor(artifact: Artifact, settings: ModelSettings, *, has_gpu: bool
         cache=cache_folder(),
         accelerator=settings.accelerator if has_gpu or settings.accelerator == "gpu" else "cpu",
     )
+    scatter = None
+    if others is not None and settings.scatter_from_samples and session.is_batched:
+        scatter = Scatter(
+            others,
+            version=artifact.manifest.version,
+            from_rows=settings.scatter_from_samples,
+            batch_rows=session.max_batch_size,
+            emitter=emitter,
+        )
     return Predictor(
         artifact.manifest,
         accepting_raw(artifact, session.run, settings.num_threads),
@@ -37,5 +50,6 @@ def load_predictor(artifact: Artifact, settings: ModelSettings, *, has_gpu: bool
         inline=session.is_quick,
         pace=session.pace,
         cache=AnswerCache(settings.cache_bytes) if settings.cache_bytes else None,
+        scatter=scatter,
         emitter=emitter,
     )

@@ -1,25 +1,29 @@
 """One loaded version of a model: tensors in, tensors out. Knows neither HTTP nor Ray.
 
-    tensors -> answer cache -> batcher -> run -> tensors
-                                 |
-                     meters, statistics, pace
+    tensors -> answer cache -+-> batcher -> run -> tensors
+                             |      |
+                             |   meters, statistics, pace
+                             +-> of many rows: shared out over the replicas (deployments.stages.scatter)
 
 HTTP and gRPC decode and encode around it; whatever else asks a model, in this process or by Ray, asks it here.
 """
 
+import time
 from collections.abc import Mapping
 
 from deployments.batching.admission import Limits
 from deployments.batching.batcher import Batcher
-from deployments.batching.calls import Run
+from deployments.batching.calls import NotByRowsError, Run
 from deployments.batching.pace import Pace
 from deployments.batching.padding import padding_for
+from deployments.batching.waiting import UnlikePartsError
 from deployments.execution.answer_cache import AnswerCache, digest_of
 from deployments.execution.meters import ModelMeters
 from deployments.execution.prediction import BatchDone, Prediction
 from deployments.oip.statistics import Statistics
 from deployments.oip.tensors import Array
 from deployments.oip.urgency import Urgency
+from deployments.stages.scatter import Scatter
 from optimization.artifact.manifest import Manifest
 from telemetry.emitting.emitter import Emitter
 
@@ -38,15 +42,18 @@ class Predictor:
         inline: bool,
         pace: Pace | None = None,
         cache: AnswerCache | None = None,
+        scatter: Scatter | None = None,
         emitter: Emitter,
     ) -> None:
-        """`inline` runs the model in the event loop, `pace` knows how long it takes, `cache` keeps answers."""
+        """`inline` runs the model in the event loop, `pace` knows how long it takes, `cache` keeps answers, `scatter`
+        shares large requests out over other replicas."""
         self.manifest = manifest
         self.limits = limits
         self.is_inline = inline
         self.keeps_answers = cache is not None
         self.statistics = Statistics(manifest.name, manifest.version)
         self._cache = cache
+        self._scatter = scatter
         self._meters = ModelMeters(emitter)
         self._batcher = Batcher(
             run,
@@ -95,11 +102,38 @@ class Predictor:
             self._meters.looked_up(hit=known is not None)
             if known is not None:
                 return Prediction(outputs=known, is_cached=True)
-        prediction = await self._batcher.submit(tensors, priority=urgency.rank, timeout_s=urgency.timeout_s)
+        if self._scatter is not None and self._scatter.is_large(tensors):
+            prediction = await self._shared_out(self._scatter, tensors, urgency)
+        else:
+            prediction = await self._batcher.submit(tensors, priority=urgency.rank, timeout_s=urgency.timeout_s)
         self._meters.queued(prediction)
         if self._cache is not None:
             self._cache.put(digest, prediction.outputs)
         return prediction
+
+    async def part(self, tensors: Mapping[str, Array], urgency: Urgency) -> dict[str, Array]:
+        """Outputs for some rows of a request that another replica got: it is that one's to count and to keep."""
+        self._batcher.admit_rows(tensors)
+        return await self._rows(tensors, urgency)
+
+    async def _shared_out(self, scatter: Scatter, tensors: Mapping[str, Array], urgency: Urgency) -> Prediction:
+        """The answer to a request of many rows, together with other replicas where that is worth it."""
+        began_s = time.monotonic()
+        rows = self._batcher.admit_rows(tensors)
+        alone_s = self._batcher.seconds_for(rows, tensors)
+        try:
+            prediction = await scatter.gather(tensors, rows, urgency, here=self._rows, alone_s=alone_s)
+        except (NotByRowsError, UnlikePartsError):
+            prediction = None  # it is put together by the model itself, in one call
+        if prediction is not None:
+            return prediction
+        left_s = None if urgency.timeout_s is None else max(0.0, urgency.timeout_s - (time.monotonic() - began_s))
+        return await self._batcher.submit(tensors, priority=urgency.rank, timeout_s=left_s)
+
+    async def _rows(self, tensors: Mapping[str, Array], urgency: Urgency) -> dict[str, Array]:
+        rows = len(next(iter(tensors.values())))
+        prediction = await self._batcher.submit_part(tensors, rows, priority=urgency.rank, timeout_s=urgency.timeout_s)
+        return prediction.outputs
 
     def _count(self, done: BatchDone) -> None:
         self._meters.batch(done)

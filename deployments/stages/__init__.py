@@ -1,0 +1,1 @@
+"""One request, several computations: rows shared out over replicas, models one after the other."""

@@ -1,0 +1,39 @@
+"""What a replica answers that is asked for some rows of a request another replica got.
+
+They are computed as a request's are, in its turn and within its time, and not counted as one: the other replica does.
+"""
+
+from collections.abc import Callable
+
+from deployments.batching.calls import Outputs
+from deployments.errors import OverloadedError, UnavailableError
+from deployments.execution.byte_budget import ByteBudget
+from deployments.http.model import ModelApp
+from deployments.replicas.held import Held
+from deployments.stages.part import Part, Refusal
+
+
+async def answered(part: Part, find: Callable[[str], Held | None], budget: ByteBudget) -> Outputs | Refusal:
+    """Outputs for the rows by the version that they name, which `find` finds; a refusal where this replica does not
+    hold it or has no room.
+
+    Raises:
+        RequestError: the request itself cannot be answered, or not in its time.
+        NotByRowsError, UnlikePartsError: outputs are not by rows.
+    """
+    held = find(part.version)
+    if held is None or not isinstance(held.app, ModelApp):
+        return Refusal(reason=f"it does not hold version {part.version!r}")
+    size_bytes = sum(array.nbytes for array in part.inputs.values())
+    try:
+        budget.reserve(size_bytes)
+    except OverloadedError as error:
+        return Refusal(reason=str(error))
+    held.ongoing += 1
+    try:
+        return await held.app.predictor.part(part.inputs, part.urgency)
+    except (OverloadedError, UnavailableError) as error:
+        return Refusal(reason=str(error))
+    finally:
+        held.ongoing -= 1
+        budget.release(size_bytes)
