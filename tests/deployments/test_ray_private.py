@@ -10,6 +10,7 @@ import ray
 import uvicorn
 from ray.experimental import internal_kv
 from ray.serve._private import client, constants, controller, default_impl, grpc_util, http_util, replica
+from ray.serve._private.common import DeploymentID, ReplicaID, RequestMetadata
 from ray.serve.context import _disconnect, _get_global_client
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import ServeInstanceDetails
@@ -66,6 +67,15 @@ def has_parameters(function, *names):
             lambda: has_parameters(DeploymentHandle.options, "_by_reference"),
             "handles know no _by_reference. Streams and compressed messages above 4 MiB go through it "
             "(handle_for_large)",
+        ),
+        (
+            lambda: (
+                has_parameters(replica.ReplicaActor.handle_request, "pickled_request_metadata")
+                and has_parameters(RequestMetadata, "request_id", "internal_request_id", "call_method")
+                and ReplicaID.from_full_id_str(ReplicaID("r", DeploymentID("d", "a")).to_full_id_str()).unique_id == "r"
+            ),
+            "replicas are called or named otherwise. A large request would stay with the replica that got it "
+            "(replica_actor, call_replica)",
         ),
         (
             lambda: (
