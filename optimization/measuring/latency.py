@@ -83,17 +83,17 @@ def measure(models: Mapping[str, Path], split: Split) -> dict[str, dict[int, Lat
     sessions = {name: graph.session(path) for name, path in models.items()}
     measured: dict[str, dict[int, Latency]] = {name: {} for name in models}
     for batch_size in BATCH_SIZES:
-        batches = _batches(split, batch_size)
+        timed = batches(split, batch_size)
         turns: dict[str, list[float]] = {name: [] for name in models}
         ends = time.perf_counter() + _ENOUGH_S
-        for number in range(max(1, _NUM_TURNS // len(batches))):
+        for number in range(max(1, _NUM_TURNS // len(timed))):
             if number and time.perf_counter() > ends:
                 break
-            for batch in batches:
+            for batch in timed:
                 for name, session in sessions.items():
                     turns[name].append(_turn(partial(session.run, None, batch)))
         for name in models:
-            measured[name][batch_size] = Latency(turns_s=np.asarray(turns[name]).reshape(-1, len(batches)).T)
+            measured[name][batch_size] = Latency(turns_s=np.asarray(turns[name]).reshape(-1, len(timed)).T)
     return measured
 
 
@@ -119,7 +119,7 @@ def _drawn(num: int) -> NDArray[np.int64]:
     return np.asarray((starts + np.arange(block)).reshape(_NUM_RESAMPLES, -1), np.int64)
 
 
-def _batches(split: Split, batch_size: int) -> list[Inputs]:
+def batches(split: Split, batch_size: int) -> list[Inputs]:
     """One batch, or of texts several, of random samples; equal calls give equal batches."""
     if split.lengths is None:
         return [split.batch(np.arange(batch_size) % len(split))]

@@ -81,7 +81,7 @@ def test_what_a_call_took_is_told_apart_from_stacking_and_splitting():
     asyncio.run(main())
     (batch,) = done
     assert 0.001 < batch.input_s < batch.duration_s - 0.02
-    assert 0 < batch.output_s < 0.01
+    assert 0 < batch.output_s < batch.duration_s
 
 
 def test_a_batch_never_exceeds_the_largest(inline):
