@@ -1,4 +1,4 @@
-"""The command line of what is served: `python -m deployments list | status | infer | bench | place | key`."""
+"""The command line of what is served: `python -m deployments list | status | infer | bench | score | place | key`."""
 
 import argparse
 import json
@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from deployments.access import keys
 from deployments.access.guard import ACCESS, OPEN
 from deployments.commands import artifacts, bench, infer, key, place, status
 from deployments.commands.client import Client
-from deployments.errors import CallError, InputError, SettingsError
+from deployments.errors import CallError, InputError, ScoringError, SettingsError
+from deployments.offline import options as score_options
 from deployments.placing import traffic
 from optimization.artifact.store import ArtifactError
 
@@ -43,11 +45,13 @@ def main(arguments: list[str] | None = None) -> int:
                 _print(options, answer, lambda: infer.show(console, answer))
             case "bench":
                 _bench(options, console)
+            case "score":
+                _score(options, console)
             case "place":
                 _place(options, console)
             case "key":
                 _key(options, console)
-    except (ArtifactError, CallError, InputError, SettingsError) as error:
+    except (ArtifactError, CallError, InputError, ScoringError, SettingsError) as error:
         print(error, file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
@@ -58,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m deployments",
-        description="Look at what is served, try it, measure it, place it, and say who may call it.",
+        description="Look at what is served, try it, measure it, score files, place it, and say who may call it.",
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
@@ -84,6 +88,9 @@ def _parser() -> argparse.ArgumentParser:
         verb.add_argument("--key", default=os.environ.get(KEY), help=f"a key, where the server asks for one; or {KEY}")
         verb.add_argument("--certificate", type=Path, metavar="PEM", help="trust this certificate of the server too")
         verb.add_argument("--json", action="store_true", help="print JSON")
+    scoring = verbs.add_parser("score", help="score every row of files, on a cluster or this machine alone")
+    score_options.add_arguments(scoring)
+    scoring.add_argument("--json", action="store_true", help="print JSON")
     _add_place(verbs.add_parser("place", help="propose which models go on which nodes; docs/spreading.md says more"))
     _add_key(verbs.add_parser("key", help="make, list and revoke keys; docs/access.md says more"))
     return parser
@@ -157,6 +164,18 @@ def _place(options: argparse.Namespace, console: Console) -> None:
     if options.output:
         place.write(options.output, found)
     _print(options, asdict(found), lambda: place.show(console, found))
+
+
+def _score(options: argparse.Namespace, console: Console) -> None:
+    from deployments.commands import score  # Ray and Arrow take seconds to import: no other command waits for them
+    from deployments.offline import on_ray
+
+    try:
+        found = score.scored(options, partial(on_ray.spread, num_workers=options.workers))
+    except KeyboardInterrupt:
+        print(score.STOPPED, file=sys.stderr)
+        raise
+    _print(options, score.summary(found, options.output), lambda: score.show(console, found, options.output))
 
 
 def _key(options: argparse.Namespace, console: Console) -> None:

@@ -113,3 +113,7 @@ class CallError(Exception):
 
 class InputError(Exception):
     """A file on the command line is not what the model takes."""
+
+
+class ScoringError(Exception):
+    """Offline scoring cannot begin, or must end: an input, an output folder or a setting is to be mended."""

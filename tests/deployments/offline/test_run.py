@@ -1,0 +1,231 @@
+"""A run that is stopped anywhere goes on without a missing or doubled row; another run may not go on with it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deployments.__main__ import main
+from deployments.errors import ScoringError
+from deployments.offline.model import model
+from deployments.offline.output import Output
+from deployments.offline.run import Order, score
+from deployments.offline.worker import Worker
+from tests.conftest import publish_tiny
+from tests.deployments.offline.runs import run, written
+
+ROW = '{"id": %d, "features": [1, 2, 3, %s]}'
+OPERATIONS = ("open", "os.rename", "os.remove", "os.mkdir")
+
+
+def write_rows(path, count, bad=()):
+    path.write_text("".join(ROW % (at, '"x"' if at in bad else at % 7) + "\n" for at in range(count)))
+    return path
+
+
+class Killed(BaseException):
+    """What kill -9 does, as near as an exception comes to it."""
+
+
+class Mortal:
+    """Lets this process do so many file operations below a folder, and none after; Python tells of each before it."""
+
+    def __init__(self):
+        self.left, self.folder = None, ""
+        sys.addaudithook(self._hear)
+
+    def _hear(self, event, arguments):
+        if self.left is None or event not in OPERATIONS or not str(arguments[0]).startswith(self.folder):
+            return
+        self.left -= 1
+        if self.left < 0:
+            raise Killed
+
+
+@pytest.fixture(scope="module")
+def mortal():
+    return Mortal()
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return publish_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def here_once():
+    """Scores in this process by one worker for all runs of a test, so that each loads no model."""
+    workers = {}
+
+    def spread(work, tasks):
+        worker = workers.setdefault(work.model, Worker(work))
+        worker._work, worker._output = work, Output(work.output)
+        for task in tasks:
+            yield worker.score(task)
+
+    yield spread
+    for worker in workers.values():
+        worker.__exit__()
+
+
+@given(lives=st.lists(st.integers(0, 40), max_size=4))
+def test_killed_between_any_two_file_operations_no_row_is_missing_or_doubled(
+    tmp_path_factory, tiny, mortal, here_once, lives
+):
+    folder = tmp_path_factory.mktemp("killed")
+    order = Order(
+        model=model(str(tiny.path), "artifacts", None),
+        input=str(write_rows(folder / "x.jsonl", 11)),
+        output=str(folder / "out"),
+        chunk_rows=2,
+    )
+    mortal.folder = str(folder / "out")
+    for mortal.left in lives:
+        try:
+            score(order, here_once)
+        except Killed:
+            continue
+        finally:
+            mortal.left = None
+    mortal.left = None
+    assert score(order, here_once).num_done == 11
+    assert written(folder / "out")["id"].to_pylist() == list(range(11))
+    assert [left.name for left in (folder / "out").rglob(".*")] == []
+
+
+def test_what_is_done_is_not_done_again(tiny, tmp_path):
+    given = write_rows(tmp_path / "x.jsonl", 10)
+    assert run(tiny, given, tmp_path / "out", chunk_rows=4).num_before == 0
+    written_ns = {part: part.stat().st_mtime_ns for part in (tmp_path / "out").glob("*.parquet")}
+    (tmp_path / "out" / "part-00001.parquet").write_bytes(b"cut short")
+    assert run(tiny, given, tmp_path / "out", chunk_rows=4).num_before == 6
+    changed = [part.name for part, before_ns in written_ns.items() if part.stat().st_mtime_ns != before_ns]
+    assert changed == ["part-00001.parquet"]
+    assert written(tmp_path / "out")["id"].to_pylist() == list(range(10))
+
+
+def test_a_run_that_differs_is_told_in_what(tiny, tmp_path):
+    given = write_rows(tmp_path / "x.jsonl", 10)
+    run(tiny, given, tmp_path / "out")
+    with pytest.raises(ScoringError, match="chunk_rows was 4096, is 5; keep was None, is .'id'"):
+        run(tiny, given, tmp_path / "out", chunk_rows=5, keep=("id",))
+    other = publish_tiny(tmp_path / "artifacts", "other")
+    with pytest.raises(ScoringError, match="model was 'tiny', is 'other'"):
+        run(other, given, tmp_path / "out")
+    write_rows(given, 11)
+    with pytest.raises(ScoringError, match=r"x\.jsonl has changed"):
+        run(tiny, given, tmp_path / "out")
+
+
+def test_a_new_version_does_not_go_on_with_the_run_of_an_older_one(tmp_path):
+    publish_tiny(tmp_path / "artifacts")
+    given, artifacts = write_rows(tmp_path / "x.jsonl", 10), str(tmp_path / "artifacts")
+
+    def newest(version=None):
+        order = Order(model=model("tiny", artifacts, version), input=str(given), output=str(tmp_path / "out"))
+        return run_here(order)
+
+    newest()
+    publish_tiny(tmp_path / "artifacts")
+    with pytest.raises(ScoringError, match="version was '1', is '2'"):
+        newest()
+    assert newest("1").num_before == 10
+
+
+def run_here(order):
+    from deployments.offline.worker import here
+
+    return score(order, here)
+
+
+@pytest.mark.parametrize("name", ["theirs.txt", "part-00000.parquet"])
+def test_a_folder_that_holds_something_else_is_left_alone(tiny, tmp_path, name):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text("mine")
+    with pytest.raises(ScoringError, match=f"must be a new or empty folder, .* with {name}"):
+        run(tiny, write_rows(tmp_path / "x.jsonl", 3), tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [name]
+
+
+def test_two_runs_do_not_write_one_folder_at_a_time(tiny, tmp_path):
+    given = write_rows(tmp_path / "x.jsonl", 3)
+    with Output(str(tmp_path / "out")).held(), pytest.raises(ScoringError, match="is being written by another run"):
+        run(tiny, given, tmp_path / "out")
+    assert run(tiny, given, tmp_path / "out").num_done == 3
+
+
+def test_too_many_bad_rows_end_the_run_and_name_the_first_and_a_larger_limit_goes_on(tiny, tmp_path):
+    given = write_rows(tmp_path / "x.jsonl", 100, bad=(3, 5, 90))
+    with pytest.raises(ScoringError, match=r"at most 1 rows of 100 may be bad, got 2 of the 10 [\s\S]*x.jsonl row 3: "):
+        run(tiny, given, tmp_path / "out", chunk_rows=10)
+    assert run(tiny, given, tmp_path / "out", chunk_rows=10, max_bad=3).num_bad == 3
+    with pytest.raises(ScoringError, match="at most 2 rows"):
+        run(tiny, given, tmp_path / "out", chunk_rows=10, max_bad=0.02)
+
+
+def test_an_input_that_changes_while_it_is_scored_is_told(tiny, tmp_path):
+    given = write_rows(tmp_path / "x.jsonl", 10)
+    order = Order(model=model(str(tiny.path), "", None), input=str(given), output=str(tmp_path / "out"), chunk_rows=5)
+
+    def cut_short(work, tasks):
+        with Worker(work) as worker:
+            yield worker.score(tasks[0])
+            write_rows(given, 7)
+            yield worker.score(tasks[1])
+
+    with pytest.raises(ScoringError, match="must have 5 rows from row 5 on, got 2: it has changed"):
+        score(order, cut_short)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"columns": {"f": ("features",)}}, "--column must name an input of the model, features; got 'f'"),
+        ({"columns": {"features": ("x",)}}, "--column features must name columns of id, features; got 'x'"),
+        ({"keep": ("x",)}, "--keep must name columns of the input, id, features; got 'x'"),
+        ({"format": "text"}, "model 'tiny' takes no raw input"),
+    ],
+)
+def test_what_cannot_be_is_told_before_anything_is_written(tiny, tmp_path, options, message):
+    with pytest.raises(ScoringError, match=message):
+        run(tiny, write_rows(tmp_path / "x.jsonl", 3), tmp_path / "out", **options)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["_lock"]
+
+
+@pytest.mark.parametrize("limit", ["x", "-1", "101%", "-1%", "0.5"])
+def test_a_limit_is_a_number_or_a_share(limit, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["score", "m", "--input", "x", "--output", "y", f"--max-bad={limit}"])
+    assert "must be a number of rows, or a percentage such as 1%" in capsys.readouterr().err
+
+
+@pytest.mark.ray
+@pytest.mark.long
+def test_a_killed_command_goes_on_where_it_was(tmp_path):
+    publish_tiny(tmp_path / "artifacts")
+    write_rows(tmp_path / "x.jsonl", 40_000)
+    out, root = tmp_path / "out", Path(__file__).parents[3]
+    command = [sys.executable, "-m", "deployments", "score", "tiny", "--input", str(tmp_path / "x.jsonl"), "--json"]
+    command += ["--output", str(out), "--artifacts", str(tmp_path / "artifacts"), "--chunk-rows", "200"]
+    environment = {**os.environ, "RAY_ADDRESS": "local", "PYTHONPATH": str(root)}
+    for wanted, ending in ((3, signal.SIGKILL), (40, signal.SIGINT), (80, signal.SIGKILL)):
+        process = subprocess.Popen(command, env=environment, cwd=root, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 120
+        while len(list((out / "_done").glob("*.json"))) < wanted:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(ending)
+        assert process.wait(60) == (130 if ending == signal.SIGINT else -ending)
+    ended = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, check=True)
+    summary = json.loads(ended.stdout)
+    assert summary["rows"] == 40_000
+    assert 0 < summary["rows_before"] < 40_000
+    assert written(out)["id"].to_pylist() == list(range(40_000))
