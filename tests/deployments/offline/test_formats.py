@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -82,6 +82,7 @@ def test_json_rows_of_several_types_are_kept_as_what_holds_them_all(tmp_path):
     assert rows.columns["c"].to_pylist()[1] == "[1,2]"
 
 
+@settings(max_examples=40)
 @given(groups=st.lists(st.integers(0, 200), max_size=5), chunk_rows=st.integers(1, 100))
 def test_every_row_of_parquet_is_in_one_chunk_whatever_its_row_groups(tmp_path_factory, groups, chunk_rows):
     path = tmp_path_factory.mktemp("parquet") / "x.parquet"
