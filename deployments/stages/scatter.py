@@ -98,12 +98,16 @@ class Scatter:
         return await request.finished([self._work(request, name, compute) for name, compute in computing.items()])
 
     async def _awake(self, most: int) -> list[Replica]:
-        """At most so many of the others, without those that lately did not answer."""
+        """At most so many of the others, without those that lately did not answer; none while they cannot be found."""
         now_s = time.monotonic()
         self._rests_until_s = {name: until_s for name, until_s in self._rests_until_s.items() if until_s > now_s}
-        others = await self._others(self._version)
-        names = {each.name for each in others}
-        self._paces = {name: pace for name, pace in self._paces.items() if name in names or name == HERE}
+        try:
+            others = await self._others(self._version)
+        except Exception:
+            logger.exception("the other replicas cannot be found: a large request is answered by this one alone")
+            return []
+        for name in self._paces.keys() - {each.name for each in others} - {HERE}:
+            del self._paces[name]
         awake = [each for each in others if each.name not in self._rests_until_s]
         return random.sample(awake, most) if len(awake) > most else awake
 

@@ -334,6 +334,22 @@ def test_an_unusable_request_is_refused_before_anyone_is_asked(predictor):
     assert not other.asked
 
 
+def test_while_the_others_cannot_be_found_a_large_request_is_answered_here(predictor, caplog):
+    async def found(_):
+        raise ConnectionError("the store does not answer")
+
+    async def main():
+        scatter = Scatter(found, version="1", batch_rows=BATCH, emitter=emitter(), worthwhile_s=0, from_rows=1)
+        origin = predictor(scatter=scatter)
+        origin.start()
+        outputs = await origin.predict(features(200))
+        await origin.stop()
+        return outputs
+
+    np.testing.assert_allclose(asyncio.run(main())["probabilities"], expected(features(200)), rtol=1e-5)
+    assert "the other replicas cannot be found" in caplog.text
+
+
 async def fine():
     pass
 
