@@ -203,7 +203,14 @@ class Batcher:
         *,
         is_alone: bool = False,
     ) -> Waiting:
-        waiting = Waiting(inputs=inputs, rows=rows, length=length, answer=loop.create_future(), is_alone=is_alone)
+        waiting = Waiting(
+            inputs=inputs,
+            rows=rows,
+            length=length,
+            work=rows * length,
+            answer=loop.create_future(),
+            is_alone=is_alone,
+        )
         self._queue.put(priority, waiting)
         if timeout_s is not None:
             waiting.timer = loop.call_later(timeout_s, _expire, waiting.answer, timeout_s)
@@ -253,9 +260,10 @@ class Batcher:
 
     def _end(self, loop: asyncio.AbstractEventLoop, calls: list[Done]) -> None:
         """Answer the requests of `calls` and go on with the next batch: in a thread, it runs meanwhile."""
-        if self._is_batched and (uneven := next((done.uneven for done in calls if done.uneven), "")):
-            self._is_batched = False
-            logger.warning("requests are called one by one from now on: %s", uneven)
+        for done in calls:
+            if done.uneven and self._is_batched:
+                self._is_batched = False
+                logger.warning("requests are called one by one from now on: %s", done.uneven)
         if not self._inline:
             self._turn()
         for done in calls:

@@ -47,7 +47,7 @@ def call(run: Run, batch: Sequence[Waiting], padding: Padding | None) -> list[Do
     started_ns = stacked_ns = ended_ns = time.time_ns()
     outcome: Sequence[Outputs] | Exception
     try:
-        inputs = _stack(batch, padding)
+        inputs = batch[0].inputs if len(batch) == 1 else _stack(batch, padding)
         stacked_ns = time.time_ns()
         outputs = run(inputs)
         ended_ns = time.time_ns()
@@ -81,8 +81,6 @@ def call(run: Run, batch: Sequence[Waiting], padding: Padding | None) -> list[Do
 
 
 def _stack(batch: Sequence[Waiting], padding: Padding | None) -> Inputs:
-    if len(batch) == 1:
-        return batch[0].inputs
     stack = padding.stack if padding else _concatenate
     return {name: stack(name, [waiting.inputs[name] for waiting in batch]) for name in batch[0].inputs}
 

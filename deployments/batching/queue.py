@@ -36,10 +36,9 @@ class Queue:
         rows, longest = 0, 0
         try:
             while entries and rows < most_rows and rows * longest < most_work and len(passed) < most_rows:
-                passed.append(heappop(entries))
-                waiting = passed[-1][2]
+                waiting = entries[0][2]
                 if waiting.taken or waiting.answer.done():  # its client has gone, or its time is up
-                    passed.pop()
+                    heappop(entries)
                     continue
                 longer = max(longest, waiting.length)
                 if batch and not (
@@ -47,8 +46,9 @@ class Queue:
                     and (rows + waiting.rows) * longer <= most_work
                     and self._stack_up(batch[0], waiting)
                 ):
+                    passed.append(heappop(entries))
                     continue
-                passed.pop()
+                heappop(entries)
                 batch.append(waiting)
                 rows, longest = rows + waiting.rows, longer
                 waiting.taken = True

@@ -25,17 +25,14 @@ class Waiting:
     rows: int
     length: int
     """Tokens of its longest sequence; 1 where nothing is padded."""
+    work: int
+    """Rows, times length where inputs are padded."""
     answer: asyncio.Future[Prediction]
     is_alone: bool = False
     """Whether its outputs are its own whatever their shape: it shares no call and is no part of another request."""
     timer: asyncio.TimerHandle | None = None
     taken: bool = False
     submitted_ns: int = field(default_factory=time.time_ns)
-
-    @property
-    def work(self) -> int:
-        """Rows, times length where inputs are padded."""
-        return self.rows * self.length
 
 
 def parts_of(inputs: Inputs, rows: int, most: int) -> Iterator[tuple[Inputs, int]]:

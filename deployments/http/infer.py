@@ -1,5 +1,6 @@
 """`/infer`: a body or a message becomes tensors, the predictor is asked, and its outputs go back in the same form."""
 
+from collections.abc import Awaitable
 from dataclasses import replace
 
 from google.protobuf.message import Message
@@ -30,7 +31,7 @@ class Infer:
         self._types = {spec.name: spec.datatype for spec in manifest.outputs}
         self._watch_clients = not predictor.is_inline
 
-    async def answer(self, scope: Scope, receive: Receive) -> tuple[Response | Message, Prediction]:
+    def answer(self, scope: Scope, receive: Receive) -> Awaitable[tuple[Response | Message, Prediction]]:
         """The response to a request, a message where it is one.
 
         Raises:
@@ -41,24 +42,24 @@ class Infer:
         timeout_s = seconds_left(header(scope, TIMEOUT))
         parsed = parsed_body(scope)
         if parsed is not None:
-            return await self._answer_message(parsed, timeout_s)
-        body = await self._bodies.read(scope, receive)
-        try:
-            return await self._answer_body(body, timeout_s, scope, receive)
-        finally:
-            self._bodies.release(len(body))
+            return self._answer_message(parsed, timeout_s)
+        return self._answer_body(timeout_s, scope, receive)
 
     async def _answer_body(
-        self, body: bytes, timeout_s: float | None, scope: Scope, receive: Receive
+        self, timeout_s: float | None, scope: Scope, receive: Receive
     ) -> tuple[Response, Prediction]:
         manifest = self._manifest
-        length = header(scope, requests.HEADER_LENGTH)
-        request = requests.decode(body, length, manifest.inputs, self._outputs, self._raw)
-        answer = self._predictor.timed(request.inputs, urgency_of(request.parameters, timeout_s))
-        prediction = await (while_connected(answer, receive) if self._watch_clients else answer)
-        response = responses.encode(
-            manifest.name, manifest.version, request, prediction.outputs, self._types, manifest.labels
-        )
+        body = await self._bodies.read(scope, receive)
+        try:
+            length = header(scope, requests.HEADER_LENGTH)
+            request = requests.decode(body, length, manifest.inputs, self._outputs, self._raw)
+            answer = self._predictor.timed(request.inputs, urgency_of(request.parameters, timeout_s))
+            prediction = await (while_connected(answer, receive) if self._watch_clients else answer)
+            response = responses.encode(
+                manifest.name, manifest.version, request, prediction.outputs, self._types, manifest.labels
+            )
+        finally:
+            self._bodies.release(len(body))
         if self._predictor.keeps_answers:
             cache = (b"x-cache", b"hit" if prediction.is_cached else b"miss")
             response = replace(response, headers=(*response.headers, cache))

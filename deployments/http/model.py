@@ -127,7 +127,10 @@ class ModelApp:
             status, error = 500, failed(self._manifest.name)
             response = Response(body=error_body(error), headers=JSON)
         if response is not None:
-            await _send(send, status, response)
+            if isinstance(response, Response):
+                await respond(send, status, response.body, response.headers)
+            else:
+                await respond_message(send, response)
         end_ns = time.time_ns()
         if route == _ROUTES["/infer"]:
             self.predictor.statistics.request(start_ns, end_ns, prediction, has_failed=status >= 400)
@@ -198,10 +201,3 @@ class ModelApp:
             "outputs": [responses.describe(spec) for spec in self._manifest.outputs],
             **({"raw_input": responses.describe(self._raw)} if self._raw else {}),
         }
-
-
-async def _send(send: Send, status: int, response: Response | Message) -> None:
-    if isinstance(response, Response):
-        await respond(send, status, response.body, response.headers)
-    else:
-        await respond_message(send, response)

@@ -25,7 +25,8 @@ class _Duration:
 
     def add(self, ns: int) -> None:
         self.count += 1
-        self.ns += max(0, ns)  # the clock may have been set back meanwhile
+        if ns > 0:  # else the clock has been set back meanwhile
+            self.ns += ns
 
     def snapshot(self) -> dict[str, int]:
         return {"count": self.count, "ns": self.ns}

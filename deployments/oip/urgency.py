@@ -25,6 +25,7 @@ class Urgency:
         return self.priority or _LAST
 
 
+_PARAMETERS = frozenset(("timeout", "priority"))
 _LAST = 2**64
 _DIGITS = 20
 """Of the largest number below that."""
@@ -54,7 +55,7 @@ def urgency_of(parameters: Mapping[str, Any], timeout_s: float | None) -> Urgenc
     Raises:
         RequestError: `timeout` (microseconds) or `priority` is no whole number from 0.
     """
-    if not parameters and timeout_s is None:
+    if timeout_s is None and not parameters.keys() & _PARAMETERS:
         return _DEFAULT
     timeout_us, priority = _whole(parameters, "timeout"), _whole(parameters, "priority")
     limits_s = [limit for limit in (timeout_s, timeout_us / 1e6) if limit]
