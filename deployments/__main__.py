@@ -15,11 +15,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from deployments.access import keys
 from deployments.access.guard import ACCESS, OPEN
-from deployments.commands import artifacts, bench, infer, key, place, status
+from deployments.commands import artifacts, bench, infer, key, status
 from deployments.commands.client import Client
 from deployments.errors import CallError, InputError, ScoringError, SettingsError
 from deployments.offline import options as score_options
-from deployments.placing import traffic
 from optimization.artifact.store import ArtifactError
 
 KEY, URL = "TRIMTAB_KEY", "TRIMTAB_URL"
@@ -149,6 +148,9 @@ def _bench(options: argparse.Namespace, console: Console) -> None:
 
 
 def _place(options: argparse.Namespace, console: Console) -> None:
+    from deployments.commands import place  # brings ONNX Runtime, without which the other verbs start twice as fast
+    from deployments.placing import traffic
+
     if options.output:
         place.check_new(options.output)
     expected = traffic.read(options.traffic)

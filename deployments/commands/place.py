@@ -27,8 +27,9 @@ class ModelFigures:
     replicas: dict[str, int]
     """By node."""
     num_requests: int
-    p50_s: float
-    p99_s: float
+    p50_s: float | None
+    p99_s: float | None
+    """Of the requests that were answered, as is p50; none where there was none."""
     target_s: float
     within_target: float
     """Share of the requests that were answered within the target; those that were refused were not."""
@@ -170,8 +171,9 @@ def show(console: Console, proposal: Proposal) -> None:
     table = Table("model", "replicas", "requests", "p50", "p99", "target", "in time", title=_PROPOSED)
     for model in found.models:
         where = ", ".join(f"{name} {count}" for name, count in model.replicas.items() if count)
-        times = [f"{1000 * seconds:.3g} ms" for seconds in (model.p50_s, model.p99_s, model.target_s)]
-        table.add_row(model.name, where, str(model.num_requests), *times, _percent(model.within_target))
+        times = [_milliseconds(seconds) for seconds in (model.p50_s, model.p99_s, model.target_s)]
+        in_time = _percent(model.within_target) if model.num_requests else ""
+        table.add_row(model.name, where, str(model.num_requests), *times, in_time)
     console.print(table)
     table = Table("node", "CPUs busy", "memory")
     for node in found.nodes:
@@ -194,6 +196,10 @@ def show(console: Console, proposal: Proposal) -> None:
         )
     for name, option in proposal.ray_start.items():
         console.print(f"start Ray on {name} with {option}", soft_wrap=True)
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return "" if seconds is None else f"{1000 * seconds:.3g} ms"
 
 
 def _percent(share: float) -> str:

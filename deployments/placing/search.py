@@ -1,6 +1,6 @@
-"""Looks for the placement that answers the most requests in time: all of them where there are few, else step by step.
+"""Looks for the fewest replicas that answer in time: tries every placement where there are few, else goes step by step.
 
-    split, co-located -> neighbours: one replica more, one less, one moved -> the first that is better, while one is
+    split, co-located -> neighbours: a replica more, less, elsewhere -> the first that is better, while there is one
                       -> the finalists on longer traffic -> the best
 
 Placements are compared by what they do with `headroom` times the expected traffic: one that answers the share `goal` of
@@ -70,7 +70,7 @@ def search(
             short.score(placement)
     else:
         for start in starts:
-            _climb(short, workloads, nodes, start, np.random.default_rng(seed))
+            _climb(short, start, np.random.default_rng(seed))
     finalists = {*starts, *short.best(NUM_FINALISTS)}
     long = _Judge(workloads, nodes, traffic(num_requests), goal)
     for placement in sorted(finalists):
@@ -121,14 +121,14 @@ class _Judge:
         goal: float,
         progress: Progress = lambda _: None,
     ) -> None:
-        self._workloads, self._nodes, self._times = workloads, nodes, times
-        self._goal, self._progress = goal, progress
+        self.workloads, self.nodes = workloads, nodes
+        self._times, self._goal, self._progress = times, goal, progress
         self.scores: dict[Placement, Score] = {}
 
     def score(self, placement: Placement) -> Score:
         if placement not in self.scores:
-            done = simulate(self._workloads, self._nodes, placement, self._times)
-            self.scores[placement] = score(self._workloads, placement, done, self._goal)
+            done = simulate(self.workloads, self.nodes, placement, self._times)
+            self.scores[placement] = score(self.workloads, placement, done, self._goal)
             self._progress(len(self.scores))
         return self.scores[placement]
 
@@ -137,19 +137,13 @@ class _Judge:
         return sorted(self.scores, key=lambda placement: (self.scores[placement], placement), reverse=True)[:num]
 
 
-def _climb(
-    judge: _Judge,
-    workloads: Sequence[Workload],
-    nodes: Sequence[Node],
-    placement: Placement,
-    random: np.random.Generator,
-) -> None:
+def _climb(judge: _Judge, placement: Placement, random: np.random.Generator) -> None:
     """Go to a neighbour that is better than where one stands, until there is none or enough has been tried."""
     enough = len(judge.scores) + MOST_STEPS
     is_better = True
     while is_better:
         is_better = False
-        neighbours = _neighbours(workloads, nodes, placement)
+        neighbours = _neighbours(judge.workloads, judge.nodes, placement)
         for number in random.permutation(len(neighbours)):
             if len(judge.scores) >= enough:
                 return
@@ -159,15 +153,18 @@ def _climb(
 
 
 def _neighbours(workloads: Sequence[Workload], nodes: Sequence[Node], placement: Placement) -> list[Placement]:
-    """Those with one replica more, one less or one elsewhere; of those that only differ in which of equal nodes has
-    what, one."""
+    """Those where one model has a replica more, less or elsewhere, or one more or less on every node that has CPUs for
+    it; of those that only differ in which of equal nodes has what, one."""
     rows: dict[Placement, None] = {}
     for model, (workload, on) in enumerate(zip(workloads, placement, strict=True)):
         most = [most_replicas(workload, node) for node in nodes]
         more = [with_replicas(on, at, on[at] + 1) for at in range(len(nodes)) if on[at] < most[at]]
         less = [with_replicas(on, at, on[at] - 1) for at in range(len(nodes)) if on[at]]
         moved = [with_replicas(row, at, row[at] + 1) for row in less for at in range(len(nodes)) if on[at] < most[at]]
-        rows |= {_canonical(replaced(placement, model, row), nodes): None for row in (*more, *less, *moved)}
+        wider = tuple(min(count + 1, bound) for count, bound in zip(on, most, strict=True))
+        narrower = tuple(max(count - 1, 0) for count in on)
+        changed = (*more, *less, *moved, wider, narrower)
+        rows |= {_canonical(replaced(placement, model, row), nodes): None for row in changed}
     return [each for each in rows if each != placement and fits(workloads, nodes, each)]
 
 

@@ -46,10 +46,10 @@ class Answered:
             return 1.0
         return float(np.mean(self.latency_s <= (math.inf if target_s is None else target_s)))
 
-    def quantile_s(self, q: float) -> float:
-        """Latency of the requests that were answered; not a number where none was."""
+    def quantile_s(self, q: float) -> float | None:
+        """Latency of the requests that were answered; none where none was."""
         answered = self.latency_s[np.isfinite(self.latency_s)]
-        return float(np.quantile(answered, q)) if len(answered) else math.nan
+        return float(np.quantile(answered, q)) if len(answered) else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, model_validator
 
 from deployments.errors import SettingsError
 from deployments.settings import parse
@@ -59,16 +59,12 @@ class Node(_Settings):
     """Memory that they may use, such as `8GiB`."""
 
 
-def _tuple_of_list(given: object) -> object:
-    return tuple(given) if isinstance(given, list) else given
-
-
 class Traffic(_Settings):
     """The file that `python -m deployments place` reads."""
 
-    models: Annotated[tuple[ExpectedModel, ...], BeforeValidator(_tuple_of_list), Field(min_length=1)]
+    models: tuple[ExpectedModel, ...] = Field(min_length=1)
     """The models to place, each once."""
-    nodes: Annotated[tuple[Node, ...], BeforeValidator(_tuple_of_list)] = ()
+    nodes: tuple[Node, ...] = ()
     """The nodes; equal ones are given by `--nodes`, `--cpus` and `--memory` in place of these."""
     latency_target_s: float | None = Field(default=None, gt=0)
     """Target of the models that name none."""
