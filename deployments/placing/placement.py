@@ -59,14 +59,15 @@ def split(workloads: Sequence[Workload], nodes: Sequence[Node]) -> Placement:
     )
 
 
-def co_located(workloads: Sequence[Workload], nodes: Sequence[Node]) -> Placement:
-    """All models on all nodes, one replica for each CPU they can use, as far as memory goes.
+def co_located(workloads: Sequence[Workload], nodes: Sequence[Node], at_most: int | None = None) -> Placement:
+    """All models on all nodes, one replica for each CPU they can use, or `at_most` so many, as far as memory goes.
 
     Raises:
         SettingsError: no node has memory left for one of them.
     """
     placement = split(workloads, nodes)
-    for number in range(1, 1 + max(most_replicas(workload, node) for workload in workloads for node in nodes)):
+    most = max(most_replicas(workload, node) for workload in workloads for node in nodes)
+    for number in range(1, 1 + min(most, at_most or most)):
         for model, workload in enumerate(workloads):
             for at, node in enumerate(nodes):
                 if placement[model][at] < number <= most_replicas(workload, node):

@@ -1,7 +1,8 @@
 """Looks for the fewest replicas that answer in time: tries every placement where there are few, else goes step by step.
 
-    split, co-located -> neighbours: a replica more, less, elsewhere -> the first that is better, while there is one
-                      -> the finalists on longer traffic -> the best
+    split, and the best of all models on all nodes with 1, 2, 4, ... replicas each
+        -> neighbours: a replica more, less, elsewhere -> the first that is better, while there is one
+        -> the finalists on longer traffic -> the best
 
 Placements are compared by what they do with `headroom` times the expected traffic: one that answers the share `goal` of
 each model's requests in time is better than one that does not, and among those the one of fewer replicas; else what
@@ -9,8 +10,9 @@ counts is that share for the model that fares worst. As in AlpaServe (Li 2023, O
 placements get the same arrivals.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from itertools import product
+from itertools import groupby, product
 from math import prod
 
 import numpy as np
@@ -39,7 +41,7 @@ NUM_FINALISTS = 5
 SHORT = 0.25
 """Share of the requests that placements are first compared on."""
 
-Score = tuple[float, int, float]
+Score = tuple[float, int, float, float]
 Progress = Callable[[int], None]
 """Told how many placements have been simulated."""
 
@@ -64,17 +66,18 @@ def search(
         return [times / headroom for times in arrivals(workloads, num, seed)]
 
     short = _Judge(workloads, nodes, traffic(round(SHORT * num_requests)), goal, progress)
-    starts = (split(workloads, nodes), co_located(workloads, nodes))
+    apart, together = split(workloads, nodes), _all_together(workloads, nodes)
     if few := _few(workloads, nodes):
         for placement in few:
             short.score(placement)
     else:
-        for start in starts:
+        for start in (apart, max(together, key=short.score)):
             _climb(short, start, np.random.default_rng(seed))
-    finalists = {*starts, *short.best(NUM_FINALISTS)}
     long = _Judge(workloads, nodes, traffic(num_requests), goal)
-    for placement in sorted(finalists):
+    for placement in sorted({apart, *together, *short.best(NUM_FINALISTS)}):
         long.score(placement)
+    # Those with the fewest replicas keep the goal by a hair, or by luck: with how many is it kept on longer traffic?
+    bisect_left(short.best_by_replicas(), True, key=long.keeps_goal)
     return long.best(1)[0], len(short.scores)
 
 
@@ -82,8 +85,8 @@ def score(workloads: Sequence[Workload], placement: Placement, done: Simulated, 
     """How good a placement proved; more is better."""
     pairs = list(zip(workloads, done.models, strict=True))
     shares = [model.share_within(workload.latency_target_s) for workload, model in pairs]
-    worst, replicas = min(shares), sum(map(sum, placement))
-    return min(worst, goal), -replicas if worst >= goal else 0, sum(shares) / len(shares)
+    worst, replicas = min(shares), _num_replicas(placement)
+    return min(worst, goal), -replicas if worst >= goal else 0, worst, sum(shares) / len(shares)
 
 
 def takes(
@@ -110,6 +113,10 @@ def takes(
     return low
 
 
+def _num_replicas(placement: Placement) -> int:
+    return sum(map(sum, placement))
+
+
 class _Judge:
     """Simulates placements, each of them once."""
 
@@ -132,9 +139,26 @@ class _Judge:
             self._progress(len(self.scores))
         return self.scores[placement]
 
+    def keeps_goal(self, placement: Placement) -> bool:
+        return self.score(placement)[0] >= self._goal
+
+    def best_by_replicas(self) -> list[Placement]:
+        """Of those it has seen that keep the goal, the best of each number of replicas, the fewest first."""
+        kept = (placement for placement in self.best(len(self.scores)) if self.keeps_goal(placement))
+        ordered = sorted(kept, key=_num_replicas)  # the better of as many still first
+        return [next(same) for _, same in groupby(ordered, key=_num_replicas)]
+
     def best(self, num: int) -> list[Placement]:
         """So many of those it has seen, the best first."""
         return sorted(self.scores, key=lambda placement: (self.scores[placement], placement), reverse=True)[:num]
+
+
+def _all_together(workloads: Sequence[Workload], nodes: Sequence[Node]) -> list[Placement]:
+    """All models on all nodes, with 1, 2, 4, ... replicas and with as many as there can be."""
+    placements = [co_located(workloads, nodes)]
+    while (fewer := co_located(workloads, nodes, 2 ** (len(placements) - 1))) not in placements:
+        placements.append(fewer)
+    return placements
 
 
 def _climb(judge: _Judge, placement: Placement, random: np.random.Generator) -> None:
