@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks.spreading import placing, scatter
+from benchmarks.spreading import offline, placing, scatter
 from benchmarks.throughput import Figures, Rounds
 
 
@@ -22,6 +22,9 @@ class Measurement:
 
 MEASUREMENTS = (
     Measurement(keys=("scatter_speedup",), measure=scatter.speedup_figures),
+    Measurement(keys=("offline_over_raw",), measure=offline.speed_figures),
+    Measurement(keys=("offline_resume",), measure=offline.resume_figures),
+    Measurement(keys=("offline_memory",), measure=offline.memory_figures),
     Measurement(keys=("place_gain",), measure=placing.gain_figures),
     Measurement(keys=("place_p50_error", "place_p99_error"), measure=placing.error_figures),
 )
