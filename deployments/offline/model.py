@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deployments.errors import ScoringError
+from deployments.offline.storage import absolute
 from deployments.replicas.node_cache import LocalCopy
 from deployments.replicas.source import find
 from deployments.settings import ModelSettings, parse
@@ -49,7 +50,7 @@ def model(named: str, artifacts: str, version: str | None) -> Model:
         if version not in (None, found):
             raise ScoringError(f"--version must be {found}, which {named} holds, got {version}")
         return _model(artifact.path, path=artifact.path, settings=None)
-    given = {"artifact": named, "artifacts": artifacts, **({"version": version} if version else {})}
+    given = {"artifact": named, "artifacts": absolute(artifacts), **({"version": version} if version else {})}
     settings = parse(ModelSettings, given, "score")
     source = settings.source()
     with source.fetch(find(source, version)) as copy:

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import ray
 from ray.data import ActorPoolStrategy, DataContext
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayError
 
 from deployments.errors import ScoringError
 from deployments.offline.output import Done
 from deployments.offline.rows import Chunk
 from deployments.offline.worker import Task, Work, Worker
+from deployments.replicas.source import SourceError
 from optimization.artifact.store import ArtifactError
 
 NICENESS = 15
@@ -28,18 +29,18 @@ NUM_CPUS = 0.01
 """That a worker reserves: serving keeps its own."""
 MOST_BLOCKS = 2000
 """Pieces that Ray Data is given; of more chunks, some share one."""
+_OURS: dict[str, type[Exception]] = {each.__name__: each for each in (ScoringError, ArtifactError, SourceError)}
+"""What a worker may raise, by name."""
 
 
 def spread(work: Work, tasks: list[Task], num_workers: int | None = None) -> Generator[Done, None, None]:
     """Score the chunks on the running cluster, or on one that is started for it; one worker for each of its CPUs.
 
     Raises:
-        ScoringError: an input cannot be read.
+        ScoringError: an input cannot be read, or the cluster is lost.
         ArtifactError: the model cannot be run there.
     """
-    began_here = not ray.is_initialized()
-    if began_here:
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
         _quiet()
         cpus: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
@@ -51,31 +52,49 @@ def spread(work: Work, tasks: list[Task], num_workers: int | None = None) -> Gen
             batch_size=1,
             compute=ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=1),
             num_cpus=NUM_CPUS,
-            scheduling_strategy="SPREAD",
+            ray_remote_args_fn=lambda: {"scheduling_strategy": "SPREAD"},
         )
         for batch in scored.iter_batches(batch_size=None, prefetch_batches=0):
-            yield from (Done(**json.loads(each)) for each in batch["done"])
-    except RayTaskError as error:
-        raise _ours(error) from None
+            yield from map(_done, batch["outcome"])
+    except RayError as error:
+        last = str(error).strip().rpartition("\n")[2]
+        raise ScoringError(
+            f"the Ray cluster cannot go on: {last}. The same command goes on where this run was"
+        ) from error
     finally:
-        if began_here:
-            ray.shutdown()
+        ray.shutdown()
 
 
 class _Actor:
-    """A worker, as Ray Data calls it."""
+    """A worker, as Ray Data calls it. What it raises of ours is handed back: Ray would wrap it, and try again."""
 
     def __init__(self, work: Work) -> None:
         os.nice(NICENESS)
-        self._worker = Worker(work)
+        self._worker: Worker | None = None
+        self._work = work
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        done = [self._worker.score(_task(json.loads(each))) for each in batch["task"]]
-        return {"done": np.array([json.dumps(asdict(each)) for each in done], dtype=object)}
+        return {"outcome": np.array([json.dumps(self._outcome(json.loads(each))) for each in batch["task"]])}
+
+    def _outcome(self, task: dict[str, Any]) -> dict[str, Any]:
+        try:
+            self._worker = self._worker or Worker(self._work)
+            done = self._worker.score(Task(chunk=Chunk(**task["chunk"]), paths=tuple(task["paths"])))
+        except tuple(_OURS.values()) as error:
+            return {"kind": type(error).__name__, "message": str(error)}
+        return asdict(done)
 
 
-def _task(values: dict[str, Any]) -> Task:
-    return Task(chunk=Chunk(**values["chunk"]), paths=tuple(values["paths"]))
+def _done(outcome: str) -> Done:
+    """The chunk that is whole.
+
+    Raises:
+        ScoringError, ArtifactError: as the worker did.
+    """
+    told = json.loads(outcome)
+    if "kind" in told:
+        raise _OURS[told["kind"]](told["message"])
+    return Done(**told | {"examples": tuple(told["examples"])})
 
 
 def _quiet() -> None:
@@ -84,13 +103,3 @@ def _quiet() -> None:
     context.enable_progress_bars = False
     context.enable_auto_log_stats = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-
-
-def _ours(error: BaseException) -> BaseException:
-    """What a worker raised, without what Ray wraps it in; that of Ray where it raised nothing of ours."""
-    found: BaseException | None = error
-    while found is not None:
-        if isinstance(found, ScoringError | ArtifactError):
-            return type(found)(str(found).splitlines()[-1] if isinstance(found, RayTaskError) else str(found))
-        found = getattr(found, "cause", None) or found.__cause__
-    return error

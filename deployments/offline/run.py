@@ -12,7 +12,7 @@ from deployments.offline.files import CHUNK_ROWS, MAX_BAD, Format, found
 from deployments.offline.model import Model
 from deployments.offline.output import Done, Output
 from deployments.offline.plan import Identity, Plan, resumed
-from deployments.offline.storage import located
+from deployments.offline.storage import absolute, located
 from deployments.offline.tensors import feeds
 from deployments.offline.worker import Task, Work
 from deployments.raw.inputs import raw_input
@@ -143,8 +143,8 @@ def _work(order: Order, plan: Plan) -> Work:
         schema=plan.schema,
         feeds=feeds(artifact.manifest, raw_input(artifact), kind, columns, order.columns) if plan.chunks else (),
         keep=keep,
-        input=order.input,
-        output=order.output,
+        input=absolute(order.input),
+        output=absolute(order.output),
     )
 
 

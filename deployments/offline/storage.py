@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import fsspec
 
 from deployments.errors import ScoringError
-from deployments.replicas.source import checked
+from deployments.replicas.source import checked, is_url
 
 TAGS = ("mtime", "ETag", "etag", "LastModified", "last_modified", "Last-Modified", "updated")
 """What file systems call that which changes when a file does."""
@@ -27,6 +27,11 @@ def located(url: str) -> tuple[Any, str]:
     except (ValueError, ImportError) as error:
         raise ScoringError(f"{url} cannot be used: {error}") from error
     return found
+
+
+def absolute(url: str) -> str:
+    """`url`, or the path from the root: workers may run in another directory."""
+    return url if is_url(url) else str(Path(url).absolute())
 
 
 @contextmanager
@@ -54,7 +59,8 @@ def unreadable(path: str) -> Iterator[None]:
     except ScoringError:
         raise
     except Exception as error:
-        raise ScoringError(f"{path} cannot be read: {error or type(error).__name__}") from error
+        told = " ".join(str(error).split()) or type(error).__name__
+        raise ScoringError(f"{path} cannot be read: {told}") from error
 
 
 def is_local(files: Any) -> bool:

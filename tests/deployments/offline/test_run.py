@@ -17,7 +17,7 @@ from deployments.errors import ScoringError
 from deployments.offline.model import model
 from deployments.offline.output import Output
 from deployments.offline.run import Order, score
-from deployments.offline.worker import Worker
+from deployments.offline.worker import Worker, here
 from tests.conftest import publish_tiny
 from tests.deployments.offline.runs import run, written
 
@@ -131,7 +131,7 @@ def test_a_new_version_does_not_go_on_with_the_run_of_an_older_one(tmp_path):
 
     def newest(version=None):
         order = Order(model=model("tiny", artifacts, version), input=str(given), output=str(tmp_path / "out"))
-        return run_here(order)
+        return score(order, here)
 
     newest()
     publish_tiny(tmp_path / "artifacts")
@@ -140,10 +140,19 @@ def test_a_new_version_does_not_go_on_with_the_run_of_an_older_one(tmp_path):
     assert newest("1").num_before == 10
 
 
-def run_here(order):
-    from deployments.offline.worker import here
+def test_relative_paths_mean_the_same_to_workers_elsewhere(tmp_path, monkeypatch):
+    publish_tiny(tmp_path / "artifacts")
+    write_rows(tmp_path / "x.jsonl", 3)
+    monkeypatch.chdir(tmp_path)
+    order = Order(model=model("tiny", "artifacts", None), input="x.jsonl", output="out")
 
-    return score(order, here)
+    def elsewhere(work, tasks):
+        monkeypatch.chdir("/")
+        yield from here(work, tasks)
+        monkeypatch.chdir(tmp_path)
+
+    assert score(order, elsewhere).num_done == 3
+    assert written(tmp_path / "out")["id"].to_pylist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("name", ["theirs.txt", "part-00000.parquet"])
