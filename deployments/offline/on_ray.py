@@ -52,7 +52,6 @@ def spread(work: Work, tasks: list[Task], num_workers: int | None = None) -> Gen
             batch_size=1,
             compute=ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=1),
             num_cpus=NUM_CPUS,
-            ray_remote_args_fn=lambda: {"scheduling_strategy": "SPREAD"},
         )
         for batch in scored.iter_batches(batch_size=None, prefetch_batches=0):
             yield from map(_done, batch["outcome"])
