@@ -91,11 +91,12 @@ class Output:
 
     def done(self) -> dict[int, Done]:
         """The chunks that are whole."""
-        with unreadable(self.url):
+        folder = f"{self._root}/{DONE}"
+        with unreadable(folder):
             sizes = self._sizes(self._root)
-            notes = [name for name in self._sizes(f"{self._root}/{DONE}") if not name.startswith(".")]
-            texts = [self._files.cat_file(f"{self._root}/{DONE}/{name}") for name in notes]
-        found = [Done(**(each | {"examples": tuple(each["examples"])})) for each in map(json.loads, texts)]
+            notes = [f"{folder}/{name}" for name in self._sizes(folder) if not name.startswith(".")]
+            texts = self._files.cat(notes).values() if notes else ()
+            found = [Done(**(each | {"examples": tuple(each["examples"])})) for each in map(json.loads, texts)]
         return {each.number: each for each in found if sizes.get(part_name(each.number)) == each.size_bytes}
 
     @contextmanager

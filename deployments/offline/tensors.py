@@ -51,6 +51,8 @@ def feeds(
         if not spec.shape:
             raise ScoringError(f"input {spec.name!r} must have the batch as its first dimension to be scored by rows")
     if kind in ("text", "pictures"):
+        if given:
+            raise ScoringError(f"--column is for files that have columns, got {', '.join(given)} for {kind}")
         texts = [spec for spec in manifest.inputs if spec.datatype == "BYTES"] if len(manifest.inputs) == 1 else []
         if not (raw or texts):
             raise ScoringError(

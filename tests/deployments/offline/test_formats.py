@@ -36,6 +36,7 @@ def read_back(module, path, chunk_rows, *more):
     return rows
 
 
+@settings(max_examples=30)
 @given(texts=st.lists(st.text(st.characters(exclude_characters="\r\n", codec="utf-8"))), rows=st.integers(1, 5))
 def test_each_line_of_text_is_one_row_whatever_the_chunks(tmp_path_factory, texts, rows):
     path = tmp_path_factory.mktemp("lines") / "x.txt"
@@ -47,6 +48,7 @@ def test_each_line_of_text_is_one_row_whatever_the_chunks(tmp_path_factory, text
 CELL = st.text(st.characters(exclude_characters="\0", codec="utf-8"))
 
 
+@settings(max_examples=30)
 @given(cells=st.lists(st.tuples(CELL, CELL)), rows=st.integers(1, 5))
 def test_quoted_csv_fields_may_hold_commas_quotes_and_line_breaks(tmp_path_factory, cells, rows):
     path = tmp_path_factory.mktemp("csv") / "x.csv"
@@ -82,7 +84,7 @@ def test_json_rows_of_several_types_are_kept_as_what_holds_them_all(tmp_path):
     assert rows.columns["c"].to_pylist()[1] == "[1,2]"
 
 
-@settings(max_examples=40)
+@settings(max_examples=30)
 @given(groups=st.lists(st.integers(0, 200), max_size=5), chunk_rows=st.integers(1, 100))
 def test_every_row_of_parquet_is_in_one_chunk_whatever_its_row_groups(tmp_path_factory, groups, chunk_rows):
     path = tmp_path_factory.mktemp("parquet") / "x.parquet"
