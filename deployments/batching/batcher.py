@@ -11,7 +11,7 @@ A request that is larger than a call is answered by several, and others get thei
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from deployments.batching.admission import Admission, Limits
@@ -19,7 +19,7 @@ from deployments.batching.calls import Done, NotByRowsError, Run, call
 from deployments.batching.pace import Pace
 from deployments.batching.padding import Padding
 from deployments.batching.queue import Queue
-from deployments.batching.waiting import Inputs, UnlikePartsError, Waiting, joined, parts_of
+from deployments.batching.waiting import Inputs, UnlikePartsError, Waiting, expire, fail, joined, late, parts_of
 from deployments.errors import DeadlineError, RequestError, UnavailableError
 from deployments.execution.prediction import BatchDone, Prediction
 
@@ -166,7 +166,7 @@ class Batcher:
                 answers.append(await ahead[0].answer)
                 self._let_go(ahead.popleft())
         except DeadlineError as error:  # which knows of the time that was left alone
-            raise _late(timeout_s or 0.0) from error
+            raise late(timeout_s or 0.0) from error
         finally:
             for waiting in ahead:
                 self._let_go(waiting)
@@ -213,7 +213,7 @@ class Batcher:
         )
         self._queue.put(priority, waiting)
         if timeout_s is not None:
-            waiting.timer = loop.call_later(timeout_s, _expire, waiting.answer, timeout_s)
+            waiting.timer = loop.call_later(timeout_s, expire, waiting, timeout_s)
         if not self._busy:
             self._busy = True
             self._idle.clear()
@@ -231,7 +231,7 @@ class Batcher:
 
     def _fail_all(self, error: Exception) -> None:
         """Refuse whatever waits."""
-        _fail(self._queue.empty(), error)
+        fail(self._queue.empty(), error)
 
     def _turn(self) -> None:
         """Take the next batch and have it run; without one, rest until the next request."""
@@ -245,7 +245,7 @@ class Batcher:
         except Exception as error:  # an error of ours: nobody may wait for ever because of it
             logger.exception("the batcher failed")
             self._fail_all(error)
-            _fail(batch, error)
+            fail(batch, error)
             batch = []
         if batch:
             self._end(batch[0].answer.get_loop(), call(self._run, batch, self._padding))
@@ -271,13 +271,13 @@ class Batcher:
                 self._answer(done)
             except Exception as error:
                 logger.exception("a batch could not be answered or counted")
-                _fail(done.batch, error)
+                fail(done.batch, error)
         if self._inline:
             loop.call_soon(self._turn)  # after those who were answered: what they ask next is in the next batch
 
     def _answer(self, done: Done) -> None:
         if isinstance(done.outcome, Exception):
-            _fail(done.batch, done.outcome)
+            fail(done.batch, done.outcome)
             return
         for waiting, outputs in zip(done.batch, done.outcome, strict=True):
             if not waiting.answer.done():  # its client is still there
@@ -289,28 +289,6 @@ class Batcher:
                         ended_ns=done.ended_ns,
                     )
                 )
-        duration_s = (done.ended_ns - done.started_ns) / 1e9
-        self._pace.learn(done.work, duration_s)
-        self._report(
-            BatchDone(
-                num_samples=done.rows,
-                duration_s=duration_s,
-                input_s=(done.stacked_ns - done.started_ns) / 1e9,
-                output_s=(done.shared_ns - done.ended_ns) / 1e9,
-            )
-        )
-
-
-def _fail(batch: Sequence[Waiting], error: Exception) -> None:
-    for waiting in batch:
-        if not waiting.answer.done():
-            waiting.answer.set_exception(error)
-
-
-def _expire(answer: asyncio.Future[Prediction], timeout_s: float) -> None:
-    if not answer.done():
-        answer.set_exception(_late(timeout_s))
-
-
-def _late(timeout_s: float) -> DeadlineError:
-    return DeadlineError(f"the request was not answered within its {timeout_s:g} s")
+        counted = done.counted()
+        self._pace.learn(done.work, counted.duration_s)
+        self._report(counted)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from deployments.errors import DeadlineError
 from deployments.execution.prediction import Prediction
 from deployments.oip.tensors import Array
 
@@ -33,6 +34,23 @@ class Waiting:
     timer: asyncio.TimerHandle | None = None
     taken: bool = False
     submitted_ns: int = field(default_factory=time.time_ns)
+
+
+def fail(batch: Sequence[Waiting], error: Exception) -> None:
+    """Tell everyone in `batch` who still waits what went wrong."""
+    for waiting in batch:
+        if not waiting.answer.done():
+            waiting.answer.set_exception(error)
+
+
+def expire(waiting: Waiting, timeout_s: float) -> None:
+    """Its time is up."""
+    fail((waiting,), late(timeout_s))
+
+
+def late(timeout_s: float) -> DeadlineError:
+    """What a request is told that was not answered in its time."""
+    return DeadlineError(f"the request was not answered within its {timeout_s:g} s")
 
 
 def parts_of(inputs: Inputs, rows: int, most: int) -> Iterator[tuple[Inputs, int]]:

@@ -14,8 +14,6 @@ from deployments.execution.byte_budget import ByteBudget
 _T = TypeVar("_T")
 
 JSON = ((b"content-type", b"application/json"),)
-
-
 MESSAGE = "trimtab.message"
 """Names the extension of ASGI by which messages pass as they are, and the event that sends one back."""
 
