@@ -1,5 +1,7 @@
-"""Large requests to a real server of two replicas: one takes them all, the other is killed meanwhile."""
+"""Large requests to a real server of two replicas: one takes them all, of the other a client that leaves wants nothing
+more, and it is killed."""
 
+import http.client
 import json
 import threading
 import time
@@ -30,26 +32,47 @@ def port_of(replica):
     return port
 
 
+def message(rows):
+    """A request for those rows: its body and headers."""
+    entry = {"name": "x", "datatype": "FP32", "shape": rows.shape, "parameters": {"binary_data_size": rows.nbytes}}
+    head = json.dumps({"inputs": [entry]}).encode()
+    headers = {"Inference-Header-Content-Length": str(len(head)), "Content-Type": "application/octet-stream"}
+    return head + rows.tobytes(), headers
+
+
 def cpu_s(process):
     times = process.cpu_times()
     return times.user + times.system
+
+
+def spent_after_leaving(replica, port, path, rows):
+    """CPU seconds of a replica from when it works on its part of `rows`, and the client leaves, until it rests."""
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    before = cpu_s(replica)
+    connection.request("POST", path, *message(rows))
+    deadline = time.monotonic() + 20
+    while cpu_s(replica) - before < 0.03:
+        assert time.monotonic() < deadline, "it was not asked"
+        time.sleep(0.005)
+    connection.close()
+    left_at, last = cpu_s(replica), -1.0
+    while cpu_s(replica) - last > 0.03:
+        last = cpu_s(replica)
+        time.sleep(1.0)
+    return last - left_at
 
 
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.long
 def test_two_replicas_share_large_requests_and_none_fails_when_one_of_them_is_killed(tmp_path):
-    artifact = mlp(tmp_path, inputs=INPUTS, hidden=2**16)
+    artifact = mlp(tmp_path, inputs=INPUTS, hidden=2**18)
     rows = np.random.default_rng(0).standard_normal((ROWS, INPUTS)).astype(np.float32)
-    entry = {"name": "x", "datatype": "FP32", "shape": [ROWS, INPUTS], "parameters": {"binary_data_size": rows.nbytes}}
-    head = json.dumps({"inputs": [entry]}).encode()
-    headers = {"Inference-Header-Content-Length": str(len(head)), "Content-Type": "application/octet-stream"}
     (expected,) = onnxruntime.InferenceSession(artifact.model_path).run(["y"], {"x": rows})
     answers, errors, stop = [], [], threading.Event()
 
     def ask():
-        url = f"http://127.0.0.1:{port}{infer_path(artifact)}"
-        request = urllib.request.Request(url, head + rows.tobytes(), headers)
+        request = urllib.request.Request(f"http://127.0.0.1:{port}{infer_path(artifact)}", *message(rows))
         with urllib.request.urlopen(request, timeout=60) as response:
             return np.array(json.load(response)["outputs"][0]["data"]).reshape(expected.shape)
 
@@ -73,6 +96,7 @@ def test_two_replicas_share_large_requests_and_none_fails_when_one_of_them_is_ki
             before = [cpu_s(process) for process in found]
             np.testing.assert_allclose(ask(), expected, rtol=1e-3, atol=1e-3)
             shared_s = [cpu_s(process) - was for process, was in zip(found, before, strict=True)]
+        assert spent_after_leaving(lost, port, infer_path(artifact), np.tile(rows, (4, 1))) < 0.5 * sum(shared_s)
         clients = [threading.Thread(target=client) for _ in range(CLIENTS)]
         for each in clients:
             each.start()
