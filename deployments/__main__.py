@@ -173,7 +173,8 @@ def _score(options: argparse.Namespace, console: Console) -> None:
     from deployments.offline import on_ray
 
     try:
-        found = score.scored(options, partial(on_ray.spread, num_workers=options.workers))
+        spread = partial(on_ray.spread, num_workers=options.workers, niceness=options.niceness)
+        found = score.scored(options, spread)
     except KeyboardInterrupt:
         print(score.STOPPED, file=sys.stderr)
         raise

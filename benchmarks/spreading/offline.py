@@ -1,7 +1,7 @@
 """Offline scoring: its speed against ONNX Runtime alone, what kills cost, and its memory as the input grows.
 
-Each run is the command itself, on a cluster that it starts for itself. The bare loop has the workers' threads, batches
-and niceness, and its tokens ready in memory: what it does not pay for is reading, sorting, writing and Ray.
+Each run is the command itself, on a cluster that it starts for itself. The bare loop has as many processes of one
+thread, and its tokens ready in memory: what it does not pay for is reading, sorting, writing and Ray.
 """
 
 import json
@@ -28,7 +28,6 @@ import pyarrow.parquet as pq
 
 from benchmarks.models import NUM_TOKENS, minilm, passing
 from benchmarks.throughput import Figures, Rounds
-from deployments.offline.on_ray import NICENESS
 from optimization.artifact.session import CPU, serving_options
 from optimization.artifact.store import Artifact
 
@@ -43,7 +42,7 @@ LOOK_EVERY_S = 0.5
 
 def speed_figures(rounds: Rounds) -> Figures:
     """Rows/s over those of the bare loop, the median of the rounds; each has one of both, one after the other."""
-    num_rows = 4096 if rounds.rounds == 1 else 16_384
+    num_rows = 2048 if rounds.rounds == 1 else 16_384
     ratios: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -123,7 +122,12 @@ def _with_rows(root: Path, num_rows: int) -> Artifact:
 
 
 def _command(artifact: Artifact, root: Path, output: Path, chunk_rows: int | None = None) -> list[str]:
-    options: dict[str, Any] = {"input": root / "rows.parquet", "output": output, "chunk-rows": chunk_rows}
+    options: dict[str, Any] = {
+        "input": root / "rows.parquet",
+        "output": output,
+        "chunk-rows": chunk_rows,
+        "niceness": "0",
+    }
     words = [word for name, value in options.items() if value for word in (f"--{name}", str(value))]
     return [sys.executable, "-m", "deployments", "score", str(artifact.path), "--json", *words]
 
@@ -151,7 +155,6 @@ def _bare_rows_per_s(model: Path, ids: np.ndarray) -> float:
 
 
 def _bare_loop(model: str, ids: np.ndarray, ready: Any) -> float:
-    os.nice(NICENESS)
     session = onnxruntime.InferenceSession(model, serving_options(1), providers=[CPU])
     batches = [ids[at : at + BATCH] for at in range(0, len(ids), BATCH)]
     feeds = [{"input_ids": batch, "attention_mask": np.ones_like(batch)} for batch in batches]

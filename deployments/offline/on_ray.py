@@ -23,8 +23,6 @@ from deployments.offline.worker import Task, Work, Worker
 from deployments.replicas.source import SourceError
 from optimization.artifact.store import ArtifactError
 
-NICENESS = 15
-"""Added to a worker's, so that replicas of the same node get their CPU first."""
 NUM_CPUS = 0.01
 """That a worker reserves: serving keeps its own."""
 MOST_BLOCKS = 2000
@@ -33,8 +31,9 @@ _OURS: dict[str, type[Exception]] = {each.__name__: each for each in (ScoringErr
 """What a worker may raise, by name."""
 
 
-def spread(work: Work, tasks: list[Task], num_workers: int | None = None) -> Generator[Done, None, None]:
-    """Score the chunks on the running cluster, or on one that is started for it; one worker for each of its CPUs.
+def spread(work: Work, tasks: list[Task], *, num_workers: int | None, niceness: int) -> Generator[Done, None, None]:
+    """Score the chunks on the running cluster, or on one that is started for it; one worker for each of its CPUs
+    unless told otherwise. `niceness` is added to theirs, so that replicas of the same node get their CPU first.
 
     Raises:
         ScoringError: an input cannot be read, or the cluster is lost.
@@ -48,7 +47,7 @@ def spread(work: Work, tasks: list[Task], num_workers: int | None = None) -> Gen
         rows = [{"task": json.dumps(asdict(task))} for task in tasks]
         scored = ray.data.from_items(rows, override_num_blocks=min(len(rows), MOST_BLOCKS)).map_batches(
             _Actor,
-            fn_constructor_args=(work,),
+            fn_constructor_args=(work, niceness),
             batch_size=1,
             compute=ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=1),
             num_cpus=NUM_CPUS,
@@ -67,8 +66,8 @@ def spread(work: Work, tasks: list[Task], num_workers: int | None = None) -> Gen
 class _Actor:
     """A worker, as Ray Data calls it. What it raises of ours is handed back: Ray would wrap it, and try again."""
 
-    def __init__(self, work: Work) -> None:
-        os.nice(NICENESS)
+    def __init__(self, work: Work, niceness: int) -> None:
+        os.nice(niceness)
         self._worker: Worker | None = None
         self._work = work
 

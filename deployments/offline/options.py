@@ -4,6 +4,8 @@ import argparse
 
 from deployments.offline.files import CHUNK_ROWS, FORMATS, MAX_BAD
 
+NICENESS = 15
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
@@ -36,6 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--chunk-rows", type=_count, default=CHUNK_ROWS, metavar="N", help=f"rows of one file (default: {CHUNK_ROWS})"
+    )
+    parser.add_argument(
+        "--niceness",
+        type=int,
+        choices=range(20),
+        default=NICENESS,
+        metavar="N",
+        help=f"0 takes the CPUs as all else does, 19 only what is left (default: {NICENESS})",
     )
     parser.add_argument("--workers", type=_count, metavar="N", help="processes (default: one for each CPU)")
 
