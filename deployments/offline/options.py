@@ -33,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-bad",
         type=_limit,
         default=MAX_BAD,
-        metavar="N|N%%",
-        help="end the run when more rows are bad (default: 1%%)",
+        metavar="LIMIT",
+        help="end the run when more rows are bad: a number, or a share (default: 1%%)",
     )
     parser.add_argument(
         "--chunk-rows", type=_count, default=CHUNK_ROWS, metavar="N", help=f"rows of one file (default: {CHUNK_ROWS})"
