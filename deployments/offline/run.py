@@ -83,6 +83,8 @@ def score(order: Order, spread: Spread, report: Callable[[Progress], None] = lam
         ScoringError: the run cannot begin, or go on: an input, the output folder or a setting is to be mended.
         ArtifactError: the model cannot be had or run.
     """
+    if f"{absolute(order.output)}/".startswith(f"{absolute(order.input).rstrip('/')}/"):
+        raise ScoringError(f"--output must lie outside of --input, {order.input}, got {order.output}")
     output = Output(order.output)
     kind, inputs = found(order.input, order.format)
     identity = Identity(

@@ -164,6 +164,14 @@ def test_a_folder_that_holds_something_else_is_left_alone(tiny, tmp_path, name):
     assert [path.name for path in (tmp_path / "out").iterdir()] == [name]
 
 
+@pytest.mark.parametrize("name", ["in", "in/scored"])
+def test_an_output_within_the_input_is_refused(tiny, tmp_path, name):
+    (tmp_path / "in").mkdir()
+    write_rows(tmp_path / "in" / "x.jsonl", 3)
+    with pytest.raises(ScoringError, match="--output must lie outside of --input"):
+        run(tiny, tmp_path / "in", tmp_path / name)
+
+
 def test_two_runs_do_not_write_one_folder_at_a_time(tiny, tmp_path):
     given = write_rows(tmp_path / "x.jsonl", 3)
     with Output(str(tmp_path / "out")).held(), pytest.raises(ScoringError, match="is being written by another run"):
