@@ -1,4 +1,4 @@
-"""The applications that `serve_config.yaml` names: `model`, `server` and `telemetry`.
+"""The applications that `serve_config.yaml` names: `model`, `embeddings`, `server` and `telemetry`.
 
 This is the one file of the package, beside the `serve` command, that knows Ray Serve. The classes stay plain and are
 wrapped here, so that they run and are tested without a cluster.
@@ -32,6 +32,11 @@ from deployments.access.guard import (
 )
 from deployments.access.origin import without_other_sites
 from deployments.batching.calls import Outputs
+from deployments.embeddings.actors import RayKeeper, RayShards
+from deployments.embeddings.http import EmbeddingApp
+from deployments.embeddings.http import Limits as EmbeddingLimits
+from deployments.embeddings.reader import Reader
+from deployments.embeddings.settings import EmbeddingSettings
 from deployments.errors import UnavailableError
 from deployments.execution.byte_budget import ByteBudget
 from deployments.execution.load import load_predictor
@@ -148,6 +153,23 @@ class Model(AsgiReplica):
         return self._versions.index()
 
 
+class Embeddings(AsgiReplica):
+    """A reader of a table, called by HTTP; the rows lie in actors that outlive it."""
+
+    def __init__(self, settings: EmbeddingSettings) -> None:
+        keeper = RayKeeper(settings)
+        reader = Reader(settings.shape(), RayShards(settings.table), keeper.view, settings.reading())
+        app = EmbeddingApp(
+            reader,
+            keeper.health,
+            limits=EmbeddingLimits(max_request_ids=settings.max_request_ids, max_body_bytes=settings.max_body_bytes),
+            tasks=lambda: [keeper.renew(), reader.follow()],
+            emitter=_emitter(settings, settings.table, "", "embeddings"),
+        )
+        gate = _gate(settings, settings.table)
+        self._app = _checked(app, gate, of_model(settings.table))
+
+
 @grpc_service.with_rpcs
 class Server(AsgiReplica):
     """The endpoints that speak for all models."""
@@ -201,6 +223,12 @@ def model(args: dict[str, Any]) -> Application:
         ray_actor_options=actor_options(settings, cluster, onnxruntime.get_available_providers()),
         **replicas(settings),
     )
+
+
+def embeddings(args: dict[str, Any]) -> Application:
+    """A table of embeddings at its route; `args` are `EmbeddingSettings`."""
+    settings = parse(EmbeddingSettings, args, "args")
+    return _application(Embeddings, settings, max_ongoing_requests=100, ray_actor_options={"num_cpus": 0})
 
 
 def server(args: dict[str, Any]) -> Application:

@@ -7,6 +7,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from deployments.access.keys import Key, KeysFile
+from deployments.embeddings.settings import EmbeddingSettings
 from deployments.placing.traffic import ExpectedModel, Node, Traffic
 from deployments.settings import AccessSettings, ModelSettings, Scaling, ServerSettings
 from optimization.recipe import architectures, methods, recipe, sources, teaching
@@ -19,7 +20,7 @@ PAGE = Path("docs/settings.md")
 SECTIONS: list[tuple[str, list[type[BaseModel]]]] = [
     (
         "`serve_config.yaml`: `args` of an application",
-        [ModelSettings, Scaling, ServerSettings, AccessSettings, CollectorConfig, DetectionConfig],
+        [ModelSettings, Scaling, EmbeddingSettings, ServerSettings, AccessSettings, CollectorConfig, DetectionConfig],
     ),
     ("The file of keys", [KeysFile, Key]),
     ("The file of `place`", [Traffic, ExpectedModel, Node]),

@@ -9,6 +9,8 @@ from typing import Any
 
 from deployments.access import keys
 from deployments.access.guard import keys_file
+from deployments.embeddings import initial
+from deployments.embeddings.settings import EmbeddingSettings
 from deployments.errors import SettingsError
 from deployments.ingress.haproxy import TLS_CERT
 from deployments.replicas.source import is_url, published
@@ -43,6 +45,10 @@ def check(config: Mapping[str, Any], *, ports: bool = True) -> None:
                 settings = parse(ModelSettings, args, where)
                 _check_names(application, settings.artifact)
                 _check_model(settings)
+            case "deployments.app:embeddings":
+                table = parse(EmbeddingSettings, args, where)
+                _check_route(application, f"/v2/embeddings/{table.table}")
+                initial.check(table.initial, table.shape())
             case "deployments.app:server":
                 parse(ServerSettings, args, where)
             case "deployments.app:telemetry":
@@ -135,6 +141,15 @@ def _check_names(application: Mapping[str, Any], artifact: str) -> None:
                 f"application {got['name']!r}: {setting} must be {value!r}, as its args.artifact is {artifact!r}, "
                 f"got {got[setting]!r}"
             )
+
+
+def _check_route(application: Mapping[str, Any], wanted: str) -> None:
+    got = application.get("route_prefix", "/")
+    if got != wanted:
+        name = application.get("name", "default")
+        raise SettingsError(
+            f"application {name!r}: route_prefix must be {wanted!r}, as its args.table says, got {got!r}"
+        )
 
 
 def _check_model(settings: ModelSettings) -> None:

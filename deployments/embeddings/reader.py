@@ -1,0 +1,316 @@
+"""Looks rows up and changes them, for one process: batched, each row once, all shards asked at the same time.
+
+    ids -> each once -> hot rows -> their shards, at once -> rows
+
+Rows that are kept are never older than `staleness_s`: every shard is asked for what has changed a few times within it,
+and what a shard gave is not used once it has not answered for so long. All methods belong to one event loop.
+"""
+
+import asyncio
+import itertools
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deployments.embeddings.cache import RowCache
+from deployments.embeddings.changes import Position
+from deployments.embeddings.owners import NOBODY, Holders, Ids, bucket_of
+from deployments.embeddings.shard import Change, Found, News, Shards
+from deployments.embeddings.table import DTYPES, Table, Values
+from deployments.embeddings.view import ShardGoneError, StaleViewError, View
+from deployments.errors import RequestError, UnavailableError
+
+LOOKS_PER_BOUND = 4
+"""How often news are asked for within the bound of staleness."""
+TRY_AGAIN_S = 0.05
+
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How a process reads a table."""
+
+    staleness_s: float
+    """Rows that are kept are used for at most so long after a change elsewhere was acknowledged."""
+    cache_rows: int
+    """Rows that are kept; 0 keeps none."""
+    ttl_s: float | None = None
+    """Seconds after which a row is fetched again though it has not changed."""
+    default_row: int | None = None
+    """The row that unknown ids get; without it they are an error."""
+    timeout_s: float = 10.0
+    """Seconds within which shards must answer, others in their place included."""
+
+
+@dataclass(kw_only=True)
+class Counts:
+    """What this process has looked up."""
+
+    keys: int = 0
+    hits: int = 0
+    """Keys whose row was kept here; one that is asked for twice, and fetched, is none."""
+
+
+class Reader:
+    """A table, as one process sees it."""
+
+    def __init__(
+        self,
+        table: Table,
+        shards: Shards,
+        view: Callable[[], Awaitable[View]],
+        reading: Reading,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`view` asks the keeper who holds what."""
+        self.table = table
+        self.counts = Counts()
+        self._shards = shards
+        self._newest_view = view
+        self._reading = reading
+        self._clock = clock
+        self._view: View | None = None
+        self._tokens = (secrets.randbits(63) << 32 | count for count in itertools.count())
+        self._kept = _KeptRows(table, reading, clock) if reading.cache_rows else None
+
+    async def lookup(self, ids: Ids) -> Values:
+        """The rows of `ids`, whatever their shape: [*ids, width].
+
+        Raises:
+            RequestError: an id is unknown, and the table has no row for those.
+            UnavailableError: the shards do not answer in time.
+        """
+        flat = self._known(ids.ravel())
+        each, inverse, count = np.unique(flat, return_inverse=True, return_counts=True)
+        rows = np.empty((len(each), self.table.width), DTYPES[self.table.dtype])
+        missing = np.ones(len(each), np.bool_)
+        if self._kept is not None:
+            here, kept = self._kept.get(each)
+            rows[here] = kept
+            missing &= ~here
+        self.counts.keys += len(flat)
+        self.counts.hits += int(count[~missing].sum())
+        if missing.any():
+            await self._in_time(self._fetch(each, rows, missing), "looked up")
+        return rows[inverse].reshape(*ids.shape, self.table.width)
+
+    async def change(self, kind: Literal["set", "add"], ids: Ids, values: Values) -> None:
+        """Set rows, or add to them; when it returns, every copy has it. Of an id that comes twice the last is set, or
+        all are added.
+
+        Raises:
+            RequestError: an id is unknown.
+            UnavailableError: it was not acknowledged in time, and may have been done or not.
+        """
+        self._check(ids)
+        each, rows = _once(kind, ids, values)
+        await self._in_time(self._change(kind, each, rows), "changed for certain")
+        if self._kept is not None:
+            self._kept.drop(each)
+
+    async def follow(self) -> None:
+        """Ask for news until cancelled, so that rows that are kept may be used."""
+        while self._kept is not None:
+            await self.hear()
+            await asyncio.sleep(self._reading.staleness_s / LOOKS_PER_BOUND)
+
+    async def hear(self) -> None:
+        """Ask every shard whose rows are kept what has changed, once."""
+        if self._kept is None:
+            return
+        asked_at = self._clock()
+        known = self._kept.positions()
+        told = await asyncio.gather(*(self._ask_news(shard, position) for shard, position in known.items()))
+        for shard, news in zip(known, told, strict=True):
+            self._kept.hear(shard, news, asked_at)
+        if self._view is not None and self._kept.epoch > self._view.epoch:
+            self._view = None
+
+    async def _ask_news(self, shard: int, position: Position) -> News | None:
+        try:
+            async with asyncio.timeout(self._reading.staleness_s):
+                news: News = await self._shards.call(shard, "news", position)
+        except (ShardGoneError, StaleViewError, TimeoutError):
+            return None
+        return news
+
+    async def _fetch(self, ids: Ids, rows: Values, missing: Flags) -> None:
+        """Fill in the `missing` ones of `rows`."""
+        refused: set[int] = set()
+        while missing.any():
+            view = await self._current()
+            holders = _holders(view, ids, refused)
+            if (holders[missing] == NOBODY).any():
+                refused.clear()
+                await self._look_again(view)
+                continue
+            asked_at = self._clock()
+            asked = {
+                shard: np.flatnonzero(missing & (holders == shard)) for shard in np.unique(holders[missing]).tolist()
+            }
+            told = await asyncio.gather(*(self._try(shard, "lookup", ids[some]) for shard, some in asked.items()))
+            for (shard, some), found in zip(asked.items(), told, strict=True):
+                if found is None:
+                    refused.add(shard)
+                    continue
+                rows[some] = found.values
+                missing[some] = False
+                if self._kept is not None:
+                    self._kept.put(shard, ids[some], found, asked_at)
+
+    async def _change(self, kind: Literal["set", "add"], ids: Ids, values: Values) -> None:
+        token, left = next(self._tokens), np.ones(len(ids), np.bool_)
+        while left.any():
+            view = await self._current()
+            primaries = view.primaries[bucket_of(ids)]
+            shards = [shard for shard in np.unique(primaries[left]).tolist() if shard != NOBODY]
+            parts = [np.flatnonzero(left & (primaries == shard)) for shard in shards]
+            changes = [Change(token=token, kind=kind, ids=ids[part], values=values[part]) for part in parts]
+            done = await asyncio.gather(*map(self._try, shards, ["change"] * len(shards), changes))
+            for part, is_done in zip(parts, done, strict=True):
+                left[part] = not is_done
+            if left.any():
+                await self._look_again(view)
+
+    async def _try(self, shard: int, method: str, *arguments: Any) -> Any:
+        """What the shard answers; none where it is gone, or goes by another view."""
+        try:
+            return await self._shards.call(shard, method, *arguments)
+        except (ShardGoneError, StaleViewError):
+            return None
+
+    async def _current(self) -> View:
+        while self._view is None:
+            try:
+                self._view = await self._newest_view()
+            except (ShardGoneError, UnavailableError):
+                await asyncio.sleep(TRY_AGAIN_S)
+        return self._view
+
+    async def _look_again(self, view: View) -> None:
+        if self._view is view:
+            self._view = None
+        await asyncio.sleep(TRY_AGAIN_S)
+
+    async def _in_time(self, work: Coroutine[Any, Any, None], done: str) -> None:
+        try:
+            async with asyncio.timeout(self._reading.timeout_s):
+                await work
+        except TimeoutError as error:
+            raise UnavailableError(
+                f"rows of table {self.table.name!r} must be {done} within {self._reading.timeout_s:g} s: "
+                "shards are being replaced; try again"
+            ) from error
+
+    def _known(self, ids: Ids) -> Ids:
+        """`ids`, with the default row in place of those that are unknown."""
+        if self._reading.default_row is None:
+            self._check(ids)
+            return ids
+        return np.where((ids >= 0) & (ids < self.table.rows), ids, self._reading.default_row)
+
+    def _check(self, ids: Ids) -> None:
+        unknown = ids[(ids < 0) | (ids >= self.table.rows)]
+        if len(unknown):
+            raise RequestError(
+                f"ids of table {self.table.name!r} must lie in [0, {self.table.rows}), got {int(unknown[0])}"
+            )
+
+
+class _KeptRows:
+    """The cache, and until when what each shard gave may be used."""
+
+    def __init__(self, table: Table, reading: Reading, clock: Callable[[], float]) -> None:
+        self.epoch = 0
+        """That of the views by which its rows were given."""
+        self._reading = reading
+        self._clock = clock
+        self._cache = RowCache(table, reading.cache_rows)
+        self._positions: dict[int, Position] = {}
+        self._heard: dict[int, float] = {}
+        """When each shard was asked for the news that it told last."""
+        self._forgotten = np.full(1, -np.inf)
+        """Nothing that each shard was asked for before this moment is used."""
+
+    def positions(self) -> dict[int, Position]:
+        """How far the news of each shard are known."""
+        return dict(self._positions)
+
+    def get(self, ids: Ids) -> tuple[Flags, Values]:
+        """Which of `ids` are here and may be used, and their rows."""
+        now = self._clock()
+        valid_from = np.full(len(self._forgotten), np.inf)
+        oldest = now - self._reading.ttl_s if self._reading.ttl_s is not None else -np.inf
+        for shard, heard in self._heard.items():
+            if heard >= now - self._reading.staleness_s:
+                valid_from[shard] = max(self._forgotten[shard], oldest)
+        return self._cache.get(ids, valid_from)
+
+    def put(self, shard: int, ids: Ids, found: Found, asked_at: float) -> None:
+        """Keep what `shard` gave, unless its later news were heard already."""
+        self._reach(found.epoch, shard)
+        if found.epoch < self.epoch:
+            return
+        position = self._positions.get(shard)
+        if position is None:
+            self._positions[shard], self._heard[shard] = found.position, asked_at
+        elif position.life != found.position.life or found.position.number < position.number:
+            return
+        self._cache.put(ids, found.values, np.full(len(ids), shard, np.int32), asked_at)
+
+    def hear(self, shard: int, news: News | None, asked_at: float) -> None:
+        """Take the news of `shard`; without any, nothing of it may be used."""
+        if news is None or news.changed is None:
+            self._forget(shard)
+            return
+        if self._reach(news.epoch, shard):
+            return
+        if shard in self._positions:
+            self._cache.drop(news.changed)
+            self._positions[shard], self._heard[shard] = news.position, asked_at
+
+    def drop(self, ids: Ids) -> None:
+        """Forget these rows."""
+        self._cache.drop(ids)
+
+    def _reach(self, epoch: int, shard: int) -> bool:
+        """Forget all at a new epoch: rows may have moved, so that their changes are told elsewhere."""
+        if shard >= len(self._forgotten):
+            self._forgotten = np.pad(self._forgotten, (0, shard + 1 - len(self._forgotten)), constant_values=-np.inf)
+        if epoch <= self.epoch:
+            return False
+        self.epoch = epoch
+        for each in range(len(self._forgotten)):
+            self._forget(each)
+        self._cache.clear()
+        return True
+
+    def _forget(self, shard: int) -> None:
+        self._positions.pop(shard, None)
+        self._heard.pop(shard, None)
+        self._forgotten[shard] = np.nextafter(self._clock(), np.inf)
+
+
+def _holders(view: View, ids: Ids, refused: set[int]) -> Holders:
+    """The shard to ask for each row: the first holder that has not refused, or nobody."""
+    holders = view.holders[bucket_of(ids)]
+    usable = ~np.isin(holders, [*refused, NOBODY])
+    chosen = np.take_along_axis(holders, usable.argmax(axis=1)[:, None], axis=1)[:, 0]
+    return np.where(usable.any(axis=1), chosen, NOBODY)
+
+
+def _once(kind: Literal["set", "add"], ids: Ids, values: Values) -> tuple[Ids, Values]:
+    """Each id once: the last of its rows, or their sum."""
+    if kind == "set":
+        each, last = np.unique(ids[::-1], return_index=True)
+        return each, values[::-1][last].astype(np.float32)
+    each, inverse = np.unique(ids, return_inverse=True)
+    sums = np.zeros((len(each), values.shape[1]), np.float32)
+    np.add.at(sums, inverse, values.astype(np.float32))
+    return each, sums
