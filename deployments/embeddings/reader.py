@@ -286,8 +286,8 @@ class _KeptRows:
         if epoch <= self.epoch:
             return False
         self.epoch = epoch
-        for each in range(len(self._forgotten)):
-            self._forget(each)
+        self._positions.clear()
+        self._heard.clear()
         self._cache.clear()
         return True
 

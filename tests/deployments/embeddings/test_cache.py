@@ -12,11 +12,16 @@ VALID = np.full(1, -np.inf)
 
 
 def put(cache, ids, fetched=0.0):
-    cache.put(np.array(ids), np.array([[each, -each] for each in ids]), np.zeros(len(ids), np.int32), fetched)
+    cache.put(
+        np.array(ids, np.int64),
+        np.array([[each, -each] for each in ids]).reshape(-1, 2),
+        np.zeros(len(ids), np.int32),
+        fetched,
+    )
 
 
 def get(cache, ids, valid_from=VALID):
-    here, rows = cache.get(np.array(ids), valid_from)
+    here, rows = cache.get(np.array(ids, np.int64), valid_from)
     return dict(zip(np.array(ids)[here].tolist(), rows[:, 0].astype(int).tolist(), strict=True))
 
 

@@ -93,7 +93,7 @@ class Faults(RuleBasedStateMachine):
             assert all(outcome is None or isinstance(outcome, UnavailableError) for outcome in outcomes), outcomes
             await reads
             while self.cluster.kill_at:
-                await self.follow(0.1)
+                await self.keeper.heal()
             await self.keeper.heal()
 
         self.do(all_of_it())
@@ -138,5 +138,5 @@ class Faults(RuleBasedStateMachine):
 
 TestFaults = Faults.TestCase
 TestFaults.settings = settings(
-    max_examples=25, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=20, stateful_step_count=10, deadline=None, suppress_health_check=list(HealthCheck)
 )

@@ -10,13 +10,15 @@ from deployments.embeddings.table import Table
 from deployments.errors import RequestError, UnavailableError
 from tests.deployments.embeddings.simulated import Cluster, SimulatedLoop, run
 
+TABLE = Table(name="items", rows=3000, width=2)
 
-def opened(work, table=Table(name="items", rows=3000, width=2), num_shards=3, **reading):
+
+def opened(work, num_shards=3, **reading):
     """Run `work(cluster, keeper, reader)` in simulated time."""
     loop = SimulatedLoop()
 
     async def all_of_it():
-        cluster = Cluster(table)
+        cluster = Cluster(TABLE)
         keeper = cluster.keeper()
         await keeper.open(num_shards)
         return await work(cluster, keeper, cluster.reader(keeper, loop, **reading))
