@@ -21,6 +21,7 @@ from deployments.execution.byte_budget import ByteBudget
 from deployments.http.asgi import JSON, ClientGone, error_body, header, path_below, read_body, respond
 from deployments.http.meters import RequestMeter, scheme_of
 from deployments.oip import requests, responses
+from deployments.oip.infer_request import InferRequest
 from deployments.oip.responses import Response
 from optimization.artifact.manifest import TensorSpec
 from telemetry.emitting.emitter import Emitter
@@ -137,7 +138,7 @@ class EmbeddingApp:
 
     async def _request(
         self, scope: Scope, receive: Receive, inputs: tuple[TensorSpec, ...], outputs: tuple[str, ...]
-    ) -> requests.InferRequest:
+    ) -> InferRequest:
         body = await read_body(scope, receive, self._limits.max_body_bytes, self._budget)
         try:
             request = requests.decode(body, header(scope, requests.HEADER_LENGTH), inputs, outputs)
