@@ -11,6 +11,8 @@ from deployments.offline.files import InputFile
 from deployments.offline.rows import WINDOW_BYTES, WINDOW_ROWS, Chunk, Rows, Schema
 from deployments.offline.storage import reading, unreadable
 
+BUFFER_BYTES = 2**20
+"""Read of a column at a time; without it, Arrow reads a row group's whole column."""
 MOST_PIECES = 32
 """Of a row group: to come to its last piece, the ones before are decoded and thrown away."""
 
@@ -94,7 +96,7 @@ def _ranges(groups: Sequence[int], chunk_rows: int) -> Iterator[tuple[int, int, 
 def _opened(files: Any, path: str) -> Iterator[pq.ParquetFile]:
     with reading(files, path) as file:
         with unreadable(path):
-            opened = pq.ParquetFile(file)
+            opened = pq.ParquetFile(file, buffer_size=BUFFER_BYTES)
         yield opened
 
 

@@ -6,13 +6,18 @@ from typing import Any
 
 import numpy as np
 
+from deployments.batching.admission import Limits
 from deployments.batching.padding import MASK, alike, padding_for
-from deployments.execution.load import load_predictor
+from deployments.execution.predictor import Predictor
+from deployments.execution.prepack import cache_folder
+from deployments.execution.session import Session
 from deployments.oip.tensors import Array
-from deployments.settings import ModelSettings
+from deployments.raw.inputs import accepting_raw
 from optimization.artifact.store import Artifact
 from telemetry.emitting.emitter import Emitter
 
+BATCH = 32
+"""Rows of a call. Nobody waits for one row, so that a call is as large as still gains, whatever its latency."""
 Tensors = Mapping[str, Sequence[Array | None]]
 """By input or output, a tensor for each row, without the batch dimension; none for a bad row."""
 
@@ -21,17 +26,22 @@ class Scorer:
     """Answers with one thread; all its calls come from one thread."""
 
     def __init__(self, artifact: Artifact) -> None:
-        """Load the model as a replica would, its packed weights shared with those of the node.
+        """Load the model, its packed weights shared with the replicas of the node.
 
         Raises:
             ArtifactError: it cannot be run here.
         """
         manifest = artifact.manifest
-        emitter = Emitter(service=manifest.name, version=manifest.version, role="score", instance="score")
-        settings = ModelSettings(artifact=manifest.name, num_threads=1, accelerator="cpu")
-        self._predictor = load_predictor(artifact, settings, has_gpu=False, emitter=emitter)
-        limits = self._predictor.limits
-        self._most_rows = limits.max_batch_size if limits.is_batched else 1
+        session = Session(artifact, num_threads=1, max_batch_size=BATCH, cache=cache_folder())
+        self._most_rows = BATCH if session.is_batched else 1
+        self._predictor = Predictor(
+            manifest,
+            accepting_raw(artifact, session.run, num_threads=1),
+            limits=Limits(max_batch_size=self._most_rows, is_batched=session.is_batched),
+            inline=True,
+            pace=session.pace,
+            emitter=Emitter(service=manifest.name, version=manifest.version, role="score", instance="score"),
+        )
         self._padding = padding_for(manifest.inputs, manifest.outputs)
         self._names = [spec.name for spec in manifest.outputs]
         self._runner = asyncio.Runner()
