@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks.spreading import offline, placing, scatter
+from benchmarks.spreading import embeddings, offline, placing, scatter
 from benchmarks.throughput import Figures, Rounds
 
 
@@ -27,6 +27,8 @@ MEASUREMENTS = (
     Measurement(keys=("offline_memory",), measure=offline.memory_figures),
     Measurement(keys=("place_gain",), measure=placing.gain_figures),
     Measurement(keys=("place_p50_error", "place_p99_error"), measure=placing.error_figures),
+    Measurement(keys=("ps_lookup_us", "ps_hit", "ps_over_local"), measure=embeddings.lookup_figures),
+    Measurement(keys=("ps_staleness_s", "ps_lost"), measure=embeddings.fault_figures),
 )
 
 
