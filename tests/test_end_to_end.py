@@ -49,8 +49,9 @@ def training(tmp_path_factory):
     )
     try:
         wait_until_ready(collector, folder / "collector.log", f"http://127.0.0.1:{page}/api/services")
+        command = [sys.executable, "-m", "optimization", "optimization/recipes/seed.yaml"]
         subprocess.run(
-            [sys.executable, "-m", "optimization", "optimization/recipes/seed.yaml", "--artifacts", str(folder)],
+            [*command, "--artifacts", str(folder), "--runs", str(folder / "runs")],  # nothing is used again
             env=os.environ | {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://localhost:{grpc}"},
             check=True,
             timeout=200,

@@ -115,7 +115,8 @@ def test_seed_recipe_gives_a_small_model_that_works(
 @pytest.mark.slow
 @pytest.mark.parametrize("after", ["load data", pytest.param("start 2 workers", marks=pytest.mark.long)])
 def test_ctrl_c_stops_soon_and_leaves_no_process(tmp_path: Path, after: str) -> None:
-    command = [sys.executable, "-m", "optimization", str(RECIPES / "digits.yaml"), "--artifacts", str(tmp_path / "a")]
+    command = [sys.executable, "-m", "optimization", str(RECIPES / "digits.yaml")]
+    command += ["--artifacts", str(tmp_path / "a"), "--runs", str(tmp_path / "runs")]
     environment = os.environ | {"FORCE_COLOR": "1", "COLUMNS": "120"}  # a terminal's bars, drawn as they move
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, start_new_session=True
