@@ -55,8 +55,6 @@ _LEVELS = f"""\
     http-after-response set-log-level err if {{ status ge 500 }}
 """
 _LOG = f"\\1 sample 1:{ONE_IN} {THINNED} info\n\\1 local0 notice\n"
-_ONE_REPLAY = r"\1    retries 1\n"
-"""A request whose replica died may have killed it: it is sent to one other at most, whatever Ray's file says."""
 _MARK = "# Hardened by Trimtab.\n"
 _FORWARDED = "    http-request set-header X-Forwarded-Proto https\n"
 _HSTS = '    http-after-response set-header Strict-Transport-Security "max-age=31536000"\n'
@@ -67,8 +65,8 @@ class TemplateError(Exception):
 
 
 def harden(config: str, certificate: Path | None) -> str:
-    """Ray's configuration with safe headers, its own endpoints on loopback, one replay at most, a log that is thinner
-    under load, and TLS where there is a `certificate`.
+    """Ray's configuration with safe headers, its own endpoints on loopback, a log that is thinner under load,
+    and TLS where there is a `certificate`.
 
     Raises:
         TemplateError: a line to change is not there, as after an update of Ray. Better no ingress than an open one.
@@ -80,7 +78,6 @@ def harden(config: str, certificate: Path | None) -> str:
     frontend = f"{_LEVELS}{_FRONTEND}{_FORWARDED + _HSTS if tls else ''}"
     config = _edit(config, r"(frontend http_frontend\n +bind \S+)\n", rf"\1{http}\n{frontend}")
     config = _edit(config, r"( +log \S+) local0 info\n", _LOG)
-    config = _edit(config, r"(defaults\n(?: .*\n|\n)*? +retry-on .*\n)(?: +retries \d+\n)?", _ONE_REPLAY)
     if "frontend grpc_frontend\n" in config:
         bind = r"(frontend grpc_frontend\n(?: +#.*\n)* +bind \S+ proto h2)\n"
         config = _edit(config, bind, rf"\1{grpc}\n{_FORWARDED if tls else ''}{_GRPC_FRONTEND}")

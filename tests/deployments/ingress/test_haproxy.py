@@ -162,53 +162,6 @@ def test_the_ingress_tells_clients_no_more_than_it_must(ingress):
     assert served(ingress, check) == [expected] * 2
 
 
-class Deadly(BaseHTTPRequestHandler):
-    """A replica that a request kills: it reads it and closes the connection."""
-
-    def do_GET(self):
-        if self.path.startswith("/-/"):
-            self.send_response(200)
-            self.end_headers()
-        else:
-            self.server.killed_by.append(self.path)
-
-    def log_message(self, *_):
-        pass
-
-
-def test_a_request_that_kills_its_replica_is_sent_to_one_other_at_most(ingress):
-    replicas = [ThreadingHTTPServer(("127.0.0.1", 0), Deadly) for _ in range(5)]
-    for replica in replicas:
-        replica.killed_by = []
-        threading.Thread(target=replica.serve_forever, daemon=True).start()
-    ingress.cfg.retry_on = "conn-failure empty-response junk-response"
-    ingress.backend_configs["m"].servers = [
-        haproxy.ServerConfig(name=f"replica{number}", host="127.0.0.1", port=replica.server_port)
-        for number, replica in enumerate(replicas)
-    ]
-
-    def check():
-        for replica in replicas:
-            replica.killed_by.clear()
-        connection = http.client.HTTPConnection("127.0.0.1", ingress.cfg.http_options.port, timeout=5)
-        answer, _ = ask(connection, "/m/hostile")
-        return answer.status >= 500, [len(replica.killed_by) for replica in replicas].count(1)
-
-    try:
-        assert served(ingress, check) == [(True, 2)] * 2
-    finally:
-        for replica in replicas:
-            replica.shutdown()
-            replica.server_close()
-
-
-def test_no_more_replays_are_made_where_ray_asks_for_them(ingress):
-    ingress.cfg.retries = 7
-    ingress._generate_config_file_internal()
-    hardened = harden(Path(ingress.config_file_path).read_text(), None)
-    assert re.findall(r"^ +retries (\d+)$", hardened, re.MULTILINE) == ["1"]
-
-
 def test_statistics_and_the_admin_socket_are_for_this_machine_alone(ingress):
     ingress._generate_config_file_internal()
     hardened = harden(Path(ingress.config_file_path).read_text(), None)

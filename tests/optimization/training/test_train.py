@@ -138,6 +138,7 @@ def test_four_workers_train_the_model_that_one_process_trains(points: Split) -> 
 @pytest.mark.slow
 def test_lost_worker_costs_time_and_not_the_model(ray_cluster: None, points: Split) -> None:
     with Workers(points, num_workers=2, service="test") as workers:
+        workers.train(job(epochs=1))  # they start with their first job
         victim = next(each for each in psutil.Process().children(recursive=True) if "TrainWorker" in each.name())
         threading.Timer(1.0, victim.kill).start()
         began = time.perf_counter()
