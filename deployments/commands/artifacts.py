@@ -58,7 +58,7 @@ def _on_disk(path: Path, is_served: bool) -> dict[str, Any]:
         manifest = load(path).manifest
     except ArtifactError as error:
         return row | {"problem": str(error)}
-    row["size_bytes"] = manifest.files["model.onnx"].size_bytes
+    row["size_bytes"] = manifest.model_bytes
     return row | _measured(manifest)
 
 

@@ -17,13 +17,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import onnxruntime
 
 from deployments.execution.local_storage import is_local, local_folder
+from optimization.artifact.manifest import Part
 from optimization.artifact.store import MODEL, Artifact
 
 logger = logging.getLogger(__name__)
@@ -49,15 +50,15 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trimtab" / "packed"
 
 
-def packed(artifact: Artifact, cache: Path) -> Path | None:
-    """The packed form of the artifact's model, made now unless it exists; none where that does not pay or work."""
-    entry = artifact.manifest.files[artifact.manifest.graphs[0].file]
-    if entry.size_bytes < WORTH_BYTES:
+def packed(artifact: Artifact, part: Part, cache: Path) -> Path | None:
+    """The packed form of that part of the artifact, made now unless it exists; none where it does not pay or work."""
+    entries = [artifact.manifest.files[name] for name in part.files]
+    if sum(entry.size_bytes for entry in entries) < WORTH_BYTES:
         return None
     folder = cache if is_local(cache) else _elsewhere(artifact, cache)
     if folder is None:
         return None
-    home = folder / _key(entry.sha256)
+    home = folder / _key([entry.sha256 for entry in entries])
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with _locked(folder / f"{home.name}.lock"):
@@ -65,7 +66,7 @@ def packed(artifact: Artifact, cache: Path) -> Path | None:
                 logger.warning("model %s: %s is damaged and packed anew", artifact.manifest.name, home)
                 shutil.rmtree(home)
             if not home.is_dir():
-                _pack(artifact.model_path, home)
+                _pack(artifact.path / part.file, home)
                 _forget_oldest(folder)
             os.utime(home)
     except OSError as error:
@@ -88,9 +89,10 @@ def _elsewhere(artifact: Artifact, cache: Path) -> Path | None:
     return folder
 
 
-def _key(sha256: str) -> str:
+def _key(digests: Sequence[str]) -> str:
+    model = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
     cpu = hashlib.sha256(_cpu().encode()).hexdigest()[:12]
-    return f"{sha256[:32]}-{cpu}-{onnxruntime.__version__}"
+    return f"{model[:32]}-{cpu}-{onnxruntime.__version__}"
 
 
 def _cpu() -> str:

@@ -171,9 +171,16 @@ class Part(_Model):
 
     file: str = "model.onnx"
     """The artifact's ONNX file."""
+    weights: tuple[str, ...] = ()
+    """The artifact's files that the graph keeps weights in, beside itself: of a graph beyond 2 GB, ONNX wants that."""
     inputs: tuple[TensorSpec, ...]
     """Each is an input of the model, or an output of an earlier part."""
     outputs: tuple[TensorSpec, ...]
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The graph and its weights."""
+        return (self.file, *self.weights)
 
 
 class Manifest(_Model):
@@ -220,6 +227,36 @@ class Manifest(_Model):
     def graphs(self) -> tuple[Part, ...]:
         """The parts, or the one that stands for none."""
         return self.parts or (Part(inputs=self.inputs, outputs=self.outputs),)
+
+    @property
+    def model_bytes(self) -> int:
+        """Size of its graphs and their weights."""
+        return sum(self.files[name].size_bytes for name in {name for part in self.graphs for name in part.files})
+
+    def of_part(self, number: int) -> "Manifest":
+        """The manifest of an artifact that is that part alone, the first being 1: what it takes and gives, its files.
+
+        What is known of the whole model's answers, such as labels, stays with the part that gives them; how raw input
+        is prepared, with one that takes what the model takes.
+        """
+        part = self.graphs[number - 1]
+        others = {name for each in self.graphs for name in each.files} - set(part.files)
+        answers = self.outputs[0].name in {spec.name for spec in part.outputs}
+        takes_all = {spec.name for spec in part.inputs} == {spec.name for spec in self.inputs}
+        return self.model_copy(
+            update={
+                "inputs": part.inputs,
+                "outputs": part.outputs,
+                "parts": (part,),
+                "files": {name: entry for name, entry in self.files.items() if name not in others},
+                "preprocessing": self.preprocessing if takes_all else None,
+                "labels": self.labels if answers else None,
+                "histograms": self.histograms if answers else (),
+                "task": self.task if answers else None,
+                "measurements": (),
+                "stream": None,
+            }
+        )
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:

@@ -1,7 +1,7 @@
-"""The artifact: a directory `<root>/<name>/<version>/` with `model.onnx`, `manifest.json` and what raw input needs.
+"""The artifact: a directory `<root>/<name>/<version>/` with one graph or several, a manifest and what raw input needs.
 
     publish:  files + Manifest -> temporary directory -> one rename -> artifacts/<name>/<version>/
-    load:     directory -> manifest checked -> every file's path, size and sha256 checked -> Artifact
+    load:     directory -> manifest checked -> path, size, sha256 of every file checked -> Artifact, or a part of it
 
 Everything is JSON or ONNX; nothing is ever unpickled.
 """
@@ -54,6 +54,14 @@ class Artifact:
                 f"artifact {self.manifest.name!r} must have one graph to be run as one model, got the parts {files}"
             )
         return self.path / graphs[0].file
+
+    def part(self, number: int) -> "Artifact":
+        """That part as an artifact of its own, in the same directory; the first is 1.
+
+        Raises:
+            ArtifactError: there is no such part.
+        """
+        return Artifact(path=self.path, manifest=_of_part(self.manifest, number))
 
 
 def publish(
@@ -134,11 +142,14 @@ def find(root: Path, name: str, version: str | None = None) -> Path:
     return root / name / version
 
 
-def load(path: Path) -> Artifact:
+def load(path: Path, part: int | None = None) -> Artifact:
     """Read the artifact in the directory `path` and check every file against the manifest.
 
+    With `part`, that part of it, the first being 1, as an artifact of its own: other parts' files may be missing.
+
     Raises:
-        ArtifactError: a file is missing, truncated, altered or outside the artifact, or the manifest cannot be read.
+        ArtifactError: a file is missing, truncated, altered or outside the artifact, the manifest cannot be read, or
+            there is no such part.
     """
     source = path / MANIFEST
     try:
@@ -146,6 +157,8 @@ def load(path: Path) -> Artifact:
     except OSError as error:
         raise ArtifactError(f"{source} cannot be read: {error.strerror or error}") from error
     manifest = parse_manifest(raw, source)
+    if part is not None:
+        manifest = _of_part(manifest, part)
     for name, expected in manifest.files.items():
         _check(inside(path, name), expected)
     return Artifact(path=path, manifest=manifest)
@@ -172,9 +185,18 @@ def parse_manifest(raw: bytes, source: Path | str) -> Manifest:
         raise ArtifactError(f"{source}: schema_version must be {SCHEMA_VERSION}, got {found!r}")
     manifest = _manifest(content, source)
     for part in manifest.graphs:
-        if part.file not in manifest.files:
-            raise ArtifactError(f"{source} does not list {part.file!r}")
+        for name in part.files:
+            if name not in manifest.files:
+                raise ArtifactError(f"{source} does not list {name!r}")
     return manifest
+
+
+def _of_part(manifest: Manifest, number: int) -> Manifest:
+    num_parts = len(manifest.graphs)
+    if not 1 <= number <= num_parts:
+        known = "one part, 1" if num_parts == 1 else f"the parts 1 to {num_parts}"
+        raise ArtifactError(f"artifact {manifest.name!r} has {known}, got part {number}")
+    return manifest.of_part(number)
 
 
 def _manifest(raw: Mapping[str, Any], path: Path | str) -> Manifest:

@@ -70,7 +70,7 @@ def compare(first: Artifact, second: Artifact) -> Comparison:
         Side(
             name=name,
             quality=evaluate.quality(right[name]),
-            size_bytes=each.manifest.files[each.model_path.name].size_bytes,
+            size_bytes=each.manifest.model_bytes,
             timed=timed[name],
         )
         for name, each in artifacts.items()

@@ -35,6 +35,10 @@ def wide(tmp_path_factory):
     return adopt(root / "wide.onnx", root / "artifacts", "wide"), weights
 
 
+def packed(artifact, cache):
+    return prepack.packed(artifact, artifact.manifest.graphs[0], cache)
+
+
 def test_packed_weights_answer_as_numpy_does(wide, tmp_path):
     artifact, weights = wide
     x = np.random.default_rng(1).standard_normal((3, WIDTH)).astype(np.float32)
@@ -46,28 +50,28 @@ def test_packed_weights_answer_as_numpy_does(wide, tmp_path):
 
 def test_it_is_packed_once(wide, tmp_path):
     artifact, _ = wide
-    first = prepack.packed(artifact, tmp_path)
+    first = packed(artifact, tmp_path)
     made = first.stat().st_mtime_ns
-    assert prepack.packed(artifact, tmp_path) == first
+    assert packed(artifact, tmp_path) == first
     assert first.stat().st_mtime_ns == made
     assert onnxruntime.__version__ in first.parent.name
 
 
 def test_a_small_model_is_not_packed(tiny_artifact, tmp_path):
-    assert prepack.packed(tiny_artifact, tmp_path / "cache") is None
+    assert packed(tiny_artifact, tmp_path / "cache") is None
     assert not (tmp_path / "cache").exists()
 
 
 def test_a_cache_that_cannot_be_written_costs_memory_but_no_answer(wide, tmp_path, caplog):
     (tmp_path / "taken").write_text("")
-    assert prepack.packed(wide[0], tmp_path / "taken") is None
+    assert packed(wide[0], tmp_path / "taken") is None
     assert "no packed copy of its weights" in caplog.text
 
 
 def test_a_cut_file_is_packed_anew_and_not_mapped(wide, tmp_path, caplog):
     """To read past the end of a mapped file would kill the process."""
     artifact, weights = wide
-    weights_file = prepack.packed(artifact, tmp_path).parent / "weights"
+    weights_file = packed(artifact, tmp_path).parent / "weights"
     whole = weights_file.stat().st_size
     with weights_file.open("r+b") as file:
         file.truncate(whole // 2)
@@ -83,10 +87,10 @@ def test_a_cache_on_a_network_file_system_is_not_mapped_but_packed_on_local_stor
     local.mkdir()
     monkeypatch.setattr(prepack, "is_local", lambda path: path != shared)
     monkeypatch.setattr(prepack, "local_folder", lambda _: local)
-    assert prepack.packed(wide[0], shared).is_relative_to(local)
+    assert packed(wide[0], shared).is_relative_to(local)
     assert not shared.exists()
     monkeypatch.setattr(prepack, "local_folder", lambda _: None)
-    assert prepack.packed(wide[0], shared) is None
+    assert packed(wide[0], shared) is None
 
 
 def test_the_oldest_leave_the_cache(tmp_path, monkeypatch):
@@ -100,7 +104,7 @@ def test_the_oldest_leave_the_cache(tmp_path, monkeypatch):
 
 def test_a_further_process_hardly_adds_to_the_weights(wide, tiny_artifact, tmp_path):
     artifact, weights = wide
-    prepack.packed(artifact, tmp_path)
+    packed(artifact, tmp_path)
     size = sum(weight.nbytes for weight in weights)
     assert _adds(artifact, tmp_path, tiny_artifact) < 0.2 * size  # the allocator keeps a little of what loading took
     assert _adds(artifact, None, tiny_artifact) > 0.9 * size
@@ -129,6 +133,6 @@ def test_a_model_that_cannot_be_packed_is_named_in_the_log(tmp_path, caplog):
     specs = [{"name": name, "datatype": "FP32", "shape": ["batch"]} for name in ("x", "y")]
     files = {"model.onnx": tmp_path / "model.onnx"}
     artifact = publish(tmp_path / "artifacts", files, name="broken", inputs=specs[:1], outputs=specs[1:])
-    assert prepack.packed(artifact, tmp_path / "cache") is None
+    assert packed(artifact, tmp_path / "cache") is None
     assert "model broken: its weights cannot be packed" in caplog.text
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]

@@ -93,13 +93,6 @@ def test_an_artifact_may_list_its_one_graph(tmp_path):
     ]
 
 
-def test_several_graphs_are_kept_and_refused_where_one_is_run(tmp_path):
-    parts = [part("model.onnx", [spec("x")], [spec("h")]), part("model.onnx", [spec("h")], [spec("y")])]
-    artifact = load(published(tmp_path, TWICE, {"y": ["batch", 4]}, parts=parts).path)
-    with pytest.raises(ArtifactError, match=r"must have one graph to be run as one model, got the parts m"):
-        Session(artifact, num_threads=1, max_batch_size=2)
-
-
 @pytest.mark.parametrize(
     ("parts", "said"),
     [
