@@ -10,7 +10,6 @@ A request that is larger than a call is answered by several, and others get thei
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -18,15 +17,13 @@ from deployments.batching.admission import Admission, Limits
 from deployments.batching.calls import Done, NotByRowsError, Run, call
 from deployments.batching.pace import Pace
 from deployments.batching.padding import Padding
+from deployments.batching.parts import UnlikePartsError, in_parts, parts_of
 from deployments.batching.queue import Queue
-from deployments.batching.waiting import Inputs, UnlikePartsError, Waiting, expire, fail, joined, late, parts_of
-from deployments.errors import DeadlineError, RequestError, UnavailableError
+from deployments.batching.waiting import Inputs, Waiting, expire, fail
+from deployments.errors import RequestError, UnavailableError
 from deployments.execution.prediction import BatchDone, Prediction
 
 logger = logging.getLogger(__name__)
-
-PARTS_AHEAD = 2
-"""Parts of a large request that are in the queue at a time: one is called and the next is ready."""
 
 
 class Batcher:
@@ -98,11 +95,11 @@ class Batcher:
         """
         loop = self._running()
         rows = self._rows(inputs) if self._is_batched else 1
-        length = self._padding.length(inputs) if self._padding else 1
+        length = self._length(inputs)
         self._admission.check(rows, rows * length)
         if rows > self._limits.max_batch_size:
             try:
-                return await self._submit_parts(loop, inputs, rows, length, priority, timeout_s)
+                return await self._submit_parts(inputs, rows, length, priority, timeout_s)
             except (NotByRowsError, UnlikePartsError):
                 pass  # then in one call, as the model itself puts it together
         waiting = self._enqueue(loop, inputs, rows, length, priority, timeout_s, is_alone=True)
@@ -139,38 +136,19 @@ class Batcher:
             DeadlineError: `timeout_s` passed.
             UnavailableError: the batcher is stopping.
         """
-        return await self._submit_parts(self._running(), inputs, rows, self._length(inputs), priority, timeout_s)
+        self._running()
+        return await self._submit_parts(inputs, rows, self._length(inputs), priority, timeout_s)
 
     async def _submit_parts(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        inputs: Inputs,
-        rows: int,
-        length: int,
-        priority: int,
-        timeout_s: float | None,
+        self, inputs: Inputs, rows: int, length: int, priority: int, timeout_s: float | None
     ) -> Prediction:
         """The answer to a request that is larger than a call, in the order of its rows."""
-        ends_s = None if timeout_s is None else loop.time() + timeout_s
-        ahead: deque[Waiting] = deque()
-        answers: list[Prediction] = []
-        try:
-            for part, part_rows in parts_of(inputs, rows, self._limits.max_batch_size):
-                if len(ahead) == PARTS_AHEAD:
-                    answers.append(await ahead[0].answer)
-                    self._let_go(ahead.popleft())
-                self._running()
-                left_s = None if ends_s is None else ends_s - loop.time()
-                ahead.append(self._enqueue(loop, part, part_rows, length, priority, left_s))
-            while ahead:
-                answers.append(await ahead[0].answer)
-                self._let_go(ahead.popleft())
-        except DeadlineError as error:  # which knows of the time that was left alone
-            raise late(timeout_s or 0.0) from error
-        finally:
-            for waiting in ahead:
-                self._let_go(waiting)
-        return joined(answers)
+
+        def enqueue(part: Inputs, part_rows: int, left_s: float | None) -> Waiting:
+            return self._enqueue(self._running(), part, part_rows, length, priority, left_s)
+
+        parts = parts_of(inputs, rows, self._limits.max_batch_size)
+        return await in_parts(parts, enqueue=enqueue, let_go=self._let_go, timeout_s=timeout_s)
 
     def _running(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:

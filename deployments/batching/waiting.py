@@ -2,20 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-
-import numpy as np
 
 from deployments.errors import DeadlineError
 from deployments.execution.prediction import Prediction
 from deployments.oip.tensors import Array
 
 Inputs = Mapping[str, Array]
-
-
-class UnlikePartsError(Exception):
-    """What several calls gave for one request cannot be put together."""
 
 
 @dataclass(kw_only=True, eq=False, slots=True)
@@ -51,28 +45,3 @@ def expire(waiting: Waiting, timeout_s: float) -> None:
 def late(timeout_s: float) -> DeadlineError:
     """What a request is told that was not answered in its time."""
     return DeadlineError(f"the request was not answered within its {timeout_s:g} s")
-
-
-def parts_of(inputs: Inputs, rows: int, most: int) -> Iterator[tuple[Inputs, int]]:
-    """`inputs` in their order, at most so many rows at a time, and how many those are."""
-    for begin in range(0, rows, most):
-        end = min(begin + most, rows)
-        yield {name: array[begin:end] for name, array in inputs.items()}, end - begin
-
-
-def joined(parts: Sequence[Prediction]) -> Prediction:
-    """The answer to a request from those to its parts.
-
-    Raises:
-        UnlikePartsError: their outputs differ in more than the number of rows.
-    """
-    first, last = parts[0], parts[-1]
-    for name, array in first.outputs.items():
-        if any(part.outputs[name].shape[1:] != array.shape[1:] for part in parts):
-            raise UnlikePartsError(f"output {name!r} has rows of several shapes")
-    return Prediction(
-        outputs={name: np.concatenate([part.outputs[name] for part in parts]) for name in first.outputs},
-        submitted_ns=first.submitted_ns,
-        started_ns=first.started_ns,
-        ended_ns=last.ended_ns,
-    )

@@ -16,7 +16,7 @@ from deployments.batching.batcher import Batcher
 from deployments.batching.calls import NotByRowsError, Run
 from deployments.batching.pace import Pace
 from deployments.batching.padding import padding_for
-from deployments.batching.waiting import UnlikePartsError
+from deployments.batching.parts import UnlikePartsError
 from deployments.execution.answer_cache import AnswerCache, digest_of
 from deployments.execution.meters import ModelMeters
 from deployments.execution.prediction import BatchDone, Prediction

@@ -18,7 +18,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from deployments.batching.calls import Outputs
-from deployments.batching.waiting import Inputs, joined
+from deployments.batching.parts import joined
+from deployments.batching.waiting import Inputs
 from deployments.errors import DeadlineError, UnavailableError
 from deployments.execution.prediction import Prediction
 from deployments.oip.urgency import Urgency

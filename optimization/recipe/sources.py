@@ -89,18 +89,7 @@ class Phrases(Settings):
     """What stands between the texts that one is made of."""
 
 
-class _Streamed(_Files):
-    stream: bool = False
-    """Whether training examples stay on disk and are streamed to the workers, since memory cannot hold them all."""
-
-
-class Table(_Streamed):
-    """A CSV, TSV, JSONL or Parquet file, read through Ray Data: columns of numbers, or one of text."""
-
-    kind: Literal["table"]
-    """Selects this data."""
-    train: str
-    """The file, or a folder of such files."""
+class _Columns(_Files):
     label: str = "label"
     """Column of the class: names or numbers."""
     features: tuple[str, ...] | None = None
@@ -113,6 +102,20 @@ class Table(_Streamed):
     """Tokens of a text, special ones included; what is longer is cut."""
     phrases: Phrases | None = None
     """Texts without a label to learn the teacher's answers to; none makes none."""
+
+
+class _Streamed(_Files):
+    stream: bool = False
+    """Whether training examples stay on disk and are streamed to the workers, since memory cannot hold them all."""
+
+
+class Table(_Streamed, _Columns):
+    """A CSV, TSV, JSONL or Parquet file, read through Ray Data: columns of numbers, or one of text."""
+
+    kind: Literal["table"]
+    """Selects this data."""
+    train: str
+    """The file, or a folder of such files."""
 
     @model_validator(mode="after")
     def _text_or_features(self) -> Self:
@@ -174,7 +177,7 @@ class TorchData(_Files):
     """What the share of equal classes is called: agreement where the labels are a model's own answers."""
 
 
-class HuggingFaceData(_Files):
+class HuggingFaceData(_Columns):
     """A Hugging Face dataset, by hub name or local folder (extra `hf`): columns as in a table."""
 
     kind: Literal["huggingface"]
@@ -185,18 +188,6 @@ class HuggingFaceData(_Files):
     """The dataset's configuration, such as "sst2" of "glue"."""
     train: str = "train"
     """Name of the split to train on; `validation` and `held_out` may name others."""
-    label: str = "label"
-    """Column of the class."""
-    features: tuple[str, ...] | None = None
-    """Columns of numbers; none takes all but the label."""
-    text: str | None = None
-    """Column of text, instead of features."""
-    tokenizer: str | None = None
-    """For text: a tokenizer.json, a folder that holds one, or a Hugging Face hub name."""
-    max_length: Count = 128
-    """Tokens of a text, special ones included; what is longer is cut."""
-    phrases: Phrases | None = None
-    """Texts without a label to learn the teacher's answers to; none makes none."""
 
 
 Data = Annotated[
