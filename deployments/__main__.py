@@ -1,4 +1,4 @@
-"""The command line of what is served: `python -m deployments list | status | infer | bench | score | place | key`."""
+"""The command line: `python -m deployments list | status | infer | bench | score | place | table | key`."""
 
 import argparse
 import json
@@ -17,7 +17,7 @@ from deployments.access import keys
 from deployments.access.guard import ACCESS, OPEN
 from deployments.commands import artifacts, bench, infer, key, status
 from deployments.commands.client import Client
-from deployments.errors import CallError, InputError, ScoringError, SettingsError
+from deployments.errors import CallError, InputError, ScoringError, SettingsError, UnavailableError
 from deployments.offline import options as score_options
 from optimization.artifact.store import ArtifactError
 
@@ -48,9 +48,11 @@ def main(arguments: list[str] | None = None) -> int:
                 _score(options, console)
             case "place":
                 _place(options, console)
+            case "table":
+                _table(options, console)
             case "key":
                 _key(options, console)
-    except (ArtifactError, CallError, InputError, ScoringError, SettingsError) as error:
+    except (ArtifactError, CallError, InputError, ScoringError, SettingsError, UnavailableError) as error:
         print(error, file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
@@ -91,6 +93,10 @@ def _parser() -> argparse.ArgumentParser:
     score_options.add_arguments(scoring)
     scoring.add_argument("--json", action="store_true", help="print JSON")
     _add_place(verbs.add_parser("place", help="propose which models go on which nodes; docs/spreading.md says more"))
+    held = verbs.add_parser("table", help="start a table of embeddings on the running cluster, to be trained")
+    held.add_argument("file", type=Path, help="a YAML file: the args of `deployments.app:embeddings`")
+    held.add_argument("--anew", action="store_true", help="end one of that name first; begin from its last snapshot")
+    held.add_argument("--json", action="store_true", help="print JSON")
     _add_key(verbs.add_parser("key", help="make, list and revoke keys; docs/access.md says more"))
     return parser
 
@@ -179,6 +185,15 @@ def _score(options: argparse.Namespace, console: Console) -> None:
         print(score.STOPPED, file=sys.stderr)
         raise
     _print(options, score.summary(found, options.output), lambda: score.show(console, found, options.output))
+
+
+def _table(options: argparse.Namespace, console: Console) -> None:
+    from deployments.embeddings import start  # Ray takes a second to import
+
+    settings = start.read(options.file)
+    health = start.start(settings, anew=options.anew)
+    ends = "it ends 10 minutes after its last use"
+    _print(options, health, lambda: console.print(f"{settings.table}: {settings.shards} shards are loaded; {ends}"))
 
 
 def _key(options: argparse.Namespace, console: Console) -> None:

@@ -9,9 +9,10 @@ those before it in the line have not called for `LEASE_S`: an application that w
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import ray
@@ -22,10 +23,12 @@ from deployments.embeddings import snapshot
 from deployments.embeddings.initial import Part, initial
 from deployments.embeddings.keeper import Keeper
 from deployments.embeddings.owners import Buckets
+from deployments.embeddings.reader import Reader, Reading
 from deployments.embeddings.settings import EmbeddingSettings
 from deployments.embeddings.shard import Shard
 from deployments.embeddings.snapshot import SnapshotError
 from deployments.embeddings.table import Table
+from deployments.embeddings.trained import TrainedTable
 from deployments.embeddings.view import ShardGoneError, View
 from deployments.errors import SettingsError, UnavailableError
 
@@ -37,6 +40,8 @@ RENEW_EVERY_S = 1.0
 HEAL_EVERY_S = 0.5
 ANSWER_S = 30.0
 """A shard that does not say within so long that it lives is ended and replaced."""
+TRAINING_S = 300.0
+"""Seconds within which shards must answer those who train: they wait while one that died is replaced."""
 
 
 class ShardActor(Shard):
@@ -210,6 +215,33 @@ class KeeperActor:
         except UnavailableError as error:
             return {"whole": False, "problem": self._problem or str(error)}
 
+    async def trained(self) -> Callable[[], TrainedTable]:
+        """What opens the table in a process that trains it, which need not know what a table is.
+
+        Raises:
+            SettingsError: its rows are halves, in which small steps would be lost.
+        """
+        if self._settings.dtype != "float32":
+            raise SettingsError(
+                f"dtype of table {self._settings.table!r} must be float32 to be trained, got {self._settings.dtype}"
+            )
+        return partial(_opened, self._settings)
+
+    async def snapshot(self) -> str:
+        """Write the table now; return where.
+
+        Raises:
+            SnapshotError: it cannot be written.
+        """
+        return await self._keeper.snapshot()
+
+    async def end(self) -> None:
+        """End the table and its processes, this one the last."""
+        if self._tending is not None:
+            self._tending.cancel()
+        await asyncio.gather(*(self._fleet.end(shard) for shard in range(self._settings.shards)))
+        ray.kill(ray.get_runtime_context().current_actor)
+
     async def _tend(self) -> None:
         """Hold the table until the lease is over."""
         is_open = False
@@ -233,8 +265,8 @@ class KeeperActor:
                 self._problem = str(error)
             await asyncio.sleep(HEAL_EVERY_S)
         logger.warning("table %r: nobody has asked for it for %.0f s: it ends", self._settings.table, LEASE_S)
-        await asyncio.gather(*(self._fleet.end(shard) for shard in range(self._settings.shards)))
-        ray.kill(ray.get_runtime_context().current_actor)
+        self._tending = None
+        await self.end()
 
 
 @dataclass(slots=True)
@@ -265,6 +297,16 @@ class RayKeeper:
         found: View = await self._call("view")
         return found
 
+    async def snapshot(self) -> str:
+        """Have the table written; where that is.
+
+        Raises:
+            SnapshotError: it cannot be written.
+            ShardGoneError: the keeper is being started anew.
+        """
+        where: str = await self._call("snapshot")
+        return where
+
     async def health(self) -> dict[str, Any]:
         """How the table is, as far as that can be told."""
         try:
@@ -294,10 +336,21 @@ class RayKeeper:
             raise error.cause from None
 
     def _start(self) -> Any:
-        name = f"embeddings:{self._settings.table}:keeper"
+        name = keeper_name(self._settings.table)
         options: dict[str, Any] = {"name": name, "namespace": NAMESPACE, "lifetime": "detached", "num_cpus": 0}
         actor = ray.remote(KeeperActor).options(**options, max_restarts=-1, get_if_exists=True)
         return actor.remote(self._settings)
+
+
+def _opened(settings: EmbeddingSettings) -> TrainedTable:
+    keeper = RayKeeper(settings)
+    reading = Reading(staleness_s=settings.staleness_s, cache_rows=0, timeout_s=TRAINING_S)
+    return TrainedTable(Reader(settings.shape(), RayShards(settings.table), keeper.view, reading), keeper)
+
+
+def keeper_name(table: str) -> str:
+    """Ray's name for the keeper of a table."""
+    return f"embeddings:{table}:keeper"
 
 
 def shard_name(table: str, shard: int) -> str:

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import fsspec
 import numpy as np
@@ -17,8 +17,16 @@ ZEROS, NORMAL = "zeros", "normal"
 _PIECE_BYTES = 16 * 2**20
 _SAFETENSORS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
-Part = tuple[Ids, Values, Any]
-"""Ids, their rows, and their versions or one for all."""
+
+class Part(NamedTuple):
+    """Some rows of a table."""
+
+    ids: Ids
+    values: Values
+    versions: Any = 0
+    """Of each, or one for all."""
+    sums: Any = None
+    """Adagrad's, of rows that were trained."""
 
 
 def initial(initial: str, seed: int, table: Table, buckets: Buckets) -> Iterator[Part]:
@@ -33,7 +41,7 @@ def initial(initial: str, seed: int, table: Table, buckets: Buckets) -> Iterator
         for bucket in buckets.tolist():
             ids = table.ids_of(bucket)
             draws = np.random.default_rng([seed, bucket]).standard_normal((len(ids), table.width), np.float32)
-            yield ids, (draws / math.sqrt(table.width)).astype(DTYPES[table.dtype]), 0
+            yield Part(ids, (draws / math.sqrt(table.width)).astype(DTYPES[table.dtype]))
         return
     with _opened(initial) as file:
         stored = _stored(file, initial, table)
@@ -42,7 +50,7 @@ def initial(initial: str, seed: int, table: Table, buckets: Buckets) -> Iterator
             end = min(begin + step, table.rows)
             raw = _exactly(file, (end - begin) * table.width * stored.itemsize, initial)
             values = np.frombuffer(raw, stored).reshape(end - begin, table.width)
-            yield np.arange(begin, end, dtype=np.int64), values.astype(DTYPES[table.dtype]), 0
+            yield Part(np.arange(begin, end, dtype=np.int64), values.astype(DTYPES[table.dtype]))
 
 
 def check(initial: str, table: Table) -> None:

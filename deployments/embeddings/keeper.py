@@ -108,7 +108,8 @@ class Keeper:
             if self._view is None:
                 await asyncio.gather(*(self._fleet.start(shard) for shard in shards))
                 first = view.first(shards, await self._owners(shards))
-                await self._load(first.holders, await self._newest())
+                self._last_snapshot = await self._newest()
+                await self._load(first.holders, self._last_snapshot)
                 await asyncio.gather(*(self._fleet.call(shard, "adopt", first) for shard in shards))
                 self._view = first
         await self.heal()

@@ -12,7 +12,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from deployments.embeddings.cache import RowCache
 from deployments.embeddings.changes import Position
 from deployments.embeddings.owners import NOBODY, Holders, Ids, bucket_of
-from deployments.embeddings.shard import Change, Found, News, Shards
+from deployments.embeddings.shard import Change, Found, Kind, News, Shards
 from deployments.embeddings.table import DTYPES, Table, Values
 from deployments.embeddings.view import ShardGoneError, StaleViewError, View
 from deployments.errors import RequestError, UnavailableError
@@ -100,9 +100,13 @@ class Reader:
             await self._in_time(self._fetch(each, rows, missing), "looked up")
         return rows[inverse].reshape(*ids.shape, self.table.width)
 
-    async def change(self, kind: Literal["set", "add"], ids: Ids, values: Values) -> None:
-        """Set rows, or add to them; when it returns, every copy has it. Of an id that comes twice the last is set, or
-        all are added.
+    async def change(
+        self, kind: Kind, ids: Ids, values: Values, *, learning_rate: float = 0.0, token: int | None = None
+    ) -> None:
+        """Set rows, add to them, or go a step against gradients; when it returns, every copy has it. Of an id that
+        comes twice the last is set, or all are summed first.
+
+        A `token` marks what may be asked for again by someone who does not know whether it was done.
 
         Raises:
             RequestError: an id is unknown.
@@ -110,7 +114,8 @@ class Reader:
         """
         self._check(ids)
         each, rows = _once(kind, ids, values)
-        await self._in_time(self._change(kind, each, rows), "changed for certain")
+        token = next(self._tokens) if token is None else token
+        await self._in_time(self._change(token, kind, each, rows, learning_rate), "changed for certain")
         if self._kept is not None:
             self._kept.drop(each)
 
@@ -164,14 +169,17 @@ class Reader:
                 if self._kept is not None:
                     self._kept.put(shard, ids[some], found, asked_at)
 
-    async def _change(self, kind: Literal["set", "add"], ids: Ids, values: Values) -> None:
-        token, left = next(self._tokens), np.ones(len(ids), np.bool_)
+    async def _change(self, token: int, kind: Kind, ids: Ids, values: Values, learning_rate: float) -> None:
+        left = np.ones(len(ids), np.bool_)
         while left.any():
             view = await self._current()
             primaries = view.primaries[bucket_of(ids)]
             shards = [shard for shard in np.unique(primaries[left]).tolist() if shard != NOBODY]
             parts = [np.flatnonzero(left & (primaries == shard)) for shard in shards]
-            changes = [Change(token=token, kind=kind, ids=ids[part], values=values[part]) for part in parts]
+            changes = [
+                Change(token=token, kind=kind, ids=ids[part], values=values[part], learning_rate=learning_rate)
+                for part in parts
+            ]
             done = await asyncio.gather(*map(self._try, shards, ["change"] * len(shards), changes))
             for part, is_done in zip(parts, done, strict=True):
                 left[part] = not is_done
@@ -305,7 +313,7 @@ def _holders(view: View, ids: Ids, refused: set[int]) -> Holders:
     return np.where(usable.any(axis=1), chosen, NOBODY)
 
 
-def _once(kind: Literal["set", "add"], ids: Ids, values: Values) -> tuple[Ids, Values]:
+def _once(kind: Kind, ids: Ids, values: Values) -> tuple[Ids, Values]:
     """Each id once: the last of its rows, or their sum."""
     if kind == "set":
         each, last = np.unique(ids[::-1], return_index=True)

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deployments.embeddings import snapshot
+from deployments.embeddings.adagrad import SquareSums, Sums
 from deployments.embeddings.changes import ChangeLog, Position, Tokens
 from deployments.embeddings.initial import Part
 from deployments.embeddings.owners import NOBODY, NUM_BUCKETS, Buckets, Ids, bucket_of
@@ -23,6 +25,9 @@ from deployments.embeddings.table import Rows, Table, Values, Versions
 from deployments.embeddings.view import StaleViewError, View
 
 Parts = Callable[[Buckets, str | None], Iterator[Part]]
+
+Kind = Literal["set", "add", "sgd", "adagrad"]
+"""The last two take gradients."""
 
 COPY_BYTES = 8 * 2**20
 """About so much is sent in one message when buckets are copied."""
@@ -45,9 +50,12 @@ class Change:
 
     token: int
     """Marks the request: however often it is sent, it is done once."""
-    kind: Literal["set", "add"]
+    kind: Kind
     ids: Ids
     values: Values
+    """Rows to set or to add, or gradients."""
+    learning_rate: float = 0.0
+    """Of gradients."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,6 +90,7 @@ class Shard:
         self._parts = parts
         self._log = ChangeLog(secrets.randbits(63))
         self._tokens = Tokens()
+        self._sums = SquareSums(table)
 
     def adopt(self, view: View) -> None:
         """Go by `view` from now on, unless it is an older one; forget the rows that are not held by it."""
@@ -89,7 +98,9 @@ class Shard:
             return
         before = self.view.known_to(self.number) if self.view else np.empty(0, np.int64)
         self.view = view
-        self.rows.forget(np.setdiff1d(before, view.known_to(self.number)))
+        lost = np.setdiff1d(before, view.known_to(self.number))
+        self.rows.forget(lost)
+        self._sums.forget(lost)
 
     def current(self) -> View | None:
         """The view it goes by."""
@@ -125,16 +136,19 @@ class Shard:
             raise StaleViewError(f"rows of shard {self.number} have too few copies in view {view.epoch}")
         self._apply(change, buckets, view.epoch)
         values, versions = self.rows.read(change.ids)
+        sums = self._sums.read(change.ids)
         await asyncio.gather(
             *(
-                self._send(other, change.token, (copies == other).any(axis=1), change.ids, values, versions)
+                self._send(other, change.token, (copies == other).any(axis=1), change.ids, values, versions, sums)
                 for other in np.unique(copies).tolist()
                 if other not in (NOBODY, self.number)
             )
         )
         return True
 
-    def merge(self, sender: int, token: int, ids: Ids, values: Values, versions: Versions) -> None:
+    def merge(
+        self, sender: int, token: int, ids: Ids, values: Values, versions: Versions, sums: Sums | None = None
+    ) -> None:
         """Take what the primary has changed.
 
         Raises:
@@ -142,7 +156,9 @@ class Shard:
         """
         buckets = bucket_of(ids)
         self._check_copy(sender, buckets)
-        self._log.note(self.rows.merge(ids, values, versions))
+        newer = self.rows.merge(ids, values, versions)
+        self._sums.take(ids[newer], _of(sums, newer))
+        self._log.note(ids[newer])
         self._tokens.note(token, buckets)
 
     async def copy_to(self, other: int, buckets: Buckets) -> None:
@@ -157,12 +173,20 @@ class Shard:
             if not (self._view().primaries[some] == self.number).all():
                 raise StaleViewError(f"shard {self.number} decides not on the buckets it is to copy")
             values, versions = self.rows.read(ids)
+            sums = self._sums.read(ids)
             await self._others.call(
-                other, "install", self.number, some, ids, values, versions, self._tokens.among(some)
+                other, "install", self.number, some, ids, values, versions, self._tokens.among(some), sums
             )
 
     def install(
-        self, sender: int, buckets: Buckets, ids: Ids, values: Values, versions: Versions, tokens: dict[int, int]
+        self,
+        sender: int,
+        buckets: Buckets,
+        ids: Ids,
+        values: Values,
+        versions: Versions,
+        tokens: dict[int, int],
+        sums: Sums | None = None,
     ) -> None:
         """Take whole buckets of the primary.
 
@@ -170,7 +194,8 @@ class Shard:
             StaleViewError: `sender` is not the primary here, or this shard is no copy.
         """
         self._check_copy(sender, buckets)
-        self.rows.fill(ids, values, versions)
+        taken = self.rows.fill(ids, values, versions)
+        self._sums.take(ids[taken], _of(sums, taken))
         self._tokens.merge(tokens)
 
     async def load(self, buckets: Buckets, source: str | None) -> None:
@@ -184,9 +209,10 @@ class Shard:
         wanted[buckets] = True
         parts = self._parts(buckets, source)
         while (part := await asyncio.to_thread(next, parts, None)) is not None:
-            ids, values, versions = part
-            ours = wanted[bucket_of(ids)]
-            self.rows.fill(ids[ours], values[ours], np.broadcast_to(versions, ids.shape)[ours])
+            ours = wanted[bucket_of(part.ids)]
+            ids, versions = part.ids[ours], np.broadcast_to(part.versions, part.ids.shape)[ours]
+            taken = self.rows.fill(ids, part.values[ours], versions)
+            self._sums.take(ids[taken], _of(_of(part.sums, ours), taken))
 
     async def save(self, into: str, buckets: Buckets) -> list[PartFile]:
         """Write `buckets` as parts of the snapshot `into`.
@@ -196,11 +222,10 @@ class Shard:
         """
         written = []
         for number, some in enumerate(self._portions(buckets, snapshot.PART_BYTES)):
-            values, versions = self.rows.read(self._ids_of(some))
+            ids = self._ids_of(some)
+            rows = (*self.rows.read(ids), self._sums.read(ids))
             name = f"{self.number}-{number}.safetensors"
-            written.append(
-                await asyncio.to_thread(snapshot.write_part, into, name, self._table, some, values, versions)
-            )
+            written.append(await asyncio.to_thread(snapshot.write_part, into, name, self._table, some, *rows))
         return written
 
     def _portions(self, buckets: Buckets, size_bytes: int) -> Iterator[Buckets]:
@@ -221,11 +246,25 @@ class Shard:
                 self.rows.set(ids, values, epoch)
             case "add":
                 self.rows.add(ids, values, epoch)
+            case "sgd":
+                self.rows.add(ids, np.float32(-change.learning_rate) * values, epoch)
+            case "adagrad":
+                self.rows.add(ids, self._sums.step(ids, values, change.learning_rate), epoch)
         self._tokens.note(change.token, buckets[new])
         self._log.note(ids)
 
-    async def _send(self, other: int, token: int, held: Buckets, ids: Ids, values: Values, versions: Versions) -> None:
-        await self._others.call(other, "merge", self.number, token, ids[held], values[held], versions[held])
+    async def _send(
+        self,
+        other: int,
+        token: int,
+        held: NDArray[np.bool_],
+        ids: Ids,
+        values: Values,
+        versions: Versions,
+        sums: Sums | None,
+    ) -> None:
+        told = (ids[held], values[held], versions[held], _of(sums, held))
+        await self._others.call(other, "merge", self.number, token, *told)
 
     def _check_copy(self, sender: int, buckets: Buckets) -> None:
         view = self._view()
@@ -238,3 +277,7 @@ class Shard:
         if self.view is None:
             raise StaleViewError(f"shard {self.number} has no view yet")
         return self.view
+
+
+def _of(sums: Sums | None, some: NDArray[np.bool_]) -> Sums | None:
+    return None if sums is None else sums[some]

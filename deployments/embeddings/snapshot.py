@@ -16,6 +16,7 @@ import fsspec
 import numpy as np
 import safetensors.numpy
 
+from deployments.embeddings.adagrad import Sums
 from deployments.embeddings.initial import Part
 from deployments.embeddings.owners import NUM_BUCKETS, Buckets
 from deployments.embeddings.table import DTYPES, Table, Values, Versions
@@ -45,14 +46,17 @@ def folder(url: str, table: Table, now: datetime | None = None) -> str:
     return f"{url.rstrip('/')}/{table.name}/{(now or datetime.now(UTC)):%Y%m%dT%H%M%S%f}"
 
 
-def write_part(into: str, name: str, table: Table, buckets: Buckets, values: Values, versions: Versions) -> PartFile:
-    """Write the rows of `buckets`, one bucket after the other.
+def write_part(
+    into: str, name: str, table: Table, buckets: Buckets, values: Values, versions: Versions, sums: Sums | None = None
+) -> PartFile:
+    """Write the rows of `buckets`, one bucket after the other, and Adagrad's sums where they were trained.
 
     Raises:
         SnapshotError: it cannot be written, as where the disk is full.
     """
     raw = np.ascontiguousarray(values).view(np.uint8).reshape(len(values), table.width * DTYPES[table.dtype].itemsize)
-    content = safetensors.numpy.save({"buckets": buckets, "rows": raw, "versions": versions})
+    trained = {} if sums is None else {"sums": sums}
+    content = safetensors.numpy.save({"buckets": buckets, "rows": raw, "versions": versions, **trained})
     _write(f"{into}/{name}", content)
     digest = hashlib.sha256(content).hexdigest()
     return PartFile(name=name, buckets=buckets.tolist(), size_bytes=len(content), sha256=digest)
@@ -121,7 +125,7 @@ def read(snapshot: str, table: Table, buckets: Buckets) -> Iterator[Part]:
             )
         tensors = safetensors.numpy.load(content)
         ids = np.concatenate([table.ids_of(bucket) for bucket in tensors["buckets"].tolist()])
-        yield ids, tensors["rows"].view(DTYPES[table.dtype]), tensors["versions"]
+        yield Part(ids, tensors["rows"].view(DTYPES[table.dtype]), tensors["versions"], tensors.get("sums"))
 
 
 def _snapshots(files: Any, home: str) -> list[str]:

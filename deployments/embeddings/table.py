@@ -79,21 +79,22 @@ class Rows:
         self._rows[places] = self._rows[places].astype(np.float32) + values
         self._count(places, epoch)
 
-    def merge(self, ids: Ids, values: Values, versions: Versions) -> Ids:
-        """Take what another copy has where it is newer, whatever the order it comes in; return those ids."""
+    def merge(self, ids: Ids, values: Values, versions: Versions) -> NDArray[np.bool_]:
+        """Take what another copy has where it is newer, whatever the order it comes in; return where that is."""
         places = self._places(ids)
         newer = versions > self._versions.array[places]
         self._rows[places[newer]] = values[newer]
         self._versions.array[places[newer]] = versions[newer]
-        return ids[newer]
+        return newer
 
-    def fill(self, ids: Ids, values: Values, versions: Versions | int = 0) -> None:
-        """Take rows as they stand elsewhere, but for those that are newer here."""
+    def fill(self, ids: Ids, values: Values, versions: Versions | int = 0) -> NDArray[np.bool_]:
+        """Take rows as they stand elsewhere, but for those that are newer here; return where they were taken."""
         places = self._places(ids)
         given = np.broadcast_to(np.asarray(versions, np.uint64), ids.shape)
         taken = given >= self._versions.array[places]
         self._rows[places[taken]] = values[taken]
         self._versions.array[places[taken]] = given[taken]
+        return taken
 
     def forget(self, buckets: Buckets) -> None:
         """Give the memory of `buckets` back."""

@@ -134,8 +134,8 @@ def test_a_table_begins_with_the_rows_of_a_file(tmp_path, ending):
 
 def test_random_rows_are_the_same_wherever_they_are_drawn():
     table = Table(name="items", rows=3000, width=64)
-    once = {ids[0]: rows for ids, rows, _ in initial("normal", 3, table, ALL)}
-    again = {ids[0]: rows for ids, rows, _ in initial("normal", 3, table, ALL[500:600])}
+    once = {part.ids[0]: part.values for part in initial("normal", 3, table, ALL)}
+    again = {part.ids[0]: part.values for part in initial("normal", 3, table, ALL[500:600])}
     assert all(np.array_equal(once[first], rows) for first, rows in again.items())
     assert abs(np.concatenate(list(once.values())).std() - 64**-0.5) < 0.01
 
