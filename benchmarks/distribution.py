@@ -14,7 +14,8 @@ MEASUREMENTS = (
     Measurement(keys=("place_gain",), measure=lambda _, rounds: placing.gain_figures(rounds)),
     Measurement(keys=("place_p50_error", "place_p99_error"), measure=lambda _, rounds: placing.error_figures(rounds)),
     Measurement(
-        keys=("ps_lookup_us", "ps_hit", "ps_over_local"), measure=lambda _, rounds: embeddings.lookup_figures(rounds)
+        keys=("ps_lookup_us", "ps_over_local", "ps_hit", "ps_far_lookup_us", "ps_far_over_local"),
+        measure=lambda _, rounds: embeddings.lookup_figures(rounds),
     ),
     Measurement(keys=("ps_staleness_s", "ps_lost"), measure=lambda _, rounds: embeddings.fault_figures(rounds)),
 )

@@ -35,6 +35,7 @@ from deployments.batching.calls import Outputs
 from deployments.embeddings.actors import RayKeeper, RayShards
 from deployments.embeddings.http import EmbeddingApp
 from deployments.embeddings.http import Limits as EmbeddingLimits
+from deployments.embeddings.mapped import MappedTable
 from deployments.embeddings.reader import Reader
 from deployments.embeddings.settings import EmbeddingSettings
 from deployments.errors import UnavailableError
@@ -158,7 +159,8 @@ class Embeddings(AsgiReplica):
 
     def __init__(self, settings: EmbeddingSettings) -> None:
         keeper = RayKeeper(settings)
-        reader = Reader(settings.shape(), RayShards(settings.table), keeper.view, settings.reading())
+        table = settings.shape()
+        reader = Reader(table, RayShards(table.name), keeper.view, settings.reading(), near=MappedTable(table))
         app = EmbeddingApp(
             reader,
             keeper.health,

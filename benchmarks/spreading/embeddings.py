@@ -1,7 +1,8 @@
 """Figures of tables on shards, read by this process from shards in a Ray cluster of its own.
 
 Keys are drawn by Zipf's law with exponent 1.05, 1,000 a request, from 10^7 rows of 64 elements in float16; 10^6 where
-one round is asked for. The cache has room for a fifth of the rows and is warm.
+one round is asked for. The reader is on the shards' node; another one reads as from another node (`far`), by calls and
+a warm cache that has room for a fifth of the rows.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from benchmarks.throughput import Figures, Rounds
 from deployments.embeddings.actors import RayKeeper, RayShards
+from deployments.embeddings.mapped import MappedTable
 from deployments.embeddings.owners import Ids
 from deployments.embeddings.reader import Reader
 from deployments.embeddings.settings import EmbeddingSettings
@@ -33,7 +35,10 @@ STALENESS_S = 1.0
 
 
 def lookup_figures(rounds: Rounds) -> Figures:
-    """Time of a look-up, share of keys in the cache, and a recommender's rate over one whose table is its own."""
+    """Time of a look-up, and a recommender's rate over one whose table is its own: on the shards' node, and `far`.
+
+    `ps_hit` is the share of keys in the cache of the far reader.
+    """
     rows = 10**6 if rounds.rounds == 1 else 10**7
     return _in_cluster(_lookups(rows, rounds))
 
@@ -54,28 +59,40 @@ async def _lookups(rows: int, rounds: Rounds) -> Figures:
         table="zipf", rows=rows, width=WIDTH, dtype="float16", initial="normal", cache_rows=rows // 5, timeout_s=120
     )
     random_keys = _Zipf(rows)
-    async with _opened(settings, num_readers=1) as opened:
-        (reader,) = opened.readers
+    async with _opened(settings, num_readers=2, num_far=1) as opened:
+        near, far = opened.readers
         for begin in range(0, rows // 5, 20_000):
-            await reader.lookup(np.arange(begin, min(begin + 20_000, rows // 5), dtype=np.int64))
-        reader.counts.keys = reader.counts.hits = 0
-        times = []
-        for _ in range(LOOKUPS):
-            keys = random_keys.draw()
-            began = time.perf_counter()
-            await reader.lookup(keys)
-            times.append(time.perf_counter() - began)
-        hits = reader.counts.hits / reader.counts.keys
-        table = np.concatenate([await reader.lookup(part) for part in np.array_split(np.arange(rows), rows // 50_000)])
+            await far.lookup(np.arange(begin, min(begin + 20_000, rows // 5), dtype=np.int64))
+        table = np.concatenate([await near.lookup(part) for part in np.array_split(np.arange(rows), rows // 50_000)])
+        far.counts.keys = far.counts.hits = 0
+        lookup_s, far_lookup_s = await _lookup_s(near, random_keys), await _lookup_s(far, random_keys)
+        hits = far.counts.hits / far.counts.keys
 
         async def local(ids: Ids) -> Values:
             return table[ids]
 
-        ratios = []
+        ratios, far_ratios = [], []
         for _ in range(rounds.rounds):
             own = await _requests_per_s(local, random_keys, rounds.seconds)
-            ratios.append(await _requests_per_s(reader.lookup, random_keys, rounds.seconds) / own)
-    return {"ps_lookup_us": 1e6 * median(times), "ps_hit": hits, "ps_over_local": median(ratios)}
+            ratios.append(await _requests_per_s(near.lookup, random_keys, rounds.seconds) / own)
+            far_ratios.append(await _requests_per_s(far.lookup, random_keys, rounds.seconds) / own)
+    return {
+        "ps_lookup_us": 1e6 * lookup_s,
+        "ps_over_local": median(ratios),
+        "ps_hit": hits,
+        "ps_far_lookup_us": 1e6 * far_lookup_s,
+        "ps_far_over_local": median(far_ratios),
+    }
+
+
+async def _lookup_s(reader: Reader, keys: "_Zipf") -> float:
+    times = []
+    for _ in range(LOOKUPS):
+        ids = keys.draw()
+        began = time.perf_counter()
+        await reader.lookup(ids)
+        times.append(time.perf_counter() - began)
+    return median(times)
 
 
 async def _requests_per_s(lookup: Callable[[Ids], Awaitable[Values]], keys: "_Zipf", seconds: float) -> float:
@@ -157,11 +174,11 @@ def _command(process: psutil.Process) -> str:
 
 
 @asynccontextmanager
-async def _opened(settings: EmbeddingSettings, num_readers: int) -> AsyncIterator[_Opened]:
-    keeper = RayKeeper(settings)
-    readers = [
-        Reader(settings.shape(), RayShards(settings.table), keeper.view, settings.reading()) for _ in range(num_readers)
-    ]
+async def _opened(settings: EmbeddingSettings, num_readers: int, num_far: int = 0) -> AsyncIterator[_Opened]:
+    """A table, and readers of it; the last `num_far` read as from another node."""
+    keeper, table = RayKeeper(settings), settings.shape()
+    near = [MappedTable(table) for _ in range(num_readers - num_far)] + [None] * num_far
+    readers = [Reader(table, RayShards(table.name), keeper.view, settings.reading(), near=each) for each in near]
     running = [asyncio.ensure_future(task) for task in (keeper.renew(), *(each.follow() for each in readers))]
     while not (await keeper.health())["whole"]:
         await asyncio.sleep(0.2)

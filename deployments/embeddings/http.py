@@ -157,7 +157,7 @@ class EmbeddingApp:
             "width": table.width,
             "dtype": table.dtype,
             **await self._health(),
-            "replica": {"keys": counts.keys, "hits": counts.hits},
+            "replica": {"keys": counts.keys, "near": counts.near, "hits": counts.hits},
         }
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:

@@ -1,9 +1,10 @@
 """Looks rows up and changes them, for one process: batched, each row once, all shards asked at the same time.
 
-    ids -> each once -> hot rows -> their shards, at once -> rows
+    ids -> memory of shards on this node -> the others: each once -> hot rows -> their shards, at once -> rows
 
-Rows that are kept are never older than `staleness_s`: every shard is asked for what has changed a few times within it,
-and what a shard gave is not used once it has not answered for so long. All methods belong to one event loop.
+What is read from a shard's memory is as it is there. Rows that are kept are never older than `staleness_s`: every shard
+is asked for what has changed a few times within it, and what a shard gave is not used once it has not answered for so
+long. All methods belong to one event loop.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from deployments.embeddings.cache import RowCache
 from deployments.embeddings.changes import Position
+from deployments.embeddings.mapped import MappedTable
 from deployments.embeddings.owners import NOBODY, Holders, Ids, bucket_of
 from deployments.embeddings.shard import Change, Found, Kind, News, Shards
 from deployments.embeddings.table import DTYPES, Table, Values
@@ -55,6 +57,8 @@ class Counts:
     keys: int = 0
     hits: int = 0
     """Keys whose row was kept here; one that is asked for twice, and fetched, is none."""
+    near: int = 0
+    """Keys whose row was read from the memory of a shard on this node."""
 
 
 class Reader:
@@ -67,8 +71,9 @@ class Reader:
         view: Callable[[], Awaitable[View]],
         reading: Reading,
         clock: Callable[[], float] = time.monotonic,
+        near: MappedTable | None = None,
     ) -> None:
-        """`view` asks the keeper who holds what."""
+        """`view` asks the keeper who holds what; `near` reads from the memory of shards on this node."""
         self.table = table
         self.counts = Counts()
         self._shards = shards
@@ -78,6 +83,8 @@ class Reader:
         self._view: View | None = None
         self._tokens = (secrets.randbits(63) << 32 | count for count in itertools.count())
         self._kept = _KeptRows(table, reading, clock) if reading.cache_rows else None
+        self._near = near
+        self._looking = asyncio.Lock()
 
     async def lookup(self, ids: Ids) -> Values:
         """The rows of `ids`, whatever their shape: [*ids, width].
@@ -87,18 +94,31 @@ class Reader:
             UnavailableError: the shards do not answer in time.
         """
         flat = self._known(ids.ravel())
-        each, inverse, count = np.unique(flat, return_inverse=True, return_counts=True)
+        self.counts.keys += len(flat)
+        if self._near is None:
+            rows = await self._lookup_far(flat)
+        else:
+            await self._in_time(self._current(), "looked up")
+            rows, missing = self._near.read(flat)
+            far = np.flatnonzero(missing)
+            self.counts.near += len(flat) - len(far)
+            if len(far):
+                rows[far] = await self._lookup_far(flat[far])
+        return rows.reshape(*ids.shape, self.table.width)
+
+    async def _lookup_far(self, ids: Ids) -> Values:
+        """The rows of `ids`, from the cache or by calls."""
+        each, inverse, count = np.unique(ids, return_inverse=True, return_counts=True)
         rows = np.empty((len(each), self.table.width), DTYPES[self.table.dtype])
         missing = np.ones(len(each), np.bool_)
         if self._kept is not None:
             here, kept = self._kept.get(each)
             rows[here] = kept
             missing &= ~here
-        self.counts.keys += len(flat)
         self.counts.hits += int(count[~missing].sum())
         if missing.any():
             await self._in_time(self._fetch(each, rows, missing), "looked up")
-        return rows[inverse].reshape(*ids.shape, self.table.width)
+        return rows[inverse]
 
     async def change(
         self, kind: Kind, ids: Ids, values: Values, *, learning_rate: float = 0.0, token: int | None = None
@@ -121,29 +141,31 @@ class Reader:
 
     async def follow(self) -> None:
         """Ask for news until cancelled, so that rows that are kept may be used."""
-        while self._kept is not None:
+        while True:
             await self.hear()
             await asyncio.sleep(self._reading.staleness_s / LOOKS_PER_BOUND)
 
     async def hear(self) -> None:
-        """Ask every shard whose rows are kept what has changed, once."""
+        """Ask every shard whose rows are kept what has changed, once, and look whether those of this node live."""
+        if self._near is not None and not self._near.is_current():
+            self._view = None
         if self._kept is None:
             return
         asked_at = self._clock()
         known = self._kept.positions()
-        told = await asyncio.gather(*(self._ask_news(shard, position) for shard, position in known.items()))
+        told = await asyncio.gather(*(self._soon(shard, "news", position) for shard, position in known.items()))
         for shard, news in zip(known, told, strict=True):
             self._kept.hear(shard, news, asked_at)
         if self._view is not None and self._kept.epoch > self._view.epoch:
             self._view = None
 
-    async def _ask_news(self, shard: int, position: Position) -> News | None:
+    async def _soon(self, shard: int, method: str, *arguments: Any) -> Any:
+        """What the shard answers; none where it does not within the bound of staleness."""
         try:
             async with asyncio.timeout(self._reading.staleness_s):
-                news: News = await self._shards.call(shard, "news", position)
-        except (ShardGoneError, StaleViewError, TimeoutError):
+                return await self._try(shard, method, *arguments)
+        except TimeoutError:
             return None
-        return news
 
     async def _fetch(self, ids: Ids, rows: Values, missing: Flags) -> None:
         """Fill in the `missing` ones of `rows`."""
@@ -194,12 +216,25 @@ class Reader:
             return None
 
     async def _current(self) -> View:
-        while self._view is None:
-            try:
-                self._view = await self._newest_view()
-            except (ShardGoneError, UnavailableError):
-                await asyncio.sleep(TRY_AGAIN_S)
+        if self._view is None:
+            async with self._looking:
+                while self._view is None:
+                    try:
+                        view = await self._newest_view()
+                    except (ShardGoneError, UnavailableError):
+                        await asyncio.sleep(TRY_AGAIN_S)
+                    else:
+                        await self._map(view)
+                        self._view = view
         return self._view
+
+    async def _map(self, view: View) -> None:
+        """Map the shards of `view` that are on this node; those that do not answer yet are called meanwhile."""
+        if self._near is None:
+            return
+        shards = self._near.unmapped(view)
+        told = await asyncio.gather(*(self._soon(shard, "address") for shard in shards))
+        self._near.follow(view, dict(zip(shards, told, strict=True)))
 
     async def _look_again(self, view: View) -> None:
         if self._view is view:

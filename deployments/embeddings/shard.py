@@ -19,6 +19,7 @@ from deployments.embeddings import snapshot
 from deployments.embeddings.adagrad import SquareSums, Sums
 from deployments.embeddings.changes import ChangeLog, Position, Tokens
 from deployments.embeddings.initial import Part
+from deployments.embeddings.memory import Address
 from deployments.embeddings.owners import NOBODY, NUM_BUCKETS, Buckets, Ids, bucket_of
 from deployments.embeddings.snapshot import PartFile
 from deployments.embeddings.table import Rows, Table, Values, Versions
@@ -98,6 +99,7 @@ class Shard:
             return
         before = self.view.known_to(self.number) if self.view else np.empty(0, np.int64)
         self.view = view
+        self.rows.hold(view.held_by(self.number), view.epoch)  # before any are forgotten: nobody may read those
         lost = np.setdiff1d(before, view.known_to(self.number))
         self.rows.forget(lost)
         self._sums.forget(lost)
@@ -105,6 +107,10 @@ class Shard:
     def current(self) -> View | None:
         """The view it goes by."""
         return self.view
+
+    def address(self) -> Address:
+        """Where processes of its node can read the rows themselves."""
+        return self.rows.address()
 
     def lookup(self, ids: Ids) -> Found:
         """The rows of `ids`.

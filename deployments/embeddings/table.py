@@ -3,7 +3,6 @@
 Rows of a bucket lie together, at a place that follows from the id, so that looking up is arithmetic and one gather.
 """
 
-import mmap
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,6 +10,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
+from deployments.embeddings.memory import Address, Layout, RowMemory
 from deployments.embeddings.owners import NUM_BUCKETS, Buckets, Ids, bucket_of
 
 Dtype = Literal["float32", "float16", "bfloat16"]
@@ -24,7 +24,6 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "float16": np.dtype(np.float16),
     "bfloat16": np.dtype(ml_dtypes.bfloat16),
 }
-_PAGE = mmap.PAGESIZE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +41,14 @@ class Table:
         """Places for rows in each bucket; the last of some stay empty."""
         return -(-self.rows // NUM_BUCKETS)
 
+    def layout(self) -> Layout:
+        """What lies where in the memory of those that hold rows of it."""
+        return Layout(NUM_BUCKETS * self.bucket_rows, self.width, DTYPES[self.dtype])
+
+    def places_of(self, ids: Ids) -> NDArray[np.int64]:
+        """Where each row lies there."""
+        return bucket_of(ids) * self.bucket_rows + ids // NUM_BUCKETS
+
     def ids_of(self, bucket: int) -> Ids:
         """The rows of a bucket, in the order they lie in."""
         return np.arange(bucket, self.rows, NUM_BUCKETS, dtype=np.int64)
@@ -52,79 +59,58 @@ class Rows:
 
     def __init__(self, table: Table) -> None:
         self.table = table
-        places = NUM_BUCKETS * table.bucket_rows
-        self._values = _Zeros(places * table.width, DTYPES[table.dtype])
-        self._versions = _Zeros(places, np.dtype(np.uint64))
-        self._rows = self._values.array.reshape(places, table.width)
-        self.itemsize: int = self._rows.itemsize
+        self._memory = RowMemory(table.layout())
+        self.itemsize: int = self._memory.rows.itemsize
+
+    def address(self) -> Address:
+        """Where other processes of the node find them."""
+        return self._memory.address()
+
+    def hold(self, buckets: Buckets, epoch: int) -> None:
+        """Let others read these buckets, and no others, by the view of `epoch`."""
+        self._memory.hold(buckets, epoch)
 
     def read(self, ids: Ids) -> tuple[Values, Versions]:
         """A copy of the rows and of their versions."""
-        places = self._places(ids)
-        return self._rows[places], self._versions.array[places]
+        places = self.table.places_of(ids)
+        return self._memory.rows[places], self._memory.versions[places]
 
     def values(self, ids: Ids) -> Values:
         """A copy of the rows alone."""
-        return self._rows[self._places(ids)]
+        return self._memory.rows[self.table.places_of(ids)]
 
     def set(self, ids: Ids, values: Values, epoch: int) -> None:
         """Put `values` in place of the rows; no id may come twice."""
-        places = self._places(ids)
-        self._rows[places] = values
-        self._count(places, epoch)
+        places = self.table.places_of(ids)
+        self._memory.write(places, values, self._next(places, epoch))
 
     def add(self, ids: Ids, values: Values, epoch: int) -> None:
         """Add `values` to the rows, in float32; no id may come twice."""
-        places = self._places(ids)
-        self._rows[places] = self._rows[places].astype(np.float32) + values
-        self._count(places, epoch)
+        places = self.table.places_of(ids)
+        sums = self._memory.rows[places].astype(np.float32) + values
+        self._memory.write(places, sums, self._next(places, epoch))
 
     def merge(self, ids: Ids, values: Values, versions: Versions) -> NDArray[np.bool_]:
         """Take what another copy has where it is newer, whatever the order it comes in; return where that is."""
-        places = self._places(ids)
-        newer = versions > self._versions.array[places]
-        self._rows[places[newer]] = values[newer]
-        self._versions.array[places[newer]] = versions[newer]
+        places = self.table.places_of(ids)
+        newer = versions > self._memory.versions[places]
+        self._memory.write(places[newer], values[newer], versions[newer])
         return newer
 
     def fill(self, ids: Ids, values: Values, versions: Versions | int = 0) -> NDArray[np.bool_]:
         """Take rows as they stand elsewhere, but for those that are newer here; return where they were taken."""
-        places = self._places(ids)
+        places = self.table.places_of(ids)
         given = np.broadcast_to(np.asarray(versions, np.uint64), ids.shape)
-        taken = given >= self._versions.array[places]
-        self._rows[places[taken]] = values[taken]
-        self._versions.array[places[taken]] = given[taken]
+        taken = given >= self._memory.versions[places]
+        self._memory.write(places[taken], values[taken], given[taken])
         return taken
 
     def forget(self, buckets: Buckets) -> None:
         """Give the memory of `buckets` back."""
         size = self.table.bucket_rows
         for bucket in buckets.tolist():
-            self._values.clear(bucket * size * self.table.width, (bucket + 1) * size * self.table.width)
-            self._versions.clear(bucket * size, (bucket + 1) * size)
+            self._memory.clear(bucket * size, (bucket + 1) * size)
 
-    def _count(self, places: NDArray[np.int64], epoch: int) -> None:
+    def _next(self, places: NDArray[np.int64], epoch: int) -> Versions:
         # Whatever an earlier primary did and did not get to every copy is older than all that a later one does.
-        self._versions.array[places] = np.maximum(self._versions.array[places] + np.uint64(1), np.uint64(epoch << 32))
-
-    def _places(self, ids: Ids) -> NDArray[np.int64]:
-        return bucket_of(ids) * self.table.bucket_rows + ids // NUM_BUCKETS
-
-
-class _Zeros:
-    """Zeros that take memory a page at a time, as they are written, and can give it back."""
-
-    def __init__(self, count: int, dtype: np.dtype[Any]) -> None:
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
-        self._memory = mmap.mmap(-1, max(count * dtype.itemsize, 1), flags=flags)
-        self.array: NDArray[Any] = np.frombuffer(self._memory, dtype, count)
-
-    def clear(self, begin: int, end: int) -> None:
-        size = self.array.itemsize
-        first, last = -(-begin * size // _PAGE) * _PAGE, end * size // _PAGE * _PAGE
-        if first >= last:
-            self.array[begin:end] = 0
-            return
-        self._memory.madvise(mmap.MADV_DONTNEED, first, last - first)
-        self.array[begin : first // size] = 0
-        self.array[last // size : end] = 0
+        return np.maximum(self._memory.versions[places] + np.uint64(1), np.uint64(epoch << 32))

@@ -5,10 +5,13 @@ steps, where and when a test says.
 import asyncio
 import random
 from collections.abc import Coroutine, Iterator
+from functools import partial
 from typing import Any
 
 from deployments.embeddings.initial import Part, initial
 from deployments.embeddings.keeper import Keeper
+from deployments.embeddings.mapped import MappedShard, MappedTable
+from deployments.embeddings.memory import Address
 from deployments.embeddings.owners import Buckets
 from deployments.embeddings.reader import Reader, Reading
 from deployments.embeddings.shard import Shard
@@ -53,13 +56,18 @@ class Cluster:
     def keeper(self, copies: int = 2, snapshots: str | None = None) -> Keeper:
         return Keeper(self.table, self, copies=copies, snapshots=snapshots)
 
-    def reader(self, keeper: Keeper, loop: asyncio.AbstractEventLoop, **reading: Any) -> Reader:
+    def reader(
+        self, keeper: Keeper, loop: asyncio.AbstractEventLoop, near: frozenset[int] = frozenset(), **reading: Any
+    ) -> Reader:
+        """It is on the node of the shards `near`."""
+
         async def view() -> Any:
             await self._step()
             return keeper.view()
 
         usual = {"staleness_s": 1.0, "cache_rows": 256, "timeout_s": 60.0}
-        return Reader(self.table, self, view, Reading(**usual | reading), clock=loop.time)
+        mapped = MappedTable(self.table, partial(_SimulatedMemory, self, near)) if near else None
+        return Reader(self.table, self, view, Reading(**usual | reading), clock=loop.time, near=mapped)
 
     async def start(self, shard: int) -> None:
         await self._step()
@@ -104,6 +112,20 @@ class Cluster:
 
     def _parts(self, buckets: Buckets, snapshot: str | None) -> Iterator[Part]:
         return read(snapshot, self.table, buckets) if snapshot else initial(self._begins, 0, self.table, buckets)
+
+
+class _SimulatedMemory(MappedShard):
+    """That of a shard, which lives as long as the shard does."""
+
+    def __init__(self, cluster: Cluster, near: frozenset[int], table: Table, address: Address) -> None:
+        super().__init__(table, address)
+        self._shard = next((each for each in cluster.running.values() if each.address() == address), None)
+        self._cluster = cluster
+        if self._shard is None or self._shard.number not in near:
+            raise OSError("out of reach")
+
+    def lives(self) -> bool:
+        return self._shard in self._cluster.running.values()
 
 
 class _From:

@@ -28,7 +28,10 @@ class Faults(RuleBasedStateMachine):
         """When each addition was acknowledged: (row, bit, moment)."""
         self.do(self.keeper.open(3))
         self.writer = self.cluster.reader(self.keeper, self.loop, timeout_s=20.0)
-        self.readers = [self.cluster.reader(self.keeper, self.loop, staleness_s=STALENESS_S) for _ in range(2)]
+        self.readers = [
+            self.cluster.reader(self.keeper, self.loop, near=near, staleness_s=STALENESS_S)
+            for near in (frozenset(), frozenset({0, 1, 4}))
+        ]
 
     def do(self, work):
         return self.loop.run_until_complete(work)

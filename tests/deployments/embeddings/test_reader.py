@@ -173,3 +173,36 @@ def test_rows_are_read_while_a_shard_is_gone_and_not_yet_replaced():
         assert np.array_equal((await reader.lookup(ids))[:, 0], ids)
 
     opened(work, timeout_s=3.0, cache_rows=0)
+
+
+def test_rows_on_the_same_node_are_read_without_a_call_and_are_never_stale():
+    async def work(cluster, keeper, reader):
+        near = cluster.reader(keeper, asyncio.get_running_loop(), near=frozenset({0, 1, 2}))
+        assert (await near.lookup(np.array([[1, 1], [7, 2]])))[:, :, 0].tolist() == [[0, 0], [0, 0]]
+        await reader.change("add", np.array([1, 2]), np.ones((2, 2), np.float32))
+        calls = cluster.calls
+        assert (await near.lookup(np.array([[1, 1], [7, 2]])))[:, :, 0].tolist() == [[1, 1], [0, 1]]
+        assert cluster.calls == calls
+        assert (near.counts.keys, near.counts.near, near.counts.hits) == (8, 8, 0)
+
+    opened(work)
+
+
+def test_a_shard_of_the_same_node_that_died_is_called_no_more_and_the_one_in_its_place_is_mapped():
+    async def work(cluster, keeper, reader):
+        ids = np.arange(3000)
+        near = cluster.reader(keeper, asyncio.get_running_loop(), near=frozenset({0, 1, 2}), cache_rows=0)
+        await near.lookup(ids)
+        cluster.kill(1)
+        assert not (await near.lookup(ids)).any()
+        assert near.counts.near < 6000
+        await keeper.heal()
+        await reader.change("set", ids, np.ones((3000, 2), np.float32))
+        assert (await near.lookup(ids)).all()
+        await near.hear()
+        await near.lookup(ids)
+        before = near.counts.near
+        assert (await near.lookup(ids)).all()
+        assert near.counts.near - before == 3000
+
+    opened(work)
