@@ -9,6 +9,7 @@ import os
 import select
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,7 @@ class MappedShard:
         self._process = os.pidfd_open(address.pid)
         self._ended = select.poll()
         self._ended.register(self._process, select.POLLIN)
-        memory = _mapped(f"/proc/{address.pid}/fd/{address.descriptor}", layout.size_bytes)
+        memory = _mapped(Path(f"/proc/{address.pid}/fd/{address.descriptor}"), layout.size_bytes)
         self._header, self._held = layout.header(memory), layout.held(memory)
         self._versions, self._rows = layout.versions(memory), layout.rows(memory)
         if int(self._header[0]) != address.life:
@@ -127,8 +128,8 @@ class MappedTable:
         return rows, missing
 
 
-def _mapped(path: str, size_bytes: int) -> mmap.mmap:
-    if not os.readlink(path).startswith(f"/memfd:{FILE_NAME}"):
+def _mapped(path: Path, size_bytes: int) -> mmap.mmap:
+    if not str(path.readlink()).startswith(f"/memfd:{FILE_NAME}"):
         raise OSError(f"{path} is no memory of rows")
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:

@@ -98,7 +98,8 @@ class Reader:
         if self._near is None:
             rows = await self._lookup_far(flat)
         else:
-            await self._in_time(self._current(), "looked up")
+            if self._view is None:
+                await self._in_time(self._current(), "looked up")
             rows, missing = self._near.read(flat)
             far = np.flatnonzero(missing)
             self.counts.near += len(flat) - len(far)
@@ -241,7 +242,7 @@ class Reader:
             self._view = None
         await asyncio.sleep(TRY_AGAIN_S)
 
-    async def _in_time(self, work: Coroutine[Any, Any, None], done: str) -> None:
+    async def _in_time(self, work: Coroutine[Any, Any, object], done: str) -> None:
         try:
             async with asyncio.timeout(self._reading.timeout_s):
                 await work

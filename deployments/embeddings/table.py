@@ -113,4 +113,5 @@ class Rows:
 
     def _next(self, places: NDArray[np.int64], epoch: int) -> Versions:
         # Whatever an earlier primary did and did not get to every copy is older than all that a later one does.
-        return np.maximum(self._memory.versions[places] + np.uint64(1), np.uint64(epoch << 32))
+        newer: Versions = np.maximum(self._memory.versions[places] + np.uint64(1), np.uint64(epoch << 32))
+        return newer
