@@ -37,7 +37,7 @@ class Amount:
     """Fraction of attention heads."""
     layers: float = 0.0
     """Fraction of the layers that can be left out."""
-    threshold: float | None = None
+    min_score: float | None = None
     """In place of `hidden`: units that score below this share of their layer's mean go."""
     scope: Literal["layer", "global"] = "layer"
     """Whether every layer, or stack of layers, loses the fraction, or all together."""
@@ -72,7 +72,7 @@ def amounts(step: Prune) -> Iterator[Amount]:
             hidden=hidden,
             heads=of_heads,
             layers=layers,
-            threshold=step.threshold,
+            min_score=step.min_score,
             scope=step.scope,
             round_to=step.round_to,
             keep=step.keep,
@@ -162,7 +162,7 @@ def check(original: Callable[..., object], smaller: Callable[..., object], examp
 def _choose(
     groups: Sequence[Group], saliency: Saliency, amount: Amount, ratio: float, round_to: int, criterion: Criterion
 ) -> Cuts:
-    if not groups or (ratio == 0 and amount.threshold is None):
+    if not groups or (ratio == 0 and amount.min_score is None):
         return []
     strengths = [group.scores(saliency, reduce="mean" if criterion == "magnitude" else "sum") for group in groups]
     if criterion == "magnitude":  # layers of other shapes have other norms
@@ -177,8 +177,8 @@ def _choose(
 
 def _num_kept(strengths: Sequence[Tensor], amount: Amount, ratio: float, round_to: int) -> list[int]:
     """How many units of each group stay."""
-    if amount.threshold is not None and ratio == 0:
-        limits = [amount.threshold * float(strength.mean()) for strength in strengths]
+    if amount.min_score is not None and ratio == 0:
+        limits = [amount.min_score * float(strength.mean()) for strength in strengths]
         shares = [float((strength < limit).float().mean()) for strength, limit in zip(strengths, limits, strict=True)]
     elif amount.scope == "global":
         pooled = torch.cat(list(strengths))

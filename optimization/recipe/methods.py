@@ -1,6 +1,7 @@
 """What a recipe may say of the steps that make a model small, and of how it is trained in them."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -69,8 +70,8 @@ class Prune(Settings):
     """Selects this step."""
     ratio: Ratio | None = None
     """Fraction of the hidden units to cut: neurons, channels, feed-forward units; at least one of a layer stays."""
-    threshold: Positive | None = None
-    """In place of `ratio`: units whose weights are smaller than this share of their layer's mean are cut."""
+    min_score: Positive | None = None
+    """In place of `ratio`: units that `score` puts below this share of their layer's mean are cut."""
     heads: Ratio | None = None
     """Fraction of the attention heads to cut; at least one of a layer stays."""
     layers: Ratio | None = None
@@ -88,14 +89,16 @@ class Prune(Settings):
     recovery: Recovery
     """How the smaller model learns again after each stage."""
 
+    renamed: ClassVar[Mapping[str, str]] = {"threshold": "min_score"}
+
     @model_validator(mode="after")
     def _say_how_much(self) -> Self:
-        if (self.ratio or self.threshold or self.heads or self.layers) is None:
-            raise misfit("prune must say how much to cut: ratio, threshold, heads or layers", "none of them")
-        if self.ratio is not None and self.threshold is not None:
-            raise misfit("prune must have ratio or threshold, not both", f"{self.ratio} and {self.threshold}")
-        if self.threshold is not None and self.stages > 1:
-            raise misfit("prune.stages must be 1 with a threshold", self.stages)
+        if (self.ratio or self.min_score or self.heads or self.layers) is None:
+            raise misfit("prune must say how much to cut: ratio, min_score, heads or layers", "none of them")
+        if self.ratio is not None and self.min_score is not None:
+            raise misfit("prune must have ratio or min_score, not both", f"{self.ratio} and {self.min_score}")
+        if self.min_score is not None and self.stages > 1:
+            raise misfit("prune.stages must be 1 with min_score", self.stages)
         return self
 
 

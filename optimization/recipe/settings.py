@@ -1,6 +1,7 @@
 """The grammar of a recipe's settings: values with their rules in words, and a base that knows every key."""
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
 from pydantic import (
     BaseModel,
@@ -58,13 +59,22 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
+    renamed: ClassVar[Mapping[str, str]] = {}
+    """Settings that were called otherwise: what they are called now by what they were."""
+
     @model_validator(mode="before")
     @classmethod
     def _know_every_key(cls, raw: Any) -> Any:
-        unknown = [key for key in raw if key not in cls.model_fields] if isinstance(raw, dict) else []
-        if unknown:
-            hints = "; ".join(
-                f"unknown setting {str(key)!r}{wording.nearest(key, list(cls.model_fields))}" for key in unknown
-            )
-            raise PydanticCustomError("unknown", "{hints}", {"hints": hints})
+        if not isinstance(raw, dict):
+            return raw
+        # Manifests of before hold every setting, those too that were left out.
+        raw = {key: value for key, value in raw.items() if value is not None or key not in cls.renamed}
+        if unknown := [key for key in raw if key not in cls.model_fields]:
+            raise PydanticCustomError("unknown", "{hints}", {"hints": "; ".join(map(cls._hint, unknown))})
         return raw
+
+    @classmethod
+    def _hint(cls, key: object) -> str:
+        now = cls.renamed.get(str(key))
+        hint = wording.nearest(key, list(cls.model_fields)) if now is None else f", which is called {now!r} now"
+        return f"unknown setting {str(key)!r}{hint}"

@@ -4,6 +4,7 @@ runs/trials/<digest of all a trial depends on>/outcome.json, distill.onnx, prune
 """
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import mkdtemp
@@ -65,6 +66,12 @@ def kept(folder: Path, search: str) -> Ended[Made] | None:
     except (OSError, ValidationError):
         return None
     return Ended(outcome=Made(candidates=record.candidates, files=files, losses=record.losses))
+
+
+def pack(candidates: Sequence[Candidate], losses: dict[str, list[float]]) -> Made:
+    """The candidates with their files as bytes."""
+    bare = [replace(each, path=Path(each.path.name)) for each in candidates]
+    return Made(candidates=bare, files=[each.path.read_bytes() for each in candidates], losses=losses)
 
 
 def unpack(made: Made, folder: Path) -> list[Candidate]:

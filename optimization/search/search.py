@@ -61,6 +61,8 @@ class Attempt:
     """Where to report."""
     good_enough: float
     """Accuracy on the examples watched from which on a trial is not stopped."""
+    teacher_file: Made | None = None
+    """The teacher, where it is an ONNX file: what the trials quantize."""
 
     def __call__(self, number: int, report: Report) -> Made:
         """Make it, and tell after each epoch how far it is and what it lacks."""
@@ -79,18 +81,20 @@ class Attempt:
             Phases(Console(quiet=True)) as phases,
             metering.reporting(recipe.name, f"trial{number}-{uuid4().hex[:8]}", number, self.endpoint) as meter,
         ):
+            given = outcome.unpack(self.teacher_file, Path(folder) / "teacher") if self.teacher_file else []
             workspace = Workspace(
                 recipe=recipe,
                 dataset=self.dataset,
                 folder=Path(folder),
+                candidates=list(given),
                 trainer=Alone(self.dataset.train, meter, heard),
                 phases=phases,
                 with_control=False,
             )
             shrink(workspace, self.teacher_answers)
-            files = [each.path.read_bytes() for each in workspace.candidates]
-            candidates = [replace(each, path=Path(each.path.name)) for each in workspace.candidates]
-            return Made(candidates=candidates, files=files, losses=workspace.losses)
+            if not num_epochs:
+                report(1.0, 0.0)  # there was nothing to stop it in
+            return outcome.pack(workspace.candidates[len(given) :], workspace.losses)
 
 
 def search(recipe: Recipe, root: Path, phases: Phases, checkpoints: CheckpointStore) -> Artifact:
@@ -113,7 +117,9 @@ def search(recipe: Recipe, root: Path, phases: Phases, checkpoints: CheckpointSt
         folder = Path(name)
         with run.open_workspace(recipe, dataset, folder, phases, root, checkpoints, found) as workspace:
             teacher_answers = teach(workspace)
-        ended = _try_all(variants, dataset, teacher_answers, recipe, phases, checkpoints)
+        teacher = workspace.candidates[0]
+        teacher_file = outcome.pack([teacher], {}) if teacher_answers.teacher is None else None
+        ended = _try_all(variants, dataset, teacher_answers, recipe, phases, checkpoints, teacher_file)
         made = {
             number: outcome.unpack(each.outcome, folder / f"trial-{number}")
             for number, each in ended.items()
@@ -123,7 +129,6 @@ def search(recipe: Recipe, root: Path, phases: Phases, checkpoints: CheckpointSt
         if not finals:
             raise SearchError(_no_survivor(ended.values()))
         with phases.phase("measure trials"):
-            teacher = workspace.candidates[0]
             finished = trials.measure(recipe.search, teacher, finals, dataset.validation, dataset.task)
         notes = {number: _unfinished(variants[number], each) for number, each in ended.items()}
         result = trials.judge(recipe.search, variants, finished, notes)
@@ -131,7 +136,8 @@ def search(recipe: Recipe, root: Path, phases: Phases, checkpoints: CheckpointSt
         assert best is not None, "only what was finished is chosen"
         chosen = variants[result.chosen].recipe
         with run.open_workspace(chosen, dataset, folder, phases, root, checkpoints) as last:
-            control(last, teacher_answers)
+            if teacher_answers.teacher is not None:
+                control(last, teacher_answers)
         controls = [each for each in last.candidates if each.step == "control"]
         whole = replace(
             workspace,
@@ -150,6 +156,7 @@ def _try_all(
     recipe: Recipe,
     phases: Phases,
     checkpoints: CheckpointStore,
+    teacher_file: Made | None = None,
 ) -> dict[int, Ended[Made]]:
     assert recipe.search is not None, "asked of a search"
     watched = holding.sample(dataset.validation, _NUM_WATCHED, 0)
@@ -162,6 +169,7 @@ def _try_all(
         good_enough=accuracy.of(teacher_answers.teacher, watched, dataset.task) - recipe.search.budget.max_drop
         if teacher_answers.teacher
         else 0.0,
+        teacher_file=teacher_file,
     )
     searched = content.of_values([recipe.search.model_dump(mode="json"), *(each.recipe.sha256 for each in variants)])
     common = _parts(recipe, dataset, teacher_answers)

@@ -223,7 +223,7 @@ def test_weakest_units_go_first() -> None:
             model[0].weight[unit] *= 1e-3
             model[2].weight[:, unit] *= 1e-3
     example = (torch.randn(8, 4),)
-    for amount in (Amount(hidden=1 / 3), Amount(threshold=0.1), Amount(hidden=1 / 3, scope="global")):
+    for amount in (Amount(hidden=1 / 3), Amount(min_score=0.1), Amount(hidden=1 / 3, scope="global")):
         smaller = prune.prune(model, amount, example)
         assert torch.equal(smaller[0].weight, model[0].weight[[0, 2, 3, 5]])
 

@@ -60,6 +60,7 @@ BROKEN = [
     ("steps.1.recovery.learning_rate", float("inf"), "prune.recovery.learning_rate must be greater than 0, got inf"),
     ("teacher.model.hidden", [0], "teacher.model.hidden must be a list of whole numbers of at least 1, got [0]"),
     ("steps.1.rato", 0.5, "prune has an unknown setting 'rato', did you mean 'ratio'?"),
+    ("steps.1.threshold", 0.1, "prune has an unknown setting 'threshold', which is called 'min_score' now"),
     ("stepz", 1, "recipe has an unknown setting 'stepz', did you mean 'steps'?"),
     (
         "data.kind",
@@ -122,6 +123,10 @@ def test_broken_rule_is_named_with_what_was_got(path: str, value: Any, message: 
     with pytest.raises(RecipeError) as caught:
         recipe.parse(changed(path, value))
     assert str(caught.value) == message
+
+
+def test_a_manifest_of_before_that_left_a_renamed_setting_out_is_read() -> None:
+    assert recipe.parse(changed("steps.1.threshold", None)) == recipe.parse(changed("seed", 0))
 
 
 def test_all_problems_are_told_at_once() -> None:

@@ -1,7 +1,9 @@
 """A search's trials: made here without Ray, and the whole search on a cluster."""
 
 import io
+import shutil
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -149,6 +151,36 @@ def test_a_trial_that_failed_or_whose_files_are_gone_is_tried_again(tmp_path: Pa
     assert outcome.kept(tmp_path / "whole", "search") == ended
     (tmp_path / "whole" / "distill.onnx").unlink()
     assert outcome.kept(tmp_path / "whole", "search") is None
+
+
+def test_the_ways_of_quantizing_an_onnx_file_are_searched(
+    made: tuple[Workspace, TeacherAnswers], tmp_path: Path, phases: Phases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trials began without the file, and failed; nothing of them is trained, nor is there a control."""
+    teacher = shutil.copy(made[0].candidates[0].path, tmp_path / "quantize.onnx")  # as a trial calls what it writes
+    raw = {
+        "name": "mine",
+        "data": {"kind": "breast_cancer", "num_features": 8},
+        "teacher": {"onnx": str(teacher)},
+        "steps": [{"kind": "quantize", "calibration_samples": 64, "max_changed": 1}],
+        "search": {"budget": {"max_drop": 0.2}, "choices": {"quantize.ranges": ["minmax", "percentile"]}},
+    }
+    shares: list[float] = []
+
+    def run_here(attempt: Attempt, numbers: list[int], heard: Callable[[int, Ended[Made]], None]) -> None:
+        for number in numbers:
+            heard(number, Ended(outcome=attempt(number, lambda share, _shortfall: shares.append(share))))
+
+    monkeypatch.setattr(search.tuning, "run", run_here)
+    monkeypatch.setattr(search.train, "cluster", lambda _num_cpus: nullcontext())
+    checkpoints = CheckpointStore(tmp_path / "runs", "mine")
+    published = search.search(recipe.parse(raw), tmp_path / "artifacts", phases, checkpoints)
+    found = published.manifest.findings.search
+    assert found is not None
+    assert [each.outcome for each in found.trials] == ["measured", "measured"]
+    assert shares == [1.0, 1.0]
+    assert [each.step for each in published.manifest.measurements] == ["teacher", "quantize"]
+    assert published.manifest.measurements[-1].precision == "INT8"
 
 
 def test_control_of_the_chosen_trial_is_trained_without_its_student(made: tuple[Workspace, TeacherAnswers]) -> None:
