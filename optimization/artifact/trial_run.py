@@ -5,7 +5,8 @@
     FOLDER: manifest checked, every file's digest checked ─▶ session as in serving ─┐
     CASES:  batches of tensors, and of raw input where there is some ───────────────┴▶ ANSWERS: the first output of each
 
-Raw input goes through the artifact's own preprocessing. Nothing here imports torch: it takes about a second.
+Raw input goes through the artifact's own preprocessing. A model that answers step by step is driven to its end where
+the cases are to be: its answer is what it emits. Nothing here imports torch: it takes about a second.
 """
 
 import sys
@@ -15,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from optimization.artifact import session, store
+from optimization.artifact import session, steps, store
 from optimization.artifact.raw.inputs import preparation
 from optimization.artifact.raw.prepare import Array, RawInputError
 from optimization.artifact.store import ArtifactError
 
-TENSORS, RAW = "tensors", "raw"
+TENSORS, STEPS, RAW = "tensors", "steps", "raw"
 """Begin the names of cases and of their answers; a number and, of tensors, the input's name follow."""
 
 
@@ -40,8 +41,12 @@ def main(folder: Path, cases: Path, answers: Path, provider: str = session.CPU) 
     prepare = preparation(artifact.manifest, artifact.path, num_threads=1)
     found = {}
     with np.load(cases, allow_pickle=False) as arrays:
-        for number, feeds in enumerate(tensors(arrays)):
-            found[f"{TENSORS} {number}"] = opened.run([output], feeds)[0]
+        for number, feeds in enumerate(tensors(arrays, TENSORS)):
+            found[f"{TENSORS} {number}"] = storable(opened.run([output], feeds)[0])
+        for number, feeds in enumerate(tensors(arrays, STEPS)):
+            if artifact.manifest.stream is None:
+                raise ArtifactError("the manifest must say how the model is driven step by step, got nothing")
+            found[f"{STEPS} {number}"] = steps.drive(opened, artifact.manifest.stream, feeds)
         for number, elements in enumerate(raw(arrays)):
             if prepare is None:
                 raise ArtifactError("the manifest must say how raw input is prepared, got none")
@@ -49,12 +54,17 @@ def main(folder: Path, cases: Path, answers: Path, provider: str = session.CPU) 
     np.savez(answers, allow_pickle=False, **found)
 
 
-def tensors(arrays: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
-    """The batches of tensors."""
+def storable(output: Array) -> Array:
+    """The output as numpy stores it: ONNX Runtime gives texts as Python's objects."""
+    return output.astype(np.str_) if output.dtype == object else output
+
+
+def tensors(arrays: Mapping[str, Array], wanted: str) -> Iterator[dict[str, Array]]:
+    """The batches of tensors of that kind."""
     named: dict[int, dict[str, Array]] = {}
     for name in arrays:
         kind, number, *rest = name.split(" ", 2)
-        if kind == TENSORS:
+        if kind == wanted:
             named.setdefault(int(number), {})[rest[0]] = arrays[name]
     yield from (named[number] for number in sorted(named))
 

@@ -2,16 +2,19 @@
 
     staged folder ─▶ a fresh process (artifact/trial_run.py) ─▶ answers ─▶ files? outputs? raw input? quality?
 
+A model that came ready (`verify_again`) is asked the same twice, here and there.
+
 Equal batches, on the machine that measured, by the same kernels: outputs differ by rounding alone, some 1e-7, unless
 a file, the preprocessing or the provider is another one. `TOLERANCE` is that of the export's own check; GPUs multiply
 in TF32 or FP16, so `GPU_TOLERANCE` is theirs.
 """
 
 import io
+import math
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,10 +25,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from optimization.artifact import session, trial_run
-from optimization.artifact.manifest import PicturePreprocessing, Preprocessing, TextPreprocessing
+from optimization.artifact.manifest import Manifest, PicturePreprocessing, Preprocessing, TextPreprocessing
+from optimization.artifact.raw.prepare import Array
 from optimization.artifact.store import MODEL, Artifact
 from optimization.errors import VerifyError
-from optimization.readers.examples import Split
+from optimization.readers.examples import Inputs, Split
 
 TOLERANCE, GPU_TOLERANCE = 1e-4, 1e-2
 """How far outputs may be from what was measured: absolutely, and where they are larger than 1, as a share of them."""
@@ -40,11 +44,13 @@ class Measured:
 
     model_sha256: str
     """Of the file that was measured."""
-    outputs: NDArray[np.float32]
-    """Its first output, as `read` gives it."""
-    read: Callable[[NDArray[np.float32]], NDArray[np.float32]]
-    right: Callable[[NDArray[np.float32]], NDArray[np.bool_]]
+    outputs: Array
+    """Its first output, or what it emits where it answers step by step, as `read` gives it."""
+    read: Callable[[Array], Array]
+    right: Callable[[Array], NDArray[np.bool_]]
     """Which examples those outputs answer rightly."""
+    at_once: int = AT_ONCE
+    """Examples in each batch that was measured."""
 
 
 def verify(artifact: Artifact, held_out: Split, measured: Measured) -> None:
@@ -53,42 +59,73 @@ def verify(artifact: Artifact, held_out: Split, measured: Measured) -> None:
     Raises:
         VerifyError: something is not as it was measured; the message says which check failed, and of what.
     """
-    name = f"{artifact.manifest.name} {artifact.manifest.version}"
-    found = artifact.manifest.files[MODEL].sha256
-    if found != measured.model_sha256:
-        raise VerifyError(_failed(name, "files", f"{MODEL} must be the file that was measured", found))
-    batches = list(held_out.batches(AT_ONCE))
+    name, manifest = _name(artifact), artifact.manifest
+    _expect_file(artifact, measured.model_sha256)
+    batches = list(held_out.batches(measured.at_once))
     rows = np.concatenate([numbers for numbers, _ in batches])
-    with TemporaryDirectory(prefix="trimtab-verify-") as folder:
-        cases = Path(folder) / "cases.npz"
-        arrays = {
-            f"{trial_run.TENSORS} {number} {key}": values
-            for number, (_, batch) in enumerate(batches)
-            for key, values in batch.items()
-        }
-        wanted = batches[: -(-_NUM_RAW // AT_ONCE)]
-        raw = list(_raw(held_out, [numbers for numbers, _ in wanted], artifact.manifest.preprocessing))
-        for number, elements in enumerate(raw):
-            arrays[f"{trial_run.RAW} ends {number}"] = np.cumsum([len(each) for each in elements])
-            arrays[f"{trial_run.RAW} bytes {number}"] = np.frombuffer(b"".join(elements), np.uint8)
-        np.savez(cases, allow_pickle=False, **arrays)
-        for provider in _providers():
-            answers = _answered(name, artifact.path, cases, Path(folder) / "answers.npz", provider)
-            by_tensors, by_raw = (
-                [values for key, values in answers.items() if key.startswith(kind)]
-                for kind in (trial_run.TENSORS, trial_run.RAW)
-            )
-            outputs = measured.read(np.concatenate(by_tensors))
-            _expect_alike(name, f"outputs by {provider}", outputs, measured.outputs[rows], provider)
-            if by_raw:
-                prepared = measured.read(np.concatenate(by_raw))
-                _expect_alike(name, f"raw input by {provider}", prepared, outputs[: len(prepared)], provider)
-            ordered = np.empty_like(outputs)
-            ordered[rows] = outputs
-            num, expected = int(measured.right(ordered).sum()), int(measured.right(measured.outputs).sum())
-            if provider == session.CPU and num != expected:
-                rule = f"{expected} of {len(rows)} held-out examples must be answered rightly"
-                raise VerifyError(_failed(name, f"quality by {provider}", rule, str(num)))
+    kind, feeds = trial_run.TENSORS, [batch for _, batch in batches]
+    if manifest.stream is not None:
+        kind, feeds = trial_run.STEPS, [{**each, **_starts(manifest, each)} for each in feeds]
+    wanted = batches[: -(-_NUM_RAW // measured.at_once)]
+    raw = list(_raw(held_out, [numbers for numbers, _ in wanted], manifest.preprocessing))
+    for provider, answers in _answered(artifact, _cases(kind, feeds, raw)):
+        by_tensors, by_raw = (
+            [values for key, values in answers.items() if key.startswith(each)] for each in (kind, trial_run.RAW)
+        )
+        outputs = measured.read(np.concatenate(by_tensors))
+        _expect_alike(name, f"outputs by {provider}", outputs, measured.outputs[rows], provider)
+        if by_raw:
+            prepared = measured.read(np.concatenate(by_raw))
+            _expect_alike(name, f"raw input by {provider}", prepared, outputs[: len(prepared)], provider)
+        ordered = np.empty_like(outputs)
+        ordered[rows] = outputs
+        num, expected = int(measured.right(ordered).sum()), int(measured.right(measured.outputs).sum())
+        if provider == session.CPU and num != expected:
+            rule = f"{expected} of {len(rows)} held-out examples must be answered rightly"
+            raise VerifyError(_failed(name, f"quality by {provider}", rule, str(num)))
+
+
+def verify_again(artifact: Artifact, model_sha256: str, asked: Sequence[Inputs], answers: Sequence[Array]) -> None:
+    """The same of a model that nobody has data of: it must give for what was `asked` the `answers` it gave before.
+
+    Raises:
+        VerifyError: it does not.
+    """
+    _expect_file(artifact, model_sha256)
+    for provider, found in _answered(artifact, _cases(trial_run.TENSORS, asked)):
+        for again, before in zip(found.values(), answers, strict=True):
+            _expect_alike(_name(artifact), f"outputs by {provider}", again, before, provider)
+
+
+def _name(artifact: Artifact) -> str:
+    return f"{artifact.manifest.name} {artifact.manifest.version}"
+
+
+def _expect_file(artifact: Artifact, model_sha256: str) -> None:
+    found = artifact.manifest.files[MODEL].sha256
+    if found != model_sha256:
+        raise VerifyError(_failed(_name(artifact), "files", f"{MODEL} must be the file that was measured", found))
+
+
+def _starts(manifest: Manifest, feeds: Inputs) -> Inputs:
+    """What is carried before the first step: zeros, and of a dynamic dimension, such as what was written, nothing."""
+    assert manifest.stream is not None, "asked of what answers step by step"
+    num = len(next(iter(feeds.values())))
+    return {
+        spec.name: np.zeros((num, *(each if isinstance(each, int) else 0 for each in spec.shape[1:])), kind)
+        for spec in manifest.inputs
+        if spec.name in manifest.stream.carry.values()
+        for kind in [feeds[spec.name].dtype]
+    }
+
+
+def _cases(kind: str, feeds: Sequence[Inputs], raw: Sequence[list[bytes]] = ()) -> dict[str, Array]:
+    """What the fresh process reads."""
+    cases = {f"{kind} {number} {key}": values for number, each in enumerate(feeds) for key, values in each.items()}
+    for number, elements in enumerate(raw):
+        cases[f"{trial_run.RAW} ends {number}"] = np.cumsum([len(each) for each in elements])
+        cases[f"{trial_run.RAW} bytes {number}"] = np.frombuffer(b"".join(elements), np.uint8)
+    return cases
 
 
 def _providers() -> list[str]:
@@ -97,27 +134,45 @@ def _providers() -> list[str]:
     return [session.CPU, *(each for each in session.GPU if each in known)]
 
 
-def _answered(name: str, folder: Path, cases: Path, answers: Path, provider: str) -> dict[str, NDArray[np.float32]]:
-    command = [sys.executable, "-m", trial_run.__name__, *map(str, (folder, cases, answers)), provider]
+def _answered(artifact: Artifact, cases: Mapping[str, Array]) -> Iterator[tuple[str, dict[str, Array]]]:
+    """What a fresh process gives, by each provider."""
     paths = os.pathsep.join(path for path in sys.path if path)
-    ended = subprocess.run(
-        command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, check=False
-    )
-    if ended.returncode:
-        reason = ended.stderr.strip().rpartition("\n")[2] or f"it ended with code {ended.returncode}"
-        raise VerifyError(_failed(name, f"loading by {provider}", "it must load and run in a fresh process", reason))
-    with np.load(answers, allow_pickle=False) as arrays:
-        return dict(arrays)
+    with TemporaryDirectory(prefix="trimtab-verify-") as folder:
+        asked, answers = Path(folder) / "cases.npz", Path(folder) / "answers.npz"
+        np.savez(asked, allow_pickle=False, **cases)
+        for provider in _providers():
+            command = [sys.executable, "-m", trial_run.__name__, *map(str, (artifact.path, asked, answers)), provider]
+            ended = subprocess.run(
+                command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, check=False
+            )
+            if ended.returncode:
+                reason = ended.stderr.strip().rpartition("\n")[2] or f"it ended with code {ended.returncode}"
+                rule = "it must load and run in a fresh process"
+                raise VerifyError(_failed(_name(artifact), f"loading by {provider}", rule, reason))
+            with np.load(answers, allow_pickle=False) as arrays:
+                yield provider, dict(arrays)
 
 
-def _expect_alike(
-    name: str, check: str, found: NDArray[np.float32], expected: NDArray[np.float32], provider: str
-) -> None:
+def _expect_alike(name: str, check: str, found: Array, expected: Array, provider: str) -> None:
     limit = TOLERANCE if provider == session.CPU else GPU_TOLERANCE
-    apart = float(np.max(np.abs(found - expected) / np.maximum(1, np.abs(expected)))) if found.size else 0.0
-    if not apart <= limit:
-        rule = f"outputs must be those that were measured, to {limit:g}"
-        raise VerifyError(_failed(name, check, rule, f"a difference of {apart:.3g}"))
+    is_exact = found.dtype.kind != "f" and provider == session.CPU
+    difference = apart(found, expected)
+    if not difference <= (0 if is_exact else limit):
+        rule = f"outputs must be those that were measured{'' if is_exact else f', to {limit:g}'}"
+        raise VerifyError(_failed(name, check, rule, f"a difference of {difference:.3g}"))
+
+
+def apart(found: Array, expected: Array) -> float:
+    """How far numbers are apart at most, where they are larger than 1 as a share; of words, how many are others."""
+    if found.shape != expected.shape:
+        return math.inf
+    if not found.size:
+        return 0.0
+    if found.dtype.kind != "f":
+        return float((found != expected).mean())
+    is_same = (found == expected) | (np.isnan(found) & np.isnan(expected))
+    with np.errstate(invalid="ignore"):
+        return float(np.where(is_same, 0, np.abs(found - expected) / np.maximum(1, np.abs(expected))).max())
 
 
 def _failed(name: str, check: str, rule: str, got: str) -> str:

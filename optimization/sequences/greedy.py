@@ -8,35 +8,44 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from optimization.artifact import steps
+from optimization.artifact.manifest import Stream
 from optimization.extras import require
 from optimization.graphs import graph
 from optimization.measuring.latency import BATCH_SIZES, Latency
-from optimization.readers.examples import Inputs
+from optimization.readers.examples import Inputs, Split
 from optimization.sequences.pairs import Corpus
 
-_AT_ONCE = 64
+AT_ONCE = 64
 _NUM_BATCHES = 10
 _NUM_TURNS = 3
 
 
-def write(session: Any, batch: Inputs, end: int, max_length: int) -> list[list[int]]:
-    """The words of each text, without the end."""
-    read = {name: batch[name] for name in ("input_ids", "attention_mask")}
-    written: NDArray[np.int64] = np.zeros((len(read["input_ids"]), 0), np.int64)
-    is_done = np.zeros(len(written), bool)
-    while written.shape[1] < max_length and not is_done.all():
-        token, written = session.run(["token", "sequence"], {**read, "written": written})
-        is_done |= token[:, 0] == end
-    return [words[: words.index(end)] if end in words else words for words in written.tolist()]
+def stream(end: int, max_length: int) -> Stream:
+    """How the exported step is driven: what has been written is read again, until the end comes."""
+    return Stream(carry={"sequence": "written"}, emit=("token",), until={"token": end}, max_steps=max_length)
 
 
-def texts(path: Path, corpus: Corpus) -> list[str]:
-    """What the model writes for the held-out texts."""
-    session, found = graph.session(path), dict[int, list[int]]()
-    for rows, batch in corpus.held_out.batches(_AT_ONCE):
-        words = write(session, batch, corpus.special.end, corpus.max_length)
-        found |= dict(zip(rows.tolist(), words, strict=True))
-    decoded: list[str] = corpus.tokenizer.decode_batch([found[row] for row in range(len(found))])
+def write(session: Any, batch: Inputs, end: int, max_length: int) -> NDArray[np.int64]:
+    """The words of each text, of shape [texts, max_length]; after the end there is nothing but the end."""
+    nothing = np.zeros((len(batch["input_ids"]), 0), np.int64)
+    found: NDArray[np.int64] = steps.drive(session, stream(end, max_length), {**batch, "written": nothing})
+    return found[:, :, 0]
+
+
+def words(path: Path, corpus: Corpus) -> NDArray[np.int64]:
+    """What the model writes for the held-out texts, in their order."""
+    session = graph.session(path)
+    found = np.empty((len(corpus.held_out), corpus.max_length), np.int64)
+    for rows, batch in corpus.held_out.batches(AT_ONCE):
+        found[rows] = write(session, batch, corpus.special.end, corpus.max_length)
+    return found
+
+
+def texts(written: NDArray[np.int64], corpus: Corpus) -> list[str]:
+    """What was written, without the end."""
+    rows = [row[: row.index(corpus.special.end)] if corpus.special.end in row else row for row in written.tolist()]
+    decoded: list[str] = corpus.tokenizer.decode_batch(rows)
     return decoded
 
 
@@ -49,13 +58,13 @@ def scores(written: Sequence[str], references: Sequence[str]) -> dict[str, float
     }
 
 
-def latencies(models: Mapping[str, Path], corpus: Corpus) -> dict[str, dict[int, Latency]]:
-    """Time until a batch of held-out texts is wholly answered, by model and batch size; the models take turns."""
+def latencies(models: Mapping[str, Path], split: Split, corpus: Corpus) -> dict[str, dict[int, Latency]]:
+    """Time until a batch of the texts is wholly answered, by model and batch size; the models take turns."""
     sessions = {name: graph.session(path) for name, path in models.items()}
     measured: dict[str, dict[int, Latency]] = {name: {} for name in models}
     for size in BATCH_SIZES:
         random = np.random.default_rng(0)
-        batches = [corpus.held_out.batch(random.integers(0, len(corpus.held_out), size)) for _ in range(_NUM_BATCHES)]
+        batches = [split.batch(random.integers(0, len(split), size)) for _ in range(_NUM_BATCHES)]
         turns = {name: np.zeros((_NUM_BATCHES, _NUM_TURNS)) for name in models}
         for number, batch in enumerate(batches):
             for turn in range(_NUM_TURNS):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from optimization.chance import generator
 from optimization.errors import DataError
 from optimization.readers import files, text
 from optimization.readers.examples import Split
@@ -16,6 +17,9 @@ from optimization.tasks.task import UNLABELLED
 
 if TYPE_CHECKING:
     import pandas as pd
+
+Sides = tuple[list[str], ...]
+"""Texts that are read, and for each what is to be written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +41,11 @@ class Corpus:
     """
 
     train: Split
+    """What models learn from."""
+    validation: Split
+    """What decides: nodes that stay in fp32, INT8 or fp32."""
     held_out: Split
+    """What every quality is reported on; nothing reads it before all has been decided."""
     references: tuple[str, ...]
     """The held-out targets as texts."""
     tokenizer: Any
@@ -46,7 +54,7 @@ class Corpus:
 
 
 def load(config: Pairs, special: Special, vocabulary: int, seed: int) -> Corpus:
-    """Read the pairs and hold some of them out.
+    """Read the pairs; some of them decide, and some report.
 
     Raises:
         DataError: a file or column is missing, or the tokenizer has words that the model lacks.
@@ -56,30 +64,37 @@ def load(config: Pairs, special: Special, vocabulary: int, seed: int) -> Corpus:
     if tokenizer.get_vocab_size() > vocabulary:
         rule = f"data.tokenizer must have at most the model's {vocabulary} tokens"
         raise DataError(f"{rule}, got {tokenizer.get_vocab_size()}")
-    train = _read(config.train, config)
-    if isinstance(config.held_out, str):
-        held_out = _read(config.held_out, config)
-    else:
-        order = np.random.default_rng(seed).permutation(len(train[0]))
-        num_held = max(1, round(len(order) * config.held_out))
-        held_out = tuple([side[row] for row in order[:num_held]] for side in train)
-        train = tuple([side[row] for row in order[num_held:]] for side in train)
+    read_pairs = _read(config.train, config)
+    left, held_out = _apart(read_pairs, config.held_out, config, np.random.default_rng(seed))
+    train, validation = _apart(left, config.validation, config, generator(seed, "validation"))
     if not train[0]:
-        raise DataError(f"data.train must have at least 2 pairs, got {len(held_out[0])}")
+        num_kept = 1 + sum(not isinstance(each, str) for each in (config.held_out, config.validation))
+        raise DataError(f"data.train must have at least {num_kept} pairs, got {len(read_pairs[0])}")
 
-    def split(sides: tuple[list[str], ...]) -> Split:
+    def split(sides: Sides) -> Split:
         read = [each.ids for each in tokenizer.encode_batch(sides[0])]
         words = [each.ids for each in tokenizer.encode_batch(sides[1], add_special_tokens=False)]
         return encode(read, [[*each[: config.max_length - 1], special.end] for each in words], special)
 
     return Corpus(
         train=split(train),
+        validation=split(validation),
         held_out=split(held_out),
         references=tuple(held_out[1]),
         tokenizer=tokenizer,
         special=special,
         max_length=config.max_length,
     )
+
+
+def _apart(sides: Sides, wanted: float | str, config: Pairs, random: np.random.Generator) -> tuple[Sides, Sides]:
+    """What is left, and that fraction of the pairs, or those of another file."""
+    if isinstance(wanted, str):
+        return sides, _read(wanted, config)
+    order = random.permutation(len(sides[0]))
+    num = max(1, round(len(order) * wanted))
+    left, kept = (tuple([side[row] for row in rows] for side in sides) for rows in (order[num:], order[:num]))
+    return left, kept
 
 
 def encode(read: Sequence[Sequence[int]], words: Sequence[Sequence[int]], special: Special) -> Split:
@@ -109,7 +124,7 @@ def padded(rows: Sequence[Sequence[int]], width: int, value: int) -> NDArray[np.
     return table
 
 
-def _read(path: str, config: Pairs) -> tuple[list[str], ...]:
+def _read(path: str, config: Pairs) -> Sides:
     frame = files.table(Path(path))
     return _texts(frame, config.text), _texts(frame, config.target)
 

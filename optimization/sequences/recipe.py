@@ -25,6 +25,8 @@ class Pairs(Settings):
     """The file, or a folder of such files."""
     held_out: Ratio | str = 0.2
     """Fraction of the pairs kept from training, in (0, 1), or where the held-out pairs lie."""
+    validation: Ratio | str = 0.1
+    """Fraction of the others that decide between models and teach none, in (0, 1), or where such pairs lie."""
     text: str = "text"
     """Column of what is read."""
     target: str = "target"
@@ -94,7 +96,7 @@ class SequenceQuantize(Settings):
     kind: Literal["quantize"]
     """Selects this step."""
     calibration_samples: Count = 64
-    """Training pairs whose next word is compared with that in fp32."""
+    """Validation pairs whose next word is compared with that in fp32."""
     max_changed: NonNegative = 0.02
     """Fraction of them that may get another next word; nodes that cost most stay in fp32 until it is met."""
     publish: Literal["faster", "always"] = "faster"
@@ -147,7 +149,7 @@ def parse(raw: dict[str, Any]) -> SequenceRecipe:
         recipe = SequenceRecipe.model_validate(raw)
     except ValidationError as error:
         raise RecipeError("\n".join(wording.phrase(item, raw) for item in error.errors())) from error
-    named = {"train": recipe.data.train, "held_out": recipe.data.held_out}
+    named = {"train": recipe.data.train, "held_out": recipe.data.held_out, "validation": recipe.data.validation}
     lacking = [
         f"data.{field} must exist, got {path!r}"
         for field, path in named.items()

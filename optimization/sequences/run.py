@@ -3,9 +3,10 @@
 teacher learns the pairs ─▶ writes its answers ─▶ student learns those, its control the pairs ─▶ INT8 ─▶ publish
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,8 +14,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from optimization.artifact import store
-from optimization.artifact.findings import Findings
-from optimization.artifact.manifest import Measurement, Provenance, Stream
+from optimization.artifact.findings import Examples, Findings
+from optimization.artifact.manifest import Measurement, Provenance
 from optimization.artifact.store import Artifact
 from optimization.distillation.targets import SoftTargets
 from optimization.graphs import graph
@@ -27,6 +28,8 @@ from optimization.readers import text
 from optimization.readers.examples import Split
 from optimization.report import examine, page
 from optimization.report.phases import Phases
+from optimization.running import verify
+from optimization.running.verify import Measured
 from optimization.running.workspace import Candidate
 from optimization.sequences import export, greedy, pairs, writing
 from optimization.sequences import models as networks
@@ -72,7 +75,7 @@ class SequenceWorkspace:
         path = self.folder / f"{step}.onnx"
         with self.phases.phase(f"{step}: export"):
             export.export(model, path)
-            parity = export.parity(model, path, self.corpus.held_out, self.recipe.seed)
+            parity = export.parity(model, path, self.corpus.validation, self.recipe.seed)
         parameters = models.num_parameters(model)
         self.candidates.append(
             Candidate(step=step, path=path, output=_TASK.output, num_parameters=parameters, parity=parity)
@@ -100,10 +103,20 @@ def run(recipe: SequenceRecipe, root: Path, phases: Phases, checkpoints: Checkpo
         _learn_pairs(workspace, teacher, distill)
         if distill is not None:
             _learn_answers(workspace, teacher, distill)
-        for step in recipe.steps:
-            if isinstance(step, SequenceQuantize):
-                _quantize(workspace, step)
-        return _publish(workspace, root)
+        return finish(workspace, root)
+
+
+def finish(workspace: SequenceWorkspace, root: Path) -> Artifact:
+    """Quantize what was taught where the recipe says so, decide, measure and publish.
+
+    Raises:
+        GraphError: no node may go to INT8.
+        VerifyError: loaded anew from disk, it does not write what was measured.
+    """
+    for step in workspace.recipe.steps:
+        if isinstance(step, SequenceQuantize):
+            _quantize(workspace, step)
+    return _publish(workspace, _faster_last(workspace), root)
 
 
 @contextmanager
@@ -165,7 +178,7 @@ def _learn_answers(workspace: SequenceWorkspace, teacher: Seq2Seq, step: Sequenc
 
 def _quantize(workspace: SequenceWorkspace, step: SequenceQuantize) -> None:
     """INT8 weights; what is compared with fp32 is the next word after a prefix of the target, of any length."""
-    before, path, split = workspace.candidates[-1], workspace.folder / "quantize.onnx", workspace.corpus.train
+    before, path, split = workspace.candidates[-1], workspace.folder / "quantize.onnx", workspace.corpus.validation
     random = np.random.default_rng(workspace.recipe.seed)
     batches = []
     for row in random.permutation(len(split))[: step.calibration_samples]:
@@ -181,17 +194,27 @@ def _quantize(workspace: SequenceWorkspace, step: SequenceQuantize) -> None:
     )
 
 
-def _publish(workspace: SequenceWorkspace, root: Path) -> Artifact:
-    recipe, corpus, candidates = workspace.recipe, workspace.corpus, workspace.candidates
+def _faster_last(workspace: SequenceWorkspace) -> list[Candidate]:
+    """The last one is served: put an INT8 model that is not faster than fp32 here before it, unless it is wanted so."""
+    candidates, last = workspace.candidates, workspace.recipe.steps[-1]
+    if not isinstance(last, SequenceQuantize) or last.publish == "always":
+        return candidates
+    *others, fp32, int8 = candidates
+    with workspace.phases.phase("compare INT8 with fp32"):
+        corpus = workspace.corpus
+        timed = greedy.latencies({each.step: each.path for each in (fp32, int8)}, corpus.validation, corpus)
+    return candidates if latency.speedup(timed[fp32.step], timed[int8.step]) > 1 else [*others, int8, fp32]
+
+
+def _publish(workspace: SequenceWorkspace, candidates: Sequence[Candidate], root: Path) -> Artifact:
+    recipe, corpus = workspace.recipe, workspace.corpus
+    final, references = candidates[-1], np.array(corpus.references)
     with workspace.phases.phase("measure"):
-        timed = greedy.latencies({each.step: each.path for each in candidates}, corpus)
-        last = recipe.steps[-1]
-        if isinstance(last, SequenceQuantize) and last.publish == "faster":
-            *others, fp32, int8 = candidates
-            if latency.speedup(timed[fp32.step], timed[int8.step]) <= 1:
-                candidates = [*others, int8, fp32]
-        written = {each.step: greedy.texts(each.path, corpus) for each in candidates}
-        exact = {step: _TASK.right(np.array(texts), np.array(corpus.references)) for step, texts in written.items()}
+        timed = greedy.latencies({each.step: each.path for each in candidates}, corpus.held_out, corpus)
+        words = {each.step: greedy.words(each.path, corpus) for each in candidates}
+        written = {step: greedy.texts(each, corpus) for step, each in words.items()}
+        digest = store.sha256(final.path)
+        exact = {step: _TASK.right(np.array(texts), references) for step, texts in written.items()}
         measurements = tuple(
             Measurement(
                 step=each.step,
@@ -204,7 +227,13 @@ def _publish(workspace: SequenceWorkspace, root: Path) -> Artifact:
             )
             for each in candidates
         )
-    final = candidates[-1]
+    measured = Measured(
+        model_sha256=digest,
+        outputs=words[final.step],
+        read=lambda found: found.reshape(len(found), -1),
+        right=lambda found: _TASK.right(np.array(greedy.texts(found, corpus)), references),
+        at_once=greedy.AT_ONCE,
+    )
     served, example = graph.read(final.path), workspace.folder / store.EXAMPLE
     save_example(corpus.held_out.batch(np.arange(1)), example)
     agreement = _agreement(written[final.step], written[candidates[-2].step]) if final.step == "quantize" else None
@@ -217,6 +246,7 @@ def _publish(workspace: SequenceWorkspace, root: Path) -> Artifact:
                 text.FILE: text.save(corpus.tokenizer, workspace.folder),
             },
             {store.REPORT: page.render},
+            check=partial(verify.verify, held_out=corpus.held_out, measured=measured),
             name=recipe.name,
             recipe=recipe.model_dump(mode="json"),
             recipe_sha256=recipe.sha256,
@@ -232,14 +262,14 @@ def _publish(workspace: SequenceWorkspace, root: Path) -> Artifact:
             parity=next(each.parity for each in reversed(candidates) if each.parity is not None),
             agreement=agreement,
             machine=evaluate.machine(),
-            stream=Stream(
-                carry={"sequence": "written"},
-                emit=("token",),
-                until={"token": corpus.special.end},
-                max_steps=corpus.max_length,
-            ),
+            stream=greedy.stream(corpus.special.end, corpus.max_length),
             libraries={name: version(name) for name in _LIBRARIES},
             findings=Findings(
+                examples=Examples(
+                    num_train=len(corpus.train),
+                    num_validation=len(corpus.validation),
+                    num_held_out=len(corpus.held_out),
+                ),
                 losses=workspace.losses,
                 differences=examine.differences(exact),
                 speedups=examine.speedups({each.step: timed[each.step] for each in candidates}),

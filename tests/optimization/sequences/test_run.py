@@ -23,13 +23,14 @@ def test_teacher_writes_the_same_in_parallel_and_once(ray_cluster: None, tmp_pat
     teacher, split = model("t5"), encode(READ * 3, WORDS * 3, SPECIAL)
     expected = writing.write(teacher, split, beams=2, max_length=6)
     for _ in range(2):
-        found = writing.once(teacher, split, tmp_path, beams=2, max_length=6, num_workers=2)
+        store = CheckpointStore(tmp_path, "writer")
+        found = writing.once(teacher, split, store, beams=2, max_length=6, num_workers=2)
         np.testing.assert_array_equal(found, expected)
     assert len(list(tmp_path.rglob("*.npy"))) == 1
 
 
 def test_small_model_writes_what_its_teacher_writes(ray_cluster: None, tmp_path: Path) -> None:
-    write_task(tmp_path)
+    write_task(tmp_path, num_pairs=700)
     training = {"batch_size": 32, "learning_rate": 0.004}
     wanted = recipe.parse(
         {
@@ -80,4 +81,4 @@ def test_small_model_writes_what_its_teacher_writes(ray_cluster: None, tmp_path:
         "tokenizer.json",
     ]
     batch = {"input_ids": np.array([[5, 6, 7, END]]), "attention_mask": np.ones((1, 4), np.int64)}
-    assert greedy.write(graph.session(loaded.model_path), batch, END, 8) == [[7, 6, 5]]
+    assert greedy.write(graph.session(loaded.model_path), batch, END, 8).tolist() == [[7, 6, 5, *[END] * 5]]
