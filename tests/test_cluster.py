@@ -48,6 +48,8 @@ def test_cluster_serves_what_the_laptop_serves(config):
         "RAY_SERVE_ENABLE_HA_PROXY=1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED=1",
         "RAY_SERVE_HAPROXY_RETRY_ON=",
+        "RAY_SERVE_HAPROXY_RETRIES=",
+        "RAY_SERVE_HAPROXY_OBSERVE_ERROR_LIMIT=",
         "RAY_SERVE_PROXY_USE_GRPC=0",
         "=deployments.ingress.servers:middlewares",
     ):

@@ -22,6 +22,9 @@ ONE_IN = 10
 THINNED = "local2"
 """The syslog facility of lines that stand for `ONE_IN` requests each."""
 
+NO_PORT = "0"
+"""In place of a port of HAProxy's own statistics or metrics: nothing listens for them."""
+
 _POLICY = "default-src 'none'; frame-ancestors 'none'"
 """For what is no page: the telemetry page brings a policy of its own."""
 _NO_ROUTES = '{"error":"see GET /v2/models"}'
@@ -54,6 +57,17 @@ _LEVELS = f"""\
     http-request set-log-level notice unless {{ fe_req_rate gt {ALL_UP_TO} }}
     http-after-response set-log-level err if {{ status ge 500 }}
 """
+_REPLAYS = """\
+    tcp-response inspect-delay 1d
+    tcp-response content accept if { status gt 0 }
+    acl same_replica srv_name,strcmp(txn.ended) eq 0
+    tcp-response content lua.refuse_replay if { var(txn.ended) -m found } !same_replica
+    tcp-response content set-var(txn.ended) srv_name
+"""
+"""For a backend: lines past the second run where a replica ended the connection without a word. HAProxy then sends the
+request again, unless another replica ended so before. It may be sent to the same one again: over a second connection,
+which had not yet been closed, to a process that has ended. One that refuses the connection has not begun with it."""
+_LUA = Path(__file__).with_name("replays.lua")
 _LOG = f"\\1 sample 1:{ONE_IN} {THINNED} info\n\\1 local0 notice\n"
 _MARK = "# Hardened by Trimtab.\n"
 _FORWARDED = "    http-request set-header X-Forwarded-Proto https\n"
@@ -83,8 +97,11 @@ def harden(config: str, certificate: Path | None) -> str:
         config = _edit(config, bind, rf"\1{grpc}\n{_FORWARDED if tls else ''}{_GRPC_FRONTEND}")
     if "backend grpc-server\n" in config:
         config = _edit(config, r"( +default_backend )default_grpc_backend\n", r"\1grpc-server\n")
-    config = _edit(config, r"(frontend prometheus\n +bind ):", r"\g<1>127.0.0.1:")
-    config = _edit(config, r"(listen stats\n +bind )\*:", r"\g<1>127.0.0.1:")
+    for section, address in (("frontend prometheus", ""), ("listen stats", r"\*")):
+        config = _edit(config, rf"({section}\n +bind ){address}:", r"\g<1>127.0.0.1:")
+        config = re.sub(rf"{section}\n +bind 127\.0\.0\.1:{NO_PORT}\n(?: +.*\n)*", "", config)
+    config = _edit(config, r"( +nbthread \d+\n)", rf"\1    lua-load-per-thread {_LUA}\n")
+    config = _limit_replays(config)
     config = _edit(config, r"(stats socket \S+ mode )666", r"\g<1>600")
     return _MARK + _edit(
         config,
@@ -115,6 +132,17 @@ def _harden_file(path: Path) -> None:
     fresh = path.with_name(f"{path.name}.new")
     fresh.write_text(hardened)
     fresh.replace(path)
+
+
+def _limit_replays(config: str) -> str:
+    backends = re.findall(r"^backend (?!default_backend$|default_grpc_backend$|grpc_fallback_backend$)", config, re.M)
+    edited, count = re.subn(r"^ +http-reuse always\n", rf"\g<0>{_REPLAYS}", config, flags=re.M)
+    if count != len(backends):
+        raise TemplateError(
+            "Ray's HAProxy configuration must have `http-reuse always` in each of "
+            f"{len(backends)} backends, got {count}"
+        )
+    return edited
 
 
 def _edit(config: str, pattern: str, replacement: str) -> str:

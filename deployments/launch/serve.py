@@ -24,6 +24,7 @@ import psutil
 import yaml
 
 from deployments.errors import SettingsError
+from deployments.ingress.haproxy import NO_PORT
 from deployments.ingress.log import LOG_TARGET
 from deployments.launch import banner, preflight
 from optimization.artifact.store import ArtifactError
@@ -87,15 +88,18 @@ def set_environment(environment: MutableMapping[str, str], scratch: Path) -> Non
         "RAY_SERVE_HAPROXY_NBTHREAD": str(num_threads),
         # From its fallback proxy to a replica, Ray's gRPC carries 4 MiB at most; its actor calls carry any size.
         "RAY_SERVE_PROXY_USE_GRPC": "0",
-        # Inference is a pure function: a request whose replica died may be sent to the next.
+        # Inference is a pure function: a request whose replica died may be sent to the next; once, as the ingress sees
+        # to (docs/decisions/0020-one-replay.md). Replicas that refuse the connection are passed over.
         "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response junk-response",
+        "RAY_SERVE_HAPROXY_RETRIES": "10",
+        "RAY_SERVE_HAPROXY_OBSERVE_ERROR_LIMIT": "1",
         # Ctrl-C ends the clients' server too: no need to wait the usual 30 s for other ingresses to look away.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
         LOG_TARGET: f"127.0.0.1:{preflight.free_port(5514, socket.SOCK_DGRAM)}",
         # A log line of each request, read by Ray in Python: telemetry counts them already.
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(preflight.free_port(9101)),
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(preflight.free_port(8404)),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": NO_PORT,
+        "RAY_SERVE_HAPROXY_STATS_PORT": NO_PORT,
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(scratch / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(scratch / "admin.sock"),
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(scratch / "metrics.sock"),

@@ -2,6 +2,7 @@
 
 import asyncio
 import http.client
+import json
 import re
 import socket
 import ssl
@@ -9,6 +10,7 @@ import subprocess
 import threading
 import time
 from contextlib import contextmanager, suppress
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -16,9 +18,10 @@ import pytest
 
 from benchmarks.servers import BIN
 from deployments.errors import SettingsError
-from deployments.ingress.haproxy import ALL_UP_TO, ONE_IN, TLS_CERT, TemplateError, harden
+from deployments.ingress.haproxy import ALL_UP_TO, NO_PORT, ONE_IN, TLS_CERT, TemplateError, harden
 from deployments.ingress.log import parse
 from deployments.launch import preflight
+from deployments.launch.serve import set_environment
 from tests.conftest import free_port
 
 haproxy = pytest.importorskip("ray.serve._private.haproxy")
@@ -160,6 +163,122 @@ def test_the_ingress_tells_clients_no_more_than_it_must(ingress):
         (404, '{"error":"no such path: see GET /v2"}'),
     )
     assert served(ingress, check) == [expected] * 2
+
+
+class Mortal(ThreadingHTTPServer):
+    """A replica that ends with the first request for `/m/deadly`, and those `beside` it with it."""
+
+    def __init__(self, *beside):
+        super().__init__(("127.0.0.1", 0), Dying)
+        self.beside = beside
+        self.asked = []
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def end(self):
+        self.socket.shutdown(socket.SHUT_RDWR)  # from now on connections are refused
+
+
+class Dying(Echo):
+    """What it is asked, it is asked of a `Mortal`."""
+
+    def do_GET(self):
+        if self.path.startswith("/m"):
+            self.server.asked.append(self.path)
+        if self.path != "/m/deadly":
+            super().do_GET()
+            return
+        for replica in {self.server, *self.server.beside}:
+            replica.end()
+        self.close_connection = True
+
+
+class Slow(Echo):
+    """A replica that takes its time."""
+
+    def do_GET(self):
+        time.sleep(0.3)
+        super().do_GET()
+
+
+@contextmanager
+def behind(ingress, *replicas, fallback=None):
+    """`replicas` in the place of the backend's one, and settings as `serve` chooses them."""
+    environment = {}
+    set_environment(environment, Path())
+    ingress.cfg.retry_on = environment["RAY_SERVE_HAPROXY_RETRY_ON"]
+    ingress.cfg.retries = int(environment["RAY_SERVE_HAPROXY_RETRIES"])
+    ingress.cfg.observe_error_limit = int(environment["RAY_SERVE_HAPROXY_OBSERVE_ERROR_LIMIT"])
+    backend = ingress.backend_configs["m"]
+    backend.servers, backend.fallback_server = [named(replica) for replica in replicas], fallback and named(fallback)
+    try:
+        yield lambda path: ask(HTTPConnection("127.0.0.1", ingress.cfg.http_options.port, timeout=10), path)
+    finally:
+        for replica in (*replicas, *([fallback] if fallback else [])):
+            replica.shutdown()
+            replica.server_close()
+
+
+def named(replica):
+    return haproxy.ServerConfig(name=f"replica-{replica.server_port}", host="127.0.0.1", port=replica.server_port)
+
+
+def once(ingress, check):
+    """What `check` returns while the ingress runs."""
+
+    async def run():
+        await ingress.start()
+        try:
+            return await asyncio.to_thread(check)
+        finally:
+            await ingress.stop()
+
+    return asyncio.run(run())
+
+
+def test_a_request_that_ends_its_replica_reaches_one_other_and_no_third(ingress):
+    replicas = [Mortal() for _ in range(4)]
+    with behind(ingress, *replicas) as asked:
+        answer, body = once(ingress, lambda: asked("/m/deadly"))
+    assert sum(len(replica.asked) for replica in replicas) == 2
+    assert (answer.status, answer.headers["Content-Type"]) == (500, "application/json")
+    assert json.loads(body) == {"error": "two replicas ended while they computed this request: it goes to no third"}
+
+
+def test_a_request_that_a_lone_replica_ended_with_reaches_its_stand_in_and_no_other(ingress):
+    """The stand-in is Ray's own proxy, which waits for the next replica."""
+    alone, stand_in = Mortal(), Mortal()
+    with behind(ingress, alone, fallback=stand_in) as asked:
+        answer, _ = once(ingress, lambda: asked("/m/deadly"))
+    assert (answer.status, alone.asked, stand_in.asked) == (500, ["/m/deadly"], ["/m/deadly"])
+
+
+def test_replicas_that_ended_beside_it_cost_a_request_no_replay(ingress):
+    """As when a node is lost: those that refuse the connection have not begun with it."""
+    lives = Mortal()
+    others = [Mortal() for _ in range(5)]
+    for replica in others:
+        replica.beside = others
+    lives.RequestHandlerClass = Slow
+    with behind(ingress, *others, fallback=lives) as asked:
+        answer, _ = once(ingress, lambda: asked("/m/deadly"))
+    assert answer.status == 200
+    assert sum(len(replica.asked) for replica in others) == 1
+
+
+def test_a_backend_without_a_limit_to_replays_stops_the_ingress(ingress):
+    ingress._generate_config_file_internal()
+    config = Path(ingress.config_file_path).read_text().replace("http-reuse always", "http-reuse safe")
+    with pytest.raises(TemplateError, match="must have `http-reuse always` in each of 1 backends, got 0"):
+        harden(config, None)
+
+
+def test_without_ports_of_their_own_nothing_listens_for_statistics_and_metrics(ingress):
+    ingress.cfg.stats_port = ingress.cfg.metrics_port = int(NO_PORT)
+    ingress._generate_config_file_internal()
+    hardened = harden(Path(ingress.config_file_path).read_text(), None)
+    ports = ingress.cfg.http_options.port, ingress.cfg.grpc_options.port
+    assert re.findall(r"^ +bind \S+:(\d+)", hardened, re.MULTILINE) == [str(port) for port in ports]
+    assert served(ingress, lambda: ask(HTTPConnection("127.0.0.1", ports[0], timeout=5))[0].status) == [200] * 2
 
 
 def test_statistics_and_the_admin_socket_are_for_this_machine_alone(ingress):

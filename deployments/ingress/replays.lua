@@ -1,0 +1,17 @@
+-- What a client is told when two replicas ended while they computed its request (deployments/ingress/haproxy.py).
+local message = "two replicas ended while they computed this request: it goes to no third"
+
+core.register_action("refuse_replay", { "tcp-res" }, function(txn)
+  local reply = txn:reply()
+  if txn.f:fe_name() == "grpc_frontend" then
+    reply:set_status(200)
+    reply:add_header("content-type", "application/grpc")
+    reply:add_header("grpc-status", "13") -- INTERNAL
+    reply:add_header("grpc-message", message)
+  else
+    reply:set_status(500, "Internal Server Error")
+    reply:add_header("content-type", "application/json")
+    reply:set_body('{"error":"' .. message .. '"}')
+  end
+  txn:done(reply)
+end)
