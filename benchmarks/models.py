@@ -105,13 +105,13 @@ def _export(home: Path, path: Path) -> None:
     from transformers import AutoModel
 
     encoder = _Averaged(AutoModel.from_pretrained(home, attn_implementation="eager")).eval()
-    example = torch.ones(2, 16, dtype=torch.int64)
+    ids, mask = (torch.ones(2, 16, dtype=torch.int64) for _ in range(2))  # of one tensor, one input would be made
     sizes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("sequence", max=512)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             encoder,
-            (example, example),
+            (ids, mask),
             input_names=["input_ids", "attention_mask"],
             output_names=["sentence"],
             dynamic_shapes=(sizes, sizes),

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+from pydantic import ByteSize, TypeAdapter
 from rich.console import Console
 
 from optimization.artifact import store
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 # torch and Ray take seconds to import: only what needs them does so, inside its function.
 
-VERBS = ("run", "inspect", "compare", "publish", "push")
+VERBS = ("run", "inspect", "compare", "publish", "push", "cut")
 FAILED, UNPROVEN, INTERRUPTED = 2, 3, 130
 
 
@@ -57,6 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
                 _publish(options)
             case "push":
                 print(push(options.artifact, options.url))
+            case "cut":
+                _cut(options)
     except (OptimizationError, ArtifactError) as error:
         print(error, file=sys.stderr)
         return FAILED
@@ -115,7 +118,22 @@ def _parser() -> argparse.ArgumentParser:
     away.add_argument("artifact", type=Path, help="a version's directory, such as artifacts/signals/1")
     away.add_argument("url", help="what `artifacts` in serve_config.yaml says, such as s3://bucket/artifacts")
 
-    for verb in (run, publish):
+    cut = verbs.add_parser("cut", help="cut an artifact's graph in stages that different processes or hosts run")
+    cut.add_argument("artifact", type=Path, help="a version's directory, such as artifacts/signals/1")
+    cut.add_argument("--stages", type=int, required=True, metavar="K", help="how many, 2 and more")
+    cut.add_argument("--name", help="the new artifact's name, if not <name>-K-stages")
+    cut.add_argument("--batch-size", type=int, default=8, metavar="N", help="samples of the calls that are timed (8)")
+    cut.add_argument(
+        "--length", type=int, default=64, metavar="N", help="size of their other free dimensions, such as tokens (64)"
+    )
+    cut.add_argument(
+        "--max-weights",
+        type=TypeAdapter(ByteSize).validate_python,
+        metavar="SIZE",
+        help="most that the weights of a stage may take, such as 2GiB",
+    )
+
+    for verb in (run, publish, cut):
         verb.add_argument("--artifacts", type=Path, default=Path("artifacts"), help="where artifacts are published")
     return parser
 
@@ -214,6 +232,24 @@ def _publish(options: argparse.Namespace) -> None:
     from optimization.running.adopt import adopt
 
     terminal.show(Console(), adopt(options.model, options.artifacts, options.name, options.stream, options.output))
+
+
+def _cut(options: argparse.Namespace) -> None:
+    from optimization.cutting import command
+    from optimization.cutting import report as cuts
+    from optimization.cutting.search import Wanted
+
+    artifact = store.load(options.artifact)
+    wanted = Wanted(
+        stages=options.stages,
+        batch_size=options.batch_size,
+        length=options.length,
+        max_weights=options.max_weights,
+    )
+    name = options.name or f"{artifact.manifest.name}-{options.stages}-stages"
+    with Phases(Console(stderr=True)) as phases, phases.phase(f"find where to cut {artifact.manifest.name}"):
+        published, found = command.cut(artifact, options.artifacts, name, wanted)
+    cuts.show(Console(), published, found, wanted.batch_size)
 
 
 if __name__ == "__main__":

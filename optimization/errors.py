@@ -11,6 +11,7 @@
     ├── IdentityError  a model cannot be recognised later, so nothing of it is kept
     ├── VerifyError    what would be published does not give what was measured
     ├── SearchError    no trial of a search came to an end
+    ├── CutError       a graph cannot be cut as asked
     └── CompareError   two artifacts have nothing to be compared on
 
 `artifact.ArtifactError` stands alone: `deployments` imports it too.
@@ -59,6 +60,10 @@ class VerifyError(OptimizationError):
 
 class SearchError(OptimizationError):
     """A search has nothing to choose from."""
+
+
+class CutError(OptimizationError):
+    """A graph cannot be cut into stages as it was asked for."""
 
 
 class CompareError(OptimizationError):

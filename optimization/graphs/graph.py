@@ -16,7 +16,7 @@ from optimization.artifact.manifest import Datatype, Meaning, TensorSpec
 from optimization.errors import GraphError
 from optimization.readers.examples import Inputs
 
-_DATATYPES: dict[int, Datatype] = {
+DATATYPES: dict[int, Datatype] = {
     TensorProto.BOOL: "BOOL",
     TensorProto.UINT8: "UINT8",
     TensorProto.UINT16: "UINT16",
@@ -32,6 +32,7 @@ _DATATYPES: dict[int, Datatype] = {
     TensorProto.BFLOAT16: "BF16",
     TensorProto.STRING: "BYTES",
 }
+"""What the protocol calls ONNX's element types."""
 
 
 def read(path: Path) -> onnx.ModelProto:
@@ -133,9 +134,9 @@ def sparsity(model: onnx.ModelProto) -> float:
 
 def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
     tensor = value.type.tensor_type
-    if tensor.elem_type not in _DATATYPES:
+    if tensor.elem_type not in DATATYPES:
         name = TensorProto.DataType.Name(tensor.elem_type) if value.type.HasField("tensor_type") else "no tensor"
-        raise GraphError(f"{value.name!r} must be a tensor of {', '.join(_DATATYPES.values())}, got {name}")
+        raise GraphError(f"{value.name!r} must be a tensor of {', '.join(DATATYPES.values())}, got {name}")
     if not tensor.HasField("shape") or not tensor.shape.dim:
         raise GraphError(
             f"{value.name!r} must have a batch dimension, got {'a scalar' if tensor.HasField('shape') else 'no shape'}"
@@ -144,7 +145,7 @@ def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
         dim.dim_value if dim.HasField("dim_value") else dim.dim_param or _dynamic(value.name, axis)
         for axis, dim in enumerate(tensor.shape.dim)
     )
-    return TensorSpec(name=value.name, datatype=_DATATYPES[tensor.elem_type], shape=tuple(sizes))
+    return TensorSpec(name=value.name, datatype=DATATYPES[tensor.elem_type], shape=tuple(sizes))
 
 
 def _dynamic(name: str, axis: int) -> str:
