@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
 
-import onnx
 from onnx import TensorProto, external_data_helper, helper
 
 _PIECE_BYTES = 2**24

@@ -35,11 +35,12 @@ DATATYPES: dict[int, Datatype] = {
 """What the protocol calls ONNX's element types."""
 
 
-def read(path: Path) -> onnx.ModelProto:
-    """Read and check the ONNX file `path`.
+def read(path: Path, *, is_one_file: bool = True) -> onnx.ModelProto:
+    """Read and check the ONNX file `path`; weights that lie in other files stay there.
 
     Raises:
-        GraphError: it is missing, damaged, keeps weights in other files, or ONNX Runtime cannot run it.
+        GraphError: it is missing, damaged, ONNX Runtime cannot run it, or it keeps weights in other files and must be
+            one.
     """
     if not path.is_file():
         raise GraphError(f"{path} must be an ONNX file, got {'a directory' if path.is_dir() else 'no file'}")
@@ -49,8 +50,7 @@ def read(path: Path) -> onnx.ModelProto:
         raise GraphError(f"{path} is no ONNX file, or truncated: {error}") from error
     if not model.graph.output:
         raise GraphError(f"{path} is no ONNX file, or truncated: its graph has no outputs")
-    outside = sorted(_outside_files(model))
-    if outside:
+    if is_one_file and (outside := weight_files(model)):
         raise GraphError(
             f"{path} must hold its weights itself, got weights in {', '.join(outside)}: "
             f"save it as one file, with onnx.save(onnx.load(path), path)"
@@ -132,6 +132,12 @@ def sparsity(model: onnx.ModelProto) -> float:
     return 1 - sum(int(np.count_nonzero(weight)) for weight in weights) / num_weights if num_weights else 0.0
 
 
+def weight_files(model: onnx.ModelProto) -> tuple[str, ...]:
+    """The files beside the graph's that weights lie in; models beyond 2 GB need such."""
+    beside = [each for each in model.graph.initializer if each.data_location == TensorProto.EXTERNAL]
+    return tuple(sorted({entry.value for each in beside for entry in each.external_data if entry.key == "location"}))
+
+
 def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
     tensor = value.type.tensor_type
     if tensor.elem_type not in DATATYPES:
@@ -150,13 +156,3 @@ def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
 
 def _dynamic(name: str, axis: int) -> str:
     return "batch" if axis == 0 else f"{name}_{axis}"
-
-
-def _outside_files(model: onnx.ModelProto) -> set[str]:
-    return {
-        entry.value
-        for each in model.graph.initializer
-        if each.data_location == TensorProto.EXTERNAL
-        for entry in each.external_data
-        if entry.key == "location"
-    }

@@ -14,7 +14,7 @@ import numpy as np
 import yaml
 
 from optimization.artifact import store, trial_run
-from optimization.artifact.manifest import Meaning, TensorSpec
+from optimization.artifact.manifest import Meaning, Part, TensorSpec
 from optimization.artifact.raw.prepare import Array
 from optimization.errors import GraphError
 from optimization.foreign import convert
@@ -37,27 +37,28 @@ def adopt(
     The graph tells what it gives; where it does not, `output` says so of the first output.
 
     Raises:
-        GraphError: the file is damaged, keeps weights in other files, cannot be converted or served, or does not end in
-            what `output` says.
+        GraphError: the file is damaged, cannot be converted or served, or does not end in what `output` says.
         VerifyError: loaded anew from disk, it does not give what it gave here.
         ArtifactError: the name breaks its rule, or `stream` does not fit the model.
     """
     with TemporaryDirectory(prefix="trimtab-") as folder:
         file, parity = convert.onnx_file(path, Path(folder))
-        model = graph.read(file)
+        model = graph.read(file, is_one_file=False)
         first, *others = outputs.meanings(model)
         if output is not None and first not in (None, output):
             raise GraphError(f"--output must be {first}, as the graph of {path} ends, got {output}: leave it out")
-        inputs = graph.inputs(model)
+        inputs, given = graph.inputs(model), graph.outputs(model, first or output, *others)
+        beside = graph.weight_files(model)
         asked, answers = _tried(path, file, inputs)
         digest = store.sha256(file)
         return store.publish(
             root,
-            {store.MODEL: file},
+            {store.MODEL: file} | {each: file.parent / each for each in beside},
             check=partial(verify.verify_again, model_sha256=digest, asked=asked, answers=answers),
             name=name,
             inputs=inputs,
-            outputs=graph.outputs(model, first or output, *others),
+            outputs=given,
+            parts=(Part(weights=beside, inputs=inputs, outputs=given),) if beside else (),
             parity=parity,
             stream=_yaml(stream) if stream else None,
             libraries={library: version(library) for library in ("onnx", "onnxruntime")},
