@@ -130,19 +130,32 @@ def trimtab(
 @contextmanager
 def table(args: Mapping[str, Any]) -> Iterator[Server]:
     """`serve run` of one table of embeddings; `args` are its settings. It is up when every row has all its copies."""
+    with _alone(args["table"], f"/v2/embeddings/{args['table']}", "embeddings", args) as server:
+        yield server
+
+
+@contextmanager
+def pipeline(args: Mapping[str, Any]) -> Iterator[Server]:
+    """`serve run` of one pipeline; `args` are its settings. It is up when every stage has a replica."""
+    name = args.get("pipeline") or args["artifact"]
+    with _alone(name, f"/v2/models/{name}", "pipeline", args) as server:
+        yield server
+
+
+@contextmanager
+def _alone(name: str, route: str, builder: str, args: Mapping[str, Any]) -> Iterator[Server]:
     config = yaml.safe_load(Path("serve_config.yaml").read_text())
     port = config["http_options"]["port"] = free_port()
     config["grpc_options"]["port"] = free_port()
-    route = f"/v2/embeddings/{args['table']}"
     config["applications"] = [
-        {"name": args["table"], "route_prefix": route, "import_path": "deployments.app:embeddings", "args": dict(args)}
+        {"name": name, "route_prefix": route, "import_path": f"deployments.app:{builder}", "args": dict(args)}
     ]
     with _serving([str(BIN / "serve")], config, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}) as (
         process,
         log,
     ):
         wait_until_ready(process, log, f"http://127.0.0.1:{port}{route}/ready")
-        yield Server(process=process, log=log, http_port=port)
+        yield Server(process=process, log=log, http_port=port, grpc_port=config["grpc_options"]["port"])
 
 
 def _beside(artifact: Artifact) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The applications that `serve_config.yaml` names: `model`, `embeddings`, `server` and `telemetry`.
+"""The applications that `serve_config.yaml` names: `model`, `pipeline`, `embeddings`, `server` and `telemetry`.
 
 This is the one file of the package, beside the `serve` command, that knows Ray Serve. The classes stay plain and are
 wrapped here, so that they run and are tested without a cluster.
@@ -16,6 +16,7 @@ import ray
 from pydantic import BaseModel
 from ray import serve
 from ray.serve import Application, Deployment
+from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp, Scope
 
 from deployments.access.audit import AuditLog
@@ -52,17 +53,27 @@ from deployments.oip.statistics import ModelStatistics
 from deployments.raw.inputs import raw_input
 from deployments.ray_private import AsgiReplica, KeyValueStore, http_host
 from deployments.replicas import repository, source
-from deployments.replicas.agreement import Agreement
+from deployments.replicas.agreement import Agreement, order_key, ordered
 from deployments.replicas.applications import Models
 from deployments.replicas.demand import Demand
-from deployments.replicas.placement import actor_options
+from deployments.replicas.placement import actor_options, function_options
 from deployments.replicas.scaling import replicas
 from deployments.replicas.status import VersionStatus
 from deployments.replicas.versions import Versions
 from deployments.settings import AccessSettings, ModelSettings, ServerSettings, parse, split_access
 from deployments.stages.answering import answered
+from deployments.stages.asking import AskedStage
+from deployments.stages.declared import PipelineSettings
+from deployments.stages.http import PipelineApp
+from deployments.stages.loading import preparation_of, stage_loader, stage_source
 from deployments.stages.part import Part, Refusal
+from deployments.stages.plan import Plan, PlannedStage, planned
+from deployments.stages.predictor import PipelinePredictor
 from deployments.stages.remote import OtherReplicas
+from deployments.stages.socket import StageSocket
+from deployments.stages.stage_call import StageAnswer, StageCall, stored
+from deployments.stages.stage_replicas import Address, RayStore, StageReplicas, own_address
+from deployments.stages.worker import Worker
 from optimization.artifact.store import load
 from telemetry.collector import Collector, CollectorConfig
 from telemetry.emitting import resources
@@ -111,7 +122,7 @@ class Model(AsgiReplica):
         has_gpu = bool(ray.get_gpu_ids())
         return ModelApp(
             load_predictor(artifact, settings, has_gpu=has_gpu, emitter=self._emitter, others=self._others),
-            raw=raw_input(artifact),
+            raw=raw_input(artifact.manifest),
             max_batch_size=settings.max_batch_size,
             max_body_bytes=settings.max_body_bytes,
             budget=self._budget,
@@ -152,6 +163,128 @@ class Model(AsgiReplica):
     async def versions(self) -> list[VersionStatus]:
         """What this replica holds."""
         return self._versions.index()
+
+
+class Stage:
+    """A replica of one stage of a pipeline; the processes that take the pipeline's requests call it."""
+
+    def __init__(self, plan: Plan, name: str) -> None:
+        """Made in the event loop that it lives in."""
+        stage = plan.stages[name]
+        self._store = RayStore()
+        self._worker = _worker(plan, stage, self._store, has_gpu=bool(ray.get_gpu_ids()))
+        self._demand = Demand(
+            self._worker.emitter, lambda: self._worker.versions.ongoing, num_cpus=stage.settings.num_threads
+        )
+        self._socket = StageSocket(self._worker.answer)
+        resources.observe(self._worker.emitter)
+        self._worker.start()
+        self._listening = asyncio.ensure_future(self._socket.start())
+
+    async def answer_call(self, call: StageCall) -> StageAnswer:
+        """What the stage gives; large tensors lie in Ray's object store."""
+        answer = await self._worker.answer(call)
+        if not isinstance(answer, dict):
+            return answer
+        return {each: stored(tensor, self._store) for each, tensor in answer.items()}
+
+    async def address(self, _: None) -> Address:
+        """Where processes of this node call it without Ray."""
+        await self._listening
+        return own_address(self._socket.path)
+
+    def check_health(self) -> None:
+        """Ray calls this from time to time, and replaces a replica that stays behind the others.
+
+        Raises:
+            UnavailableError: it cannot answer by the version that the others do.
+        """
+        if stuck := self._worker.versions.stuck():
+            raise UnavailableError(stuck)
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """Load since the last call; Ray calls this where the stage scales."""
+        return self._demand.read()
+
+    async def __del__(self) -> None:
+        """Ray calls this once what was under way is answered."""
+        await self._socket.stop()
+        await self._worker.stop()
+
+
+@grpc_service.with_rpcs
+class Pipeline(AsgiReplica):
+    """A replica that takes a pipeline's requests and asks its stages; those without replicas of their own run in it."""
+
+    def __init__(self, plan: Plan, *_: DeploymentHandle[Any]) -> None:
+        """The handles are those of the stages, which Serve deploys since they are given here."""
+        settings, name = plan.settings, plan.manifest.name
+        self._name = name
+        self._emitter = _emitter(settings, name, plan.manifest.version, "pipeline")
+        store = RayStore()
+        own = {stage.declared.name: _worker(plan, stage, store, has_gpu=False) for stage in plan.own()}
+        found = StageReplicas(plan.stages)
+        stages = {
+            each: AskedStage(
+                each,
+                partial(list, (own[each],)) if each in own else found.of(each),
+                found.look,
+                is_remote=each not in own,
+                emitter=self._emitter,
+            )
+            for each in plan.stages
+        }
+        self._predictor = PipelinePredictor(
+            plan, stages, found.versions, found.look, store, prepare=preparation_of(plan)
+        )
+        model = ModelApp(
+            self._predictor,
+            raw=raw_input(plan.manifest),
+            max_body_bytes=settings.max_body_bytes,
+            budget=ByteBudget(settings.max_queue_bytes),
+            emitter=self._emitter,
+            everywhere=partial(repository.statistics, name),
+        )
+        app = PipelineApp(
+            name,
+            model,
+            list(own.values()),
+            keep_looking=found.keep_looking,
+            missing=found.missing,
+            emitter=self._emitter,
+        )
+        self._demand = Demand(self._emitter, lambda: self._predictor.ongoing, num_cpus=1)
+        gate = _gate(settings, name)
+        self._app = fast_path.open_fast_path(
+            f"/v2/models/{name}", _checked(app, gate, of_model(name)), needs_client_address=gate is not None
+        )
+        _open_service(self._app, self.ask, gate, settings)
+
+    async def ask(self, request: Call) -> Answer:
+        """What this replica answers; by name, `Server` calls this as well."""
+        return await call(self._app, request, self._app.prefix)
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """Load since the last call; Ray calls this where the application scales."""
+        return self._demand.read()
+
+    async def statistics(self) -> list[ModelStatistics]:
+        """What the pipeline has answered in this replica; `deployments.replicas.repository` adds the replicas up."""
+        return [self._predictor.statistics.snapshot()]
+
+    async def reload_versions(self) -> list[VersionStatus]:
+        """Stages follow their artifacts by themselves; `deployments.replicas.repository` calls this on every replica.
+
+        Raises:
+            UnavailableError: it was ordered to go.
+        """
+        if await asyncio.to_thread(ordered, KeyValueStore(), order_key(self._name)) is not None:
+            raise UnavailableError(f"pipeline {self._name!r} cannot be unloaded: take it out of serve_config.yaml")
+        return await self.versions()
+
+    async def versions(self) -> list[VersionStatus]:
+        """The one that there is."""
+        return [VersionStatus(version=self._predictor.manifest.version, state="READY", reason="")]
 
 
 class Embeddings(AsgiReplica):
@@ -227,6 +360,63 @@ def model(args: dict[str, Any]) -> Application:
     )
 
 
+def pipeline(args: dict[str, Any]) -> Application:
+    """Stages that are called as one model, at its route; `args` are `PipelineSettings`."""
+    settings = parse(PipelineSettings, args, "args")
+    plan = planned(settings)
+    cluster: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    apart = [stage for stage in plan.stages.values() if stage.declared.own_replicas]
+    stages = [_stage(stage, cluster).bind(plan, stage.declared.name) for stage in apart]
+    takers: Deployment = serve.deployment(
+        name=repository.DEPLOYMENT,
+        max_ongoing_requests=settings.max_queue_size,
+        ray_actor_options={"num_cpus": plan.num_cpus},
+        **replicas(ModelSettings(artifact=settings.name, scaling=settings.scaling)),
+    )(serve.ingress()(Pipeline))
+    return takers.bind(plan, *stages)
+
+
+def _stage(stage: PlannedStage, cluster: dict[str, float]) -> Deployment:
+    settings = stage.settings
+    if stage.declared.artifact:
+        options = actor_options(settings, cluster, onnxruntime.get_available_providers())
+    else:
+        options = function_options(settings, cluster)
+    if stage.declared.num_cpus is not None:
+        options["num_cpus"] = stage.declared.num_cpus
+    deployment: Deployment = serve.deployment(
+        name=stage.declared.name,
+        max_ongoing_requests=settings.max_batch_size + settings.max_queue_size,
+        ray_actor_options=options,
+        **replicas(settings),
+    )(Stage)
+    return deployment
+
+
+def _worker(plan: Plan, stage: PlannedStage, store: RayStore, *, has_gpu: bool) -> Worker:
+    """That stage in this process, reported as a service of its own."""
+    name, settings = stage.declared.name, stage.settings
+    emitter = _plain_emitter(settings, f"{plan.manifest.name}.{name}", "", "stage")
+    versions = Versions(
+        stage_source(stage),
+        stage_loader(stage, has_gpu=has_gpu, emitter=emitter),
+        policy=settings.version,
+        keep=settings.keep_versions,
+        emitter=emitter,
+        agreement=Agreement(
+            KeyValueStore(), stage.group, f"{name}:{serve.get_replica_context().replica_id.unique_id}", settings.version
+        ),
+    )
+    return Worker(
+        name,
+        f"/v2/models/{plan.manifest.name}/infer",
+        versions,
+        budget=ByteBudget(settings.max_queue_bytes),
+        store=store,
+        emitter=emitter,
+    )
+
+
 def embeddings(args: dict[str, Any]) -> Application:
     """A table of embeddings at its route; `args` are `EmbeddingSettings`."""
     settings = parse(EmbeddingSettings, args, "args")
@@ -284,7 +474,16 @@ def _open_service(path: fast_path.FastPath, ask: grpc_service.Ask, gate: Gate | 
 def _emitter(
     settings: ServerSettings, service: str, version: str, role: str, trace_ratio: float | None = None
 ) -> Emitter:
-    emitter = Emitter(
+    emitter = _plain_emitter(settings, service, version, role, trace_ratio)
+    resources.observe(emitter)
+    return emitter
+
+
+def _plain_emitter(
+    settings: ServerSettings, service: str, version: str, role: str, trace_ratio: float | None = None
+) -> Emitter:
+    """One that says nothing of its process: several services may share it."""
+    return Emitter(
         service=service,
         version=version,
         role=role,
@@ -292,8 +491,6 @@ def _emitter(
         endpoint=settings.telemetry_endpoint or _collector_endpoint(),
         trace_ratio=settings.trace_ratio if trace_ratio is None else trace_ratio,
     )
-    resources.observe(emitter)
-    return emitter
 
 
 def _collector_endpoint() -> str | None:

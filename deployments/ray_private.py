@@ -94,12 +94,15 @@ def handle_for_large(deployment: str, application: str) -> DeploymentHandle[Any]
     return serve.get_deployment_handle(deployment, application).options(_by_reference=True)
 
 
-def replica_actor(own: ReplicaID, name: str) -> Any:
-    """The actor of another replica of `own`'s deployment, or none where it has gone; may block for a moment. A handle
+def replica_actor(own: ReplicaID, name: str, deployment: str | None = None) -> Any:
+    """The actor of another replica of `own`'s application, of its own deployment where no other is named, or none where
+    it has gone; may block for a moment. A handle
     chooses the replica itself, and may choose the caller; a router of one's own is not to be had behind HAProxy.
     """
+    of = replace(own.deployment_id, name=deployment) if deployment else own.deployment_id
+    replica = replace(own, unique_id=name, deployment_id=of)
     try:
-        return ray.get_actor(replace(own, unique_id=name).to_full_id_str(), namespace=SERVE_NAMESPACE)
+        return ray.get_actor(replica.to_full_id_str(), namespace=SERVE_NAMESPACE)
     except ValueError:
         return None
 

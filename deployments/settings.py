@@ -29,7 +29,8 @@ def _version_policy(given: object) -> object:
     return tuple(str(each) if isinstance(each, int) else each for each in listed)
 
 
-def _text_of_path(given: object) -> object:
+def text_of_path(given: object) -> object:
+    """A path as text; whatever else it is, as it is."""
     return str(given) if isinstance(given, Path) else given
 
 
@@ -87,7 +88,7 @@ class ModelSettings(ServerSettings):
     they are published, if not given."""
     keep_versions: int = Field(default=2, ge=1, le=100)
     """Newest versions that stay loaded and answer at `/versions/<v>`; each takes the model's memory."""
-    artifacts: Annotated[str, BeforeValidator(_text_of_path), AfterValidator(source.checked)] = "artifacts"
+    artifacts: Annotated[str, BeforeValidator(text_of_path), AfterValidator(source.checked)] = "artifacts"
     """Directory of all artifacts, or its URL (`s3://`, `gs://`, `https://`, `file://` and what else fsspec reads), of
     which each node copies what it serves. A relative path starts where Ray was started."""
     artifacts_cache_bytes: int = Field(default=20 * 2**30, ge=0)

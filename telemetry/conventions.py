@@ -23,7 +23,7 @@ PROCESS_PID = "process.pid"
 CONTAINER_ID = "container.id"
 POD_UID = "k8s.pod.uid"
 ROLE = "trimtab.role"
-"""What the process does: "replica", "server", "train_worker", "collector"."""
+"""What the process does: "replica", "pipeline", "stage", "server", "train_worker", "collector"."""
 
 # Data point attributes.
 METHOD = "http.request.method"
@@ -40,6 +40,7 @@ BATCH_SIZE = "trimtab.batch.size"
 CACHE_HIT = "trimtab.cache.hit"
 PLACE = "trimtab.scatter.place"
 """Of a part of a large request: "here", in the replica that got the request, or "elsewhere"."""
+STAGE = "trimtab.stage"
 RANK = "trimtab.train.rank"
 TELEMETRY_SOURCE = "trimtab.telemetry.source"
 """What failed, of a process's own reporting."""
@@ -100,6 +101,14 @@ CACHE_LOOKUPS = Instrument(
     kind="counter",
     unit="{request}",
     description="Requests looked up in the cache of answers; trimtab.cache.hit says whether it knew them.",
+)
+STAGE_DURATION = Instrument(
+    name="trimtab.stage.duration",
+    kind="histogram",
+    unit="s",
+    description="Duration of one stage of a pipeline's request, as who asks sees it: sending, waiting and computing; "
+    "with error.type, of those that were not answered.",
+    boundaries=_SECONDS,
 )
 SCATTER_PARTS = Instrument(
     name="trimtab.scatter.parts",

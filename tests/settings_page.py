@@ -10,6 +10,7 @@ from deployments.access.keys import Key, KeysFile
 from deployments.embeddings.settings import EmbeddingSettings
 from deployments.placing.traffic import ExpectedModel, Node, Traffic
 from deployments.settings import AccessSettings, ModelSettings, Scaling, ServerSettings
+from deployments.stages.declared import PipelineSettings, Stage
 from optimization.recipe import architectures, methods, recipe, sources, teaching
 from optimization.sequences import recipe as sequences
 from telemetry.collector import CollectorConfig
@@ -20,7 +21,17 @@ PAGE = Path("docs/settings.md")
 SECTIONS: list[tuple[str, list[type[BaseModel]]]] = [
     (
         "`serve_config.yaml`: `args` of an application",
-        [ModelSettings, Scaling, EmbeddingSettings, ServerSettings, AccessSettings, CollectorConfig, DetectionConfig],
+        [
+            ModelSettings,
+            Scaling,
+            PipelineSettings,
+            Stage,
+            EmbeddingSettings,
+            ServerSettings,
+            AccessSettings,
+            CollectorConfig,
+            DetectionConfig,
+        ],
     ),
     ("The file of keys", [KeysFile, Key]),
     ("The file of `place`", [Traffic, ExpectedModel, Node]),

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from deployments.errors import RequestError, failed
-from deployments.execution.predictor import Predictor
+from deployments.execution.predicting import Predicting
 from deployments.http.asgi import JSON, ClientGone, header, while_connected
 from deployments.http.bodies import Bodies
 from deployments.oip import generate
@@ -26,7 +26,7 @@ EVENTS = ((b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache
 class Generation:
     """Answers requests that are predicted step by step."""
 
-    def __init__(self, predictor: Predictor, bodies: Bodies, raw: TensorSpec | None) -> None:
+    def __init__(self, predictor: Predicting, bodies: Bodies, raw: TensorSpec | None) -> None:
         self._predictor = predictor
         self._bodies = bodies
         self._raw = raw

@@ -6,8 +6,8 @@ from dataclasses import replace
 from google.protobuf.message import Message
 from starlette.types import Receive, Scope
 
+from deployments.execution.predicting import Predicting
 from deployments.execution.prediction import Prediction
-from deployments.execution.predictor import Predictor
 from deployments.http.asgi import ParsedBody, header, parsed_body, while_connected
 from deployments.http.bodies import Bodies
 from deployments.oip import compression, infer_message, requests, responses
@@ -22,7 +22,7 @@ COMPRESS_FROM_BYTES = 1024
 class Infer:
     """Answers requests that are predicted in one step."""
 
-    def __init__(self, predictor: Predictor, bodies: Bodies, raw: TensorSpec | None) -> None:
+    def __init__(self, predictor: Predicting, bodies: Bodies, raw: TensorSpec | None) -> None:
         self._predictor = predictor
         self._bodies = bodies
         self._raw = raw

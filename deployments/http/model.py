@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from deployments.errors import MethodNotAllowedError, NotFoundError, OverloadedError, RequestError, failed
 from deployments.execution.byte_budget import ByteBudget
 from deployments.execution.meters import report_artifact
-from deployments.execution.predictor import Predictor
+from deployments.execution.predicting import Predicting
 from deployments.http.asgi import JSON, ClientGone, error_body, header, path_below, read_body, respond, respond_message
 from deployments.http.bodies import Bodies
 from deployments.http.generation import Generation
@@ -59,7 +59,7 @@ class ModelApp:
 
     def __init__(
         self,
-        predictor: Predictor,
+        predictor: Predicting,
         *,
         raw: TensorSpec | None = None,
         max_batch_size: int | None = None,

@@ -2,23 +2,27 @@
 
 import asyncio
 import re
+from typing import Generic, TypeVar
 
 import orjson
 from starlette.types import Receive, Scope, Send
 
 from deployments.errors import NotFoundError, RequestError, UnavailableError
 from deployments.http.asgi import error_body, path_below, respond
-from deployments.replicas.held import Held
+from deployments.replicas.held import Held, ServedApp
 from deployments.replicas.versions import Versions
 from telemetry.emitting.emitter import Emitter
 
 _VERSION = re.compile(r"/versions/(?P<version>[^/]+)(?P<action>.*)")
 
 
-class VersionedModel:
+A = TypeVar("A", bound=ServedApp)
+
+
+class VersionedModel(Generic[A]):
     """Lives as long as the replica: with it, `versions` looks for new ones and `emitter` reports."""
 
-    def __init__(self, versions: Versions, emitter: Emitter) -> None:
+    def __init__(self, versions: Versions[A], emitter: Emitter) -> None:
         self._versions = versions
         self._emitter = emitter
 
@@ -42,7 +46,7 @@ class VersionedModel:
         finally:
             held.ongoing -= 1
 
-    async def _named(self, scope: Scope, send: Send) -> Held | None:
+    async def _named(self, scope: Scope, send: Send) -> Held[A] | None:
         """The version that the path names; where there is none, the client is told and none is returned."""
         match = _VERSION.fullmatch(path_below(scope))
         version = match["version"] if match else None

@@ -42,6 +42,8 @@ def announce(config: Mapping[str, Any]) -> None:
             key = " -H 'X-API-Key: <key>'" if keys_file(settings.access, host) else ""
             command = f"curl -s {base}{route}/infer{key} -d @{artifact.path / EXAMPLE}"
             console.print(f"  try        {command}", soft_wrap=True)
+    for route in preflight.pipelines(config):
+        console.print(f"  pipeline   {base}{route}")
     console.print(f"  server     {base}/v2")
     grpc_port = preflight.grpc_port_of(config)
     if grpc_port is not None:

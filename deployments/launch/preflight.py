@@ -3,6 +3,7 @@
 import os
 import socket
 import ssl
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from deployments.errors import SettingsError
 from deployments.ingress.haproxy import TLS_CERT
 from deployments.replicas.source import is_url, published
 from deployments.settings import AccessSettings, ModelSettings, ServerSettings, parse, split_access
+from deployments.stages.declared import PipelineSettings
+from deployments.stages.plan import planned
 from optimization.artifact.store import ArtifactError, load
 from telemetry.collector import CollectorConfig
 
@@ -45,6 +48,10 @@ def check(config: Mapping[str, Any], *, ports: bool = True) -> None:
                 settings = parse(ModelSettings, args, where)
                 _check_names(application, settings.artifact)
                 _check_model(settings)
+            case "deployments.app:pipeline":
+                pipeline = parse(PipelineSettings, args, where)
+                _check_names(application, pipeline.name)
+                _check_pipeline(pipeline, where)
             case "deployments.app:embeddings":
                 table = parse(EmbeddingSettings, args, where)
                 _check_route(application, f"/v2/embeddings/{table.table}")
@@ -110,6 +117,15 @@ def models(config: Mapping[str, Any]) -> list[tuple[str, ModelSettings]]:
     ]
 
 
+def pipelines(config: Mapping[str, Any]) -> list[str]:
+    """Route prefix of each pipeline."""
+    return [
+        application["route_prefix"]
+        for application in config.get("applications") or []
+        if application.get("import_path") == "deployments.app:pipeline"
+    ]
+
+
 def free_port(wanted: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
     """`wanted`, or any free port where it is taken; a port is free for TCP or for UDP, as `kind` says."""
     try:
@@ -138,7 +154,7 @@ def _check_names(application: Mapping[str, Any], artifact: str) -> None:
     for setting, value in wanted.items():
         if got[setting] != value:
             raise SettingsError(
-                f"application {got['name']!r}: {setting} must be {value!r}, as its args.artifact is {artifact!r}, "
+                f"application {got['name']!r}: {setting} must be {value!r}, as its args name {artifact!r}, "
                 f"got {got[setting]!r}"
             )
 
@@ -163,6 +179,16 @@ def _check_model(settings: ModelSettings) -> None:
         if is_url(settings.artifacts):
             raise
         raise ArtifactError(f"{error}\nMake it with: {make}") from error
+
+
+def _check_pipeline(settings: PipelineSettings, where: str) -> None:
+    here = str(Path.cwd())
+    if here not in sys.path:  # where Ray's command looks for functions, too
+        sys.path.insert(0, here)
+    try:
+        planned(settings)
+    except SettingsError as error:
+        raise SettingsError(f"{where}: {error}") from error
 
 
 def _check_port(host: str, port: int, setting: str) -> None:

@@ -143,7 +143,9 @@ def _work(order: Order, plan: Plan) -> Work:
         model=order.model,
         format=kind,
         schema=plan.schema,
-        feeds=feeds(artifact.manifest, raw_input(artifact), kind, columns, order.columns) if plan.chunks else (),
+        feeds=feeds(artifact.manifest, raw_input(artifact.manifest), kind, columns, order.columns)
+        if plan.chunks
+        else (),
         keep=keep,
         input=absolute(order.input),
         output=absolute(order.output),

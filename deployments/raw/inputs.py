@@ -4,15 +4,15 @@ from collections.abc import Callable, Mapping
 
 from deployments.errors import RequestError
 from deployments.oip.tensors import Array
-from optimization.artifact.manifest import TensorSpec
+from optimization.artifact.manifest import Manifest, TensorSpec
 from optimization.artifact.raw.inputs import preparation
 from optimization.artifact.raw.prepare import RawInputError
 from optimization.artifact.store import Artifact
 
 
-def raw_input(artifact: Artifact) -> TensorSpec | None:
+def raw_input(manifest: Manifest) -> TensorSpec | None:
     """The tensor that a request may carry in place of the model's own, or none."""
-    preprocessing = artifact.manifest.preprocessing
+    preprocessing = manifest.preprocessing
     if preprocessing is None:
         return None
     return TensorSpec(name=preprocessing.input, datatype="BYTES", shape=("batch",))
@@ -22,7 +22,7 @@ def accepting_raw(
     artifact: Artifact, run: Callable[[Mapping[str, Array]], dict[str, Array]], num_threads: int
 ) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
     """`run`, taking raw input too where the artifact says how; what cannot be prepared raises `RequestError`."""
-    raw, prepare = raw_input(artifact), preparation(artifact.manifest, artifact.path, num_threads)
+    raw, prepare = raw_input(artifact.manifest), preparation(artifact.manifest, artifact.path, num_threads)
     if raw is None or prepare is None:
         return run
 

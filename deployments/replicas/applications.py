@@ -9,7 +9,7 @@ from ray.serve.schema import ApplicationStatusOverview
 from deployments import ray_private
 from deployments.replicas.repository import DEPLOYMENT
 
-BUILDER = "deployments.app:model"
+BUILDERS = ("deployments.app:model", "deployments.app:pipeline")
 LOOK_EVERY_S = 0.5
 """An answer holds so long: a stream of requests must not ask Ray's controller for each."""
 
@@ -43,5 +43,5 @@ class Models:
         return {
             name: status.status == "RUNNING"
             for name, status in statuses.items()
-            if DEPLOYMENT in status.deployments or builders.get(name) == BUILDER
+            if DEPLOYMENT in status.deployments or builders.get(name) in BUILDERS
         }

@@ -1,9 +1,9 @@
-"""A loaded version: its application, its directory, and the requests it is answering."""
+"""A loaded version: what answers by it, its directory, and the requests it is answering."""
 
 import asyncio
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from starlette.types import Receive, Scope, Send
 
@@ -13,10 +13,7 @@ DRAIN_CHECK_S = 0.02
 
 
 class Served(Protocol):
-    """One loaded version, as an ASGI application."""
-
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Answer one request."""
+    """One loaded version."""
 
     def start(self) -> None:
         """Begin to take requests; the event loop runs."""
@@ -28,11 +25,21 @@ class Served(Protocol):
         """Let go of the model; no request is under way."""
 
 
+class ServedApp(Served, Protocol):
+    """The same as an ASGI application."""
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Answer one request."""
+
+
+S = TypeVar("S", bound=Served)
+
+
 @dataclass(kw_only=True, eq=False)
-class Held:
+class Held(Generic[S]):
     """A version that is loaded."""
 
-    app: Served
+    app: S
     copy: LocalCopy
     started: bool = False
     ongoing: int = 0

@@ -27,9 +27,29 @@ def actor_options(settings: ModelSettings, cluster: Mapping[str, float], provide
     return options
 
 
+def function_options(settings: ModelSettings, cluster: Mapping[str, float]) -> dict[str, Any]:
+    """The same for a function of Python: it uses a GPU where it is told to, and in its own way.
+
+    Raises:
+        SettingsError: a GPU is demanded and there is none.
+    """
+    options: dict[str, Any] = {"num_cpus": settings.num_threads}
+    if settings.accelerator != "gpu":
+        return options
+    if missing := _too_few(settings.gpu_fraction, cluster):
+        raise SettingsError(f"settings.accelerator must be auto or cpu here, got gpu: {missing}")
+    return options | {"num_gpus": settings.gpu_fraction}
+
+
 def _missing(fraction: float, cluster: Mapping[str, float], providers: Collection[str]) -> str:
-    if cluster.get("GPU", 0) < fraction:
-        return f"the cluster has {cluster.get('GPU', 0):g} GPUs and each replica asks for {fraction:g}"
+    if too_few := _too_few(fraction, cluster):
+        return too_few
     if GPU_PROVIDER not in providers:
         return "this build of ONNX Runtime has no CUDA; install onnxruntime-gpu in its place"
+    return ""
+
+
+def _too_few(fraction: float, cluster: Mapping[str, float]) -> str:
+    if cluster.get("GPU", 0) < fraction:
+        return f"the cluster has {cluster.get('GPU', 0):g} GPUs and each replica asks for {fraction:g}"
     return ""

@@ -13,10 +13,11 @@ import contextlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Generic
 
 from deployments.replicas.agreement import Agreement, Policy, Report
 from deployments.replicas.failures import LONGEST_PAUSE_S, Failures
-from deployments.replicas.held import Held, Served
+from deployments.replicas.held import Held, S
 from deployments.replicas.source import Source, SourceError
 from deployments.replicas.status import VersionStatus
 from optimization.artifact.store import ArtifactError
@@ -32,7 +33,7 @@ REPORTED = 20
 """Newest versions that a replica tells the others it wants."""
 
 
-class Versions:
+class Versions(Generic[S]):
     """Which versions are held and which of them answers where a request names none.
 
     `load` makes a version ready, given its directory, and takes as long as that takes; it runs in a thread beside the
@@ -42,7 +43,7 @@ class Versions:
     def __init__(
         self,
         source: Source,
-        load: Callable[[Path], Served],
+        load: Callable[[Path], S],
         *,
         policy: Policy,
         keep: int,
@@ -57,7 +58,7 @@ class Versions:
             ArtifactError: it cannot be loaded, or none can; the message says why.
         """
         self.name = source.name
-        self.answering: Held | None = None
+        self.answering: Held[S] | None = None
         """The version for requests that name none; none while the model is unloaded."""
         self._source = source
         self._load = load
@@ -66,7 +67,7 @@ class Versions:
         self._policy = self._now_wanted()
         self._keep = keep
         self._loads = emitter.counter(conventions.VERSION_LOADS)
-        self._held: dict[str, Held] = {}
+        self._held: dict[str, Held[S]] = {}
         self._failures = Failures()
         self._known: set[str] = set()
         self._wanted: list[str] = []
@@ -90,11 +91,11 @@ class Versions:
         """Versions that answer, oldest first."""
         return sorted(self._held, key=int)
 
-    def held(self) -> list[Served]:
+    def held(self) -> list[S]:
         """The versions that answer."""
         return [held.app for held in self._held.values()]
 
-    def find(self, version: str | None) -> Held | None:
+    def find(self, version: str | None) -> Held[S] | None:
         """That version, or the one that answers where none is named."""
         return self.answering if version is None else self._held.get(version)
 
@@ -222,7 +223,7 @@ class Versions:
         await self._agree()
         return True
 
-    def _attempt(self, version: str) -> Held | None:
+    def _attempt(self, version: str) -> Held[S] | None:
         """Load the version, unless it failed a short while ago."""
         files = self._source.files(version)
         if not self._failures.due(version, files):

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from deployments.batching.calls import Outputs
 from deployments.errors import OverloadedError, UnavailableError
 from deployments.execution.byte_budget import ByteBudget
+from deployments.execution.predictor import Predictor
 from deployments.http.model import ModelApp
 from deployments.replicas.held import Held
 from deployments.stages.part import Part, Refusal
 
 
-async def answered(part: Part, find: Callable[[str], Held | None], budget: ByteBudget) -> Outputs | Refusal:
+async def answered(part: Part, find: Callable[[str], Held[ModelApp] | None], budget: ByteBudget) -> Outputs | Refusal:
     """Outputs for the rows by the version that they name, which `find` finds; a refusal where this replica does not
     hold it or has no room.
 
@@ -22,16 +23,18 @@ async def answered(part: Part, find: Callable[[str], Held | None], budget: ByteB
         NotByRowsError, UnlikePartsError: outputs are not by rows.
     """
     held = find(part.version)
-    if held is None or not isinstance(held.app, ModelApp):
+    if held is None:
         return Refusal(reason=f"it does not hold version {part.version!r}")
     size_bytes = sum(array.nbytes for array in part.inputs.values())
     try:
         budget.reserve(size_bytes)
     except OverloadedError as error:
         return Refusal(reason=str(error))
+    predictor = held.app.predictor
+    assert isinstance(predictor, Predictor), "replicas of one model alone share its requests out"
     held.ongoing += 1
     try:
-        return await held.app.predictor.part(part.inputs, part.urgency)
+        return await predictor.part(part.inputs, part.urgency)
     except (OverloadedError, UnavailableError) as error:
         return Refusal(reason=str(error))
     finally:

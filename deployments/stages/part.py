@@ -31,6 +31,8 @@ class Refusal:
     """Why a replica does not take a part; a value, for an exception costs a stack and its class on the way."""
 
     reason: str
+    retry_after_s: float = 0.0
+    """Where it has no room, when it may have some again."""
 
 
 class Replica(Protocol):

@@ -1,4 +1,4 @@
-"""The other replicas of a model, and parts asked of them: the one file of this package that knows Ray.
+"""The other replicas of a model, and parts asked of them, by Ray.
 
 Who there is, and which versions each holds, is in the reports that all write for the agreement on a version. A part
 goes from one replica's actor to the other's, as Serve's handles send calls, past every port; its tensors go by Ray's
@@ -37,16 +37,7 @@ class RemoteReplica:
             UnansweredError: it refuses, or has gone.
             RequestError: the request itself cannot be answered, or not in its time.
         """
-        reference = ray_private.call_replica(self._actor, "answer_part", part)
-        try:
-            answer: Outputs | Refusal = await reference
-        except asyncio.CancelledError:
-            ray.cancel(reference)
-            raise
-        except RayTaskError as error:
-            raise error.cause from None  # what the replica raised, without the traceback that Ray writes into it
-        except RayError as error:
-            raise LostError(f"{type(error).__name__}") from error
+        answer: Outputs | Refusal = await asked(self._actor, "answer_part", part)
         if isinstance(answer, Refusal):
             raise UnansweredError(answer.reason)
         return answer
@@ -81,3 +72,21 @@ class OtherReplicas:
             if known or actor:
                 found[name] = report, known[1] if known else RemoteReplica(name, actor)
         return found
+
+
+async def asked(actor: Any, method: str, argument: Any) -> Any:
+    """What `method` of a replica gives for `argument`; cancelled there where the caller is.
+
+    Raises:
+        LostError: the replica has gone.
+    """
+    reference = ray_private.call_replica(actor, method, argument)
+    try:
+        return await reference
+    except asyncio.CancelledError:
+        ray.cancel(reference)
+        raise
+    except RayTaskError as error:
+        raise error.cause from None  # what the replica raised, without the traceback that Ray writes into it
+    except RayError as error:
+        raise LostError(f"{type(error).__name__}") from error

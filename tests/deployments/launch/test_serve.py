@@ -72,7 +72,7 @@ def test_a_wrong_setting_is_named(tiny_artifact, changes, said):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"name": "mine"}, "application 'mine': name must be 'tiny', as its args.artifact is 'tiny', got 'mine'"),
+        ({"name": "mine"}, "application 'mine': name must be 'tiny', as its args name 'tiny', got 'mine'"),
         ({"route_prefix": "/tiny"}, "application 'tiny': route_prefix must be '/v2/models/tiny', .* got '/tiny'"),
     ],
 )

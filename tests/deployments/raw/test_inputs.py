@@ -205,7 +205,7 @@ def test_text_and_its_tokens_get_the_same_answer_and_texts_share_a_batch(countin
         limits = Limits(max_batch_size=8)
         run_raw = accepting_raw(counting, run, 1)
         predictor = Predictor(counting.manifest, run_raw, limits=limits, inline=True, emitter=emitter)
-        app = ModelApp(predictor, raw=raw_input(counting), max_body_bytes=4096, emitter=emitter)
+        app = ModelApp(predictor, raw=raw_input(counting.manifest), max_body_bytes=4096, emitter=emitter)
         app.start()
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
             return await asyncio.gather(*(client.post("/infer", json=body) for body in (text, text, tokens_, bad)))

@@ -3,7 +3,7 @@
 import pytest
 from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview
 
-from deployments.replicas.applications import BUILDER, LOOK_EVERY_S, Models
+from deployments.replicas.applications import LOOK_EVERY_S, Models
 
 
 def application(status, *deployments):
@@ -12,7 +12,12 @@ def application(status, *deployments):
     )
 
 
-BUILDERS = {"digits": BUILDER, "server": "deployments.app:server", "telemetry": "deployments.app:telemetry"}
+BUILDERS = {
+    "digits": "deployments.app:model",
+    "both": "deployments.app:pipeline",
+    "server": "deployments.app:server",
+    "telemetry": "deployments.app:telemetry",
+}
 
 
 @pytest.mark.parametrize(
@@ -26,6 +31,7 @@ BUILDERS = {"digits": BUILDER, "server": "deployments.app:server", "telemetry": 
             {"digits": application("RUNNING", "Model"), "telemetry": application("DEPLOY_FAILED", "Telemetry")},
             {"digits": True},
         ),
+        ({"both": application("DEPLOY_FAILED")}, {"both": False}),
         ({"server": application("RUNNING", "Server"), "telemetry": application("DEPLOYING")}, {}),
     ],
 )

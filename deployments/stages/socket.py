@@ -1,0 +1,225 @@
+"""Calls of a stage by a socket of its node: a tenth of what a call of Ray costs; what is large, or far, goes by Ray.
+
+    frame: lengths of both -> header, JSON -> tensors, one after the other, each at a multiple of 16 bytes
+
+A connection carries many calls at a time, told apart by a number. Closing it ends all that came by it.
+"""
+
+import asyncio
+import itertools
+import shutil
+import struct
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from deployments.oip.tensors import DTYPES, Array, from_binary, to_binary
+from deployments.oip.urgency import Urgency
+from deployments.stages.part import LostError, Refusal
+from deployments.stages.stage_call import Failure, Missing, StageAnswer, StageCall, Stored, Tensors
+
+_LENGTHS = struct.Struct("<IQ")
+_ALIGNED = 16
+_BUFFER_BYTES = 2**20
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+_ROWS = ""
+"""In place of a name: which rows of the others are meant."""
+_OUTPUTS = "outputs"
+
+_ANSWERS = {"refusal": Refusal, "failure": Failure, "missing": Missing}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Frame:
+    head: dict[str, Any]
+    tensors: dict[str, Array]
+
+
+class StageSocket:
+    """Listens for calls in a folder that is this user's alone, and answers them by `answer`."""
+
+    def __init__(self, answer: Callable[[StageCall], Awaitable[StageAnswer]]) -> None:
+        self._answer = answer
+        self._folder = Path(tempfile.mkdtemp(prefix="trimtab-stage-"))  # readable by its owner alone
+        self._server: asyncio.Server | None = None
+        self._serving: set[asyncio.Task[None]] = set()
+
+    @property
+    def path(self) -> str:
+        """Where it listens."""
+        return str(self._folder / "calls")
+
+    async def start(self) -> None:
+        """Listen from now on."""
+        self._server = await asyncio.start_unix_server(self._connected, self.path, limit=_BUFFER_BYTES)
+
+    async def stop(self) -> None:
+        """Listen no more, and end what is under way."""
+        if self._server is not None:
+            self._server.close()
+        for task in self._serving:
+            task.cancel()
+        await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        me = asyncio.current_task()
+        assert me is not None
+        self._serving.add(me)
+        calls: dict[int, asyncio.Task[None]] = {}
+        try:
+            while (frame := await _read(reader)) is not None:
+                number = frame.head["call"]
+                if frame.head.get("cancel"):
+                    if call := calls.get(number):
+                        call.cancel()
+                    continue
+                task = asyncio.ensure_future(self._respond(number, frame, writer))
+                calls[number] = task
+                task.add_done_callback(partial(_forget, calls, number))
+        finally:
+            for task in list(calls.values()):
+                task.cancel()
+            writer.close()
+            self._serving.discard(me)
+
+    async def _respond(self, number: int, frame: _Frame, writer: asyncio.StreamWriter) -> None:
+        answer = await self._answer(_call_of(frame))
+        if isinstance(answer, dict):
+            writer.write(_framed({"call": number, "kind": _OUTPUTS}, answer))
+        else:
+            kind = type(answer).__name__.lower()
+            writer.write(_framed({"call": number, "kind": kind, "fields": vars(answer)}, {}))
+
+
+class StageConnection:
+    """Calls a stage of this node by its socket."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+        self._numbers = itertools.count()
+        self._waiting: dict[int, asyncio.Future[StageAnswer]] = {}
+        self._lost: str | None = None
+        self._reading = asyncio.ensure_future(self._read(reader))
+
+    @classmethod
+    async def open(cls, path: str) -> "StageConnection":
+        """Connect to the socket at `path`.
+
+        Raises:
+            OSError: nobody listens there, or this process may not connect.
+        """
+        return cls(*await asyncio.open_unix_connection(path, limit=_BUFFER_BYTES))
+
+    def close(self) -> None:
+        """Call no more."""
+        self._reading.cancel()
+        self._writer.close()
+
+    async def answer(self, call: StageCall) -> StageAnswer:
+        """What the stage answers; cancelled there where the caller is.
+
+        Raises:
+            LostError: it has gone.
+        """
+        if self._lost is not None:
+            raise LostError(self._lost)
+        number = next(self._numbers)
+        waiting: asyncio.Future[StageAnswer] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = waiting
+        self._writer.write(_framed(_head_of(number, call), _tensors_of(call)))
+        try:
+            return await waiting
+        except asyncio.CancelledError:
+            self._writer.write(_framed({"call": number, "cancel": True}, {}))
+            raise
+        finally:
+            del self._waiting[number]
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        try:
+            while (frame := await _read(reader)) is not None:
+                waiting = self._waiting.get(frame.head["call"])
+                if waiting is not None and not waiting.done():
+                    waiting.set_result(_answer_of(frame))
+        finally:
+            self._lost = "it closed its socket"
+            for waiting in self._waiting.values():
+                if not waiting.done():
+                    waiting.set_exception(LostError(self._lost))
+
+
+def can_carry(tensors: Tensors) -> bool:
+    """Whether they can be sent: what lies in shared memory is named to Ray."""
+    return not any(isinstance(each, Stored) for each in tensors.values())
+
+
+def _head_of(number: int, call: StageCall) -> dict[str, Any]:
+    return {
+        "call": number,
+        "version": call.version,
+        "timeout_s": call.urgency.timeout_s,
+        "priority": call.urgency.priority,
+        "has_rows": call.rows is not None,
+        "all_rows": list(call.all_rows),
+    }
+
+
+def _tensors_of(call: StageCall) -> Tensors:
+    return call.inputs if call.rows is None else {_ROWS: call.rows, **call.inputs}
+
+
+def _call_of(frame: _Frame) -> StageCall:
+    head, tensors = frame.head, frame.tensors
+    return StageCall(
+        version=head["version"],
+        rows=tensors.pop(_ROWS) if head["has_rows"] else None,
+        inputs=tensors,
+        urgency=Urgency(timeout_s=head["timeout_s"], priority=head["priority"]),
+        all_rows=frozenset(head["all_rows"]),
+    )
+
+
+def _answer_of(frame: _Frame) -> StageAnswer:
+    kind = frame.head["kind"]
+    if kind == _OUTPUTS:
+        return dict(frame.tensors)
+    answer: Refusal | Failure | Missing = _ANSWERS[kind](**frame.head["fields"])
+    return answer
+
+
+def _forget(calls: dict[int, asyncio.Task[None]], number: int, _: asyncio.Task[None]) -> None:
+    calls.pop(number, None)
+
+
+def _framed(head: Mapping[str, Any], tensors: Tensors) -> bytes:
+    entries: list[tuple[str, str, tuple[int, ...], int]] = []
+    chunks: list[bytes] = []
+    for name, array in tensors.items():
+        assert not isinstance(array, Stored), "see can_carry"
+        raw = to_binary(array)
+        entries.append((name, _NAMES[array.dtype], array.shape, len(raw)))
+        chunks += (raw, bytes(-len(raw) % _ALIGNED))
+    header = orjson.dumps({**head, "tensors": entries})
+    header += b" " * (-(_LENGTHS.size + len(header)) % _ALIGNED)
+    return b"".join((_LENGTHS.pack(len(header), sum(map(len, chunks))), header, *chunks))
+
+
+async def _read(reader: asyncio.StreamReader) -> _Frame | None:
+    """The next frame; none once the other side has closed."""
+    try:
+        header_bytes, body_bytes = _LENGTHS.unpack(await reader.readexactly(_LENGTHS.size))
+        head = orjson.loads(await reader.readexactly(header_bytes))
+        body = memoryview(await reader.readexactly(body_bytes))
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return None
+    tensors: dict[str, Array] = {}
+    at = 0
+    for name, datatype, shape, size in head["tensors"]:
+        tensors[name] = from_binary(name, datatype, shape, body[at : at + size])
+        at += size + -size % _ALIGNED
+    return _Frame(head=head, tensors=tensors)
