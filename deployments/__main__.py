@@ -1,4 +1,4 @@
-"""The command line: `python -m deployments list | status | infer | bench | score | place | table | key`."""
+"""The command line: `python -m deployments list | status | infer | bench | score | place | table | push | ...`."""
 
 import argparse
 import json
@@ -50,6 +50,10 @@ def main(arguments: list[str] | None = None) -> int:
                 _place(options, console)
             case "table":
                 _table(options, console)
+            case "push":
+                _push(options, console)
+            case "withdraw":
+                _withdraw(options)
             case "key":
                 _key(options, console)
     except (ArtifactError, CallError, InputError, ScoringError, SettingsError, UnavailableError) as error:
@@ -63,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m deployments",
-        description="Look at what is served, try it, measure it, score files, place it, and say who may call it.",
+        description="Look at what is served, push versions, try and measure it, score files, and say who may call it.",
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
@@ -92,6 +96,14 @@ def _parser() -> argparse.ArgumentParser:
     scoring = verbs.add_parser("score", help="score every row of files, on a cluster or this machine alone")
     score_options.add_arguments(scoring)
     scoring.add_argument("--json", action="store_true", help="print JSON")
+    pushing = verbs.add_parser("push", help="put a version into the cluster that runs, for models of `cluster://`")
+    pushing.add_argument("artifact", type=Path, help="its directory; the newest version where that holds several")
+    pushing.add_argument(
+        "--mb-per-s", type=_rate, default=64.0, metavar="N", help="most that a node takes, and gives (default: 64)"
+    )
+    pushing.add_argument("--json", action="store_true", help="print JSON")
+    away = verbs.add_parser("withdraw", help="take a pushed version back: replicas return to the one before")
+    away.add_argument("version", metavar="NAME/VERSION")
     _add_place(verbs.add_parser("place", help="propose which models go on which nodes; docs/spreading.md says more"))
     held = verbs.add_parser("table", help="start a table of embeddings on the running cluster, to be trained")
     held.add_argument("file", type=Path, help="a YAML file: the args of `deployments.app:embeddings`")
@@ -196,6 +208,25 @@ def _table(options: argparse.Namespace, console: Console) -> None:
     _print(options, health, lambda: console.print(f"{settings.table}: {settings.shards} shards are loaded; {ends}"))
 
 
+def _push(options: argparse.Namespace, console: Console) -> None:
+    from deployments.commands import push  # Ray takes seconds to import: no other command waits for it
+    from deployments.pushed import actors
+
+    actors.connect()
+    with Console(stderr=True).status("pushing"):
+        found = push.pushed(options.artifact, actors.RayStores(), actors.catalogue(), options.mb_per_s)
+    _print(options, asdict(found), lambda: push.show(console, found))
+
+
+def _withdraw(options: argparse.Namespace) -> None:
+    from deployments.commands import push
+    from deployments.pushed import actors
+
+    actors.connect()
+    push.withdrawn(options.version, actors.RayStores(), actors.catalogue())
+    print(f"{options.version} is withdrawn", file=sys.stderr)
+
+
 def _key(options: argparse.Namespace, console: Console) -> None:
     match options.doing:
         case "add":
@@ -220,6 +251,13 @@ def _print(options: argparse.Namespace, found: Any, show: Callable[[], None]) ->
         print(json.dumps(found, indent=2, default=str))
     else:
         show()
+
+
+def _rate(text: str) -> float:
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
+    return number
 
 
 def _positive(text: str) -> int:

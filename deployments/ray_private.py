@@ -66,8 +66,8 @@ def builders() -> Mapping[str, str]:
 
 
 class KeyValueStore:
-    """The cluster's own, on the head node, as `deployments.replicas.agreement.Store`: it outlives replicas, and Ray has
-    no public one.
+    """The cluster's own, on the head node, as `deployments.replicas.agreement.Store` and `deployments.pushed.catalogue`
+    want it: it outlives replicas, and Ray has no public one.
     """
 
     def get(self, key: str) -> bytes | None:
@@ -79,13 +79,21 @@ class KeyValueStore:
         """Write it over what is there."""
         internal_kv._internal_kv_put(key, value, overwrite=True)
 
+    def put_new(self, key: str, value: bytes) -> bool:
+        """Write it unless there is one, at once for all; whether it was written."""
+        return not internal_kv._internal_kv_put(key, value, overwrite=False)
+
     def delete(self, key: str) -> None:
         """Forget it, if it is there."""
         internal_kv._internal_kv_del(key)
 
+    def keys(self, prefix: str) -> list[str]:
+        """All that begin with `prefix`."""
+        return [key.decode() for key in internal_kv._internal_kv_list(prefix)]
+
     def below(self, prefix: str) -> Mapping[str, bytes]:
         """All whose key begins with `prefix`."""
-        found = {key.decode(): internal_kv._internal_kv_get(key) for key in internal_kv._internal_kv_list(prefix)}
+        found = {key: internal_kv._internal_kv_get(key) for key in self.keys(prefix)}
         return {key: value for key, value in found.items() if value is not None}
 
 

@@ -90,7 +90,8 @@ class ModelSettings(ServerSettings):
     """Newest versions that stay loaded and answer at `/versions/<v>`; each takes the model's memory."""
     artifacts: Annotated[str, BeforeValidator(text_of_path), AfterValidator(source.checked)] = "artifacts"
     """Directory of all artifacts, or its URL (`s3://`, `gs://`, `https://`, `file://` and what else fsspec reads), of
-    which each node copies what it serves. A relative path starts where Ray was started."""
+    which each node copies what it serves; `cluster://` is what `python -m deployments push` puts into the cluster
+    itself. A relative path starts where Ray was started."""
     artifacts_cache_bytes: int = Field(default=20 * 2**30, ge=0)
     """Bytes that a node keeps of what comes from a URL; what its replicas use stays in any case."""
     max_batch_size: int = Field(default=64, ge=1, le=65536)

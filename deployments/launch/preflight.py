@@ -14,7 +14,7 @@ from deployments.embeddings import initial
 from deployments.embeddings.settings import EmbeddingSettings
 from deployments.errors import SettingsError
 from deployments.ingress.haproxy import TLS_CERT
-from deployments.replicas.source import is_url, published
+from deployments.replicas.source import CLUSTER, is_url, published
 from deployments.settings import AccessSettings, ModelSettings, ServerSettings, parse, split_access
 from deployments.stages.declared import PipelineSettings
 from deployments.stages.plan import planned
@@ -169,6 +169,8 @@ def _check_route(application: Mapping[str, Any], wanted: str) -> None:
 
 
 def _check_model(settings: ModelSettings) -> None:
+    if settings.artifacts == CLUSTER:  # it runs in Ray, which does not yet; the builder looks there
+        return
     recipe = _RECIPES / f"{settings.artifact}.yaml"
     make = f"python -m optimization {recipe if recipe.exists() else '<recipe.yaml>'}"
     try:

@@ -71,7 +71,7 @@ class NodeCache:
                 with self._locked(key):
                     # Another may have fetched it meanwhile, and looked whether it is sound.
                     if not entry.is_dir() or (was_there and not _is_sound(entry)):
-                        self._make_room(size_bytes)
+                        self.make_room(size_bytes)
                         self._fetch(entry, fetch)
             os.utime(entry)
         except BaseException:
@@ -89,23 +89,7 @@ class NodeCache:
                 copy.release()
         return None
 
-    def _fetch(self, entry: Path, fetch: Callable[[Path], None]) -> None:
-        staging = self._folder / f"{_FETCHING}{entry.name}"
-        shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed meanwhile
-        shutil.rmtree(entry, ignore_errors=True)
-        try:
-            staging.mkdir()
-            fetch(staging)
-            load(staging)
-            for file in staging.rglob("*"):
-                if file.is_file():
-                    with file.open("rb") as opened:
-                        os.fsync(opened.fileno())
-            staging.rename(entry)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
-
-    def _make_room(self, size_bytes: int) -> None:
+    def make_room(self, size_bytes: int) -> None:
         """Remove what no replica uses, the oldest first, until `size_bytes` more fit."""
         sizes = {entry: _size_bytes(entry) for entry in sorted(self._entries(), key=_age)}
         total = sum(sizes.values()) + size_bytes
@@ -121,6 +105,22 @@ class NodeCache:
                     continue
                 shutil.rmtree(entry, ignore_errors=True)
                 total -= size
+
+    def _fetch(self, entry: Path, fetch: Callable[[Path], None]) -> None:
+        staging = self._folder / f"{_FETCHING}{entry.name}"
+        shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed meanwhile
+        shutil.rmtree(entry, ignore_errors=True)
+        try:
+            staging.mkdir()
+            fetch(staging)
+            load(staging)
+            for file in staging.rglob("*"):
+                if file.is_file():
+                    with file.open("rb") as opened:
+                        os.fsync(opened.fileno())
+            staging.rename(entry)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
 
     def _entries(self) -> list[Path]:
         """What is there, and what killed processes have left half fetched."""

@@ -2,6 +2,8 @@
 
     <directory or URL>/<name>/<version>/{manifest.json, model.onnx, ...}
 
+`cluster://` is what was pushed into the cluster itself (`deployments.pushed`); here it is a URL like any other.
+
 Of a URL, `manifest.json` is read first and named by its digest, so that another artifact under an old number is fetched
 anew. Whoever puts a version there puts the manifest last: without it, it is not there yet.
 """
@@ -24,6 +26,9 @@ logger = logging.getLogger(__name__)
 CONNECT_S = 10.0
 SILENCE_S = 30.0
 """An HTTP source that sends nothing for so long is given up, until the next try."""
+
+CLUSTER = "cluster://"
+"""The URL of what is pushed into the cluster that runs."""
 
 _VERSION = re.compile(r"[1-9][0-9]*")
 _PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
@@ -99,6 +104,8 @@ def checked(artifacts: str) -> str:
     """
     if not is_url(artifacts):
         return artifacts
+    if artifacts == CLUSTER:  # its file system needs Ray, which is not imported just to read settings
+        return artifacts
     parts = urlsplit(artifacts)
     if parts.username or parts.query or parts.fragment:
         raise ValueError("a URL must have no user, query or fragment: credentials belong into the environment")
@@ -139,8 +146,9 @@ class Remote:
 
     def __init__(self, url: str, name: str, cache: NodeCache) -> None:
         self.name = name
-        self.where = f"{url.rstrip('/')}/{name}"
+        self.where = f"{url}/{name}" if url == CLUSTER else f"{url.rstrip('/')}/{name}"
         self._cache = cache
+        fsspec.register_implementation("cluster", "deployments.pushed.files.ClusterFiles")
         self._files, self._home = fsspec.url_to_fs(self.where, **_options(url))
         self._url_digest = hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:8]
         self._whole: set[str] = set()

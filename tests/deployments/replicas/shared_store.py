@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 
 class SharedStore:
-    """A `deployments.replicas.agreement.Store` in memory."""
+    """A `deployments.pushed.catalogue.Store` in memory."""
 
     def __init__(self) -> None:
         self._values: dict[str, bytes] = {}
@@ -16,6 +16,14 @@ class SharedStore:
     def put(self, key: str, value: bytes) -> None:
         """Write it over what is there."""
         self._values[key] = value
+
+    def put_new(self, key: str, value: bytes) -> bool:
+        """Write it unless there is one; whether it was written."""
+        return self._values.setdefault(key, value) is value
+
+    def keys(self, prefix: str) -> list[str]:
+        """All that begin with `prefix`."""
+        return [key for key in list(self._values) if key.startswith(prefix)]
 
     def delete(self, key: str) -> None:
         """Forget it, if it is there."""
