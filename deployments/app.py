@@ -42,6 +42,8 @@ from deployments.embeddings.settings import EmbeddingSettings
 from deployments.errors import UnavailableError
 from deployments.execution.byte_budget import ByteBudget
 from deployments.execution.load import load_predictor
+from deployments.execution.predicting import Predicting
+from deployments.execution.predictor import Predictor
 from deployments.http.asgi import JSON, Answer, Call, call, error_body
 from deployments.http.model import ModelApp
 from deployments.http.server import Cluster, model_of, server_app
@@ -60,9 +62,10 @@ from deployments.replicas.placement import actor_options, function_options
 from deployments.replicas.scaling import replicas
 from deployments.replicas.status import VersionStatus
 from deployments.replicas.versions import Versions
-from deployments.settings import AccessSettings, ModelSettings, ServerSettings, parse, split_access
+from deployments.settings import AccessSettings, CascadeSettings, ModelSettings, ServerSettings, parse, split_access
 from deployments.stages.answering import answered
 from deployments.stages.asking import AskedStage
+from deployments.stages.cascade import CascadePredictor, LocalTeacher, Teacher, calibrated
 from deployments.stages.declared import PipelineSettings
 from deployments.stages.http import PipelineApp
 from deployments.stages.loading import preparation_of, stage_loader, stage_source
@@ -70,6 +73,7 @@ from deployments.stages.part import Part, Refusal
 from deployments.stages.plan import Plan, PlannedStage, planned
 from deployments.stages.predictor import PipelinePredictor
 from deployments.stages.remote import OtherReplicas
+from deployments.stages.remote_teacher import RemoteTeacher
 from deployments.stages.socket import StageSocket
 from deployments.stages.stage_call import StageAnswer, StageCall, stored
 from deployments.stages.stage_replicas import Address, RayStore, StageReplicas, own_address
@@ -120,8 +124,9 @@ class Model(AsgiReplica):
         settings = self._settings
         artifact = load(path)
         has_gpu = bool(ray.get_gpu_ids())
+        predictor = load_predictor(artifact, settings, has_gpu=has_gpu, emitter=self._emitter, others=self._others)
         return ModelApp(
-            load_predictor(artifact, settings, has_gpu=has_gpu, emitter=self._emitter, others=self._others),
+            predictor if settings.cascade is None else self._cascaded(predictor, settings.cascade),
             raw=raw_input(artifact.manifest),
             max_batch_size=settings.max_batch_size,
             max_body_bytes=settings.max_body_bytes,
@@ -130,6 +135,30 @@ class Model(AsgiReplica):
             versions=lambda: self._versions.ready(),
             everywhere=partial(repository.statistics, settings.artifact),
         )
+
+    def _cascaded(self, student: Predictor, cascade: CascadeSettings) -> Predicting:
+        """The model, and its teacher for what it is not sure of."""
+        found = calibrated(student.manifest, cascade.teacher)
+        return CascadePredictor(
+            student,
+            self._teacher(found.teacher, cascade),
+            found,
+            timeout_s=cascade.timeout_s,
+            without_teacher=cascade.without_teacher,
+            emitter=self._emitter,
+        )
+
+    def _teacher(self, teacher: str, cascade: CascadeSettings) -> Teacher:
+        """Who answers what this model is not sure of: `teacher` is its name and version."""
+        name, _, version = teacher.rpartition("/")
+        if not cascade.in_process:
+            return RemoteTeacher(name, version)
+        settings = self._settings.model_copy(update={"artifact": name, "cascade": None, "cache_bytes": 0})
+        copy = settings.source().fetch(version)
+        emitter = _emitter(settings, name, version, "teacher")
+        has_gpu = bool(ray.get_gpu_ids())
+        predictor = load_predictor(load(copy.path), settings, has_gpu=has_gpu, emitter=emitter)
+        return LocalTeacher(predictor, emitter, copy.release)
 
     async def ask(self, request: Call) -> Answer:
         """What this replica answers; by name, `Server` calls this as well."""

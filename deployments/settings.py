@@ -78,6 +78,21 @@ class Scaling(_Settings):
         return self
 
 
+class CascadeSettings(_Settings):
+    """Who answers what a model is not sure of; a setting of `ModelSettings`."""
+
+    teacher: str = Field(pattern=NAME_PATTERN)
+    """Name of the model that `python -m optimization cascade` measured it with; asked for the version of then."""
+    in_process: bool = False
+    """Whether each replica loads the teacher itself, from the same `artifacts`; else it is an application of the
+    cluster, and its replicas are asked."""
+    timeout_s: float = Field(default=2.0, gt=0)
+    """Seconds that the teacher has for a request's rows, or what is left of the request's time where that is less."""
+    without_teacher: Literal["student", "fail"] = "student"
+    """What becomes of rows that the teacher does not answer in time: the student's answer, which `answered_by` calls
+    `unsure_student`, or status 503 for the request."""
+
+
 class ModelSettings(ServerSettings):
     """Arguments of `deployments.app:model`."""
 
@@ -117,6 +132,8 @@ class ModelSettings(ServerSettings):
     """Where the model runs; "auto" takes a GPU where the cluster has one and ONNX Runtime can use it, else the CPU."""
     gpu_fraction: float = Field(default=1.0, gt=0, le=1)
     """Part of a GPU that a replica reserves; with 0.25, four share one and its memory."""
+    cascade: CascadeSettings | None = None
+    """Who answers what the model is not sure of; without it, it answers everything itself."""
     scaling: Scaling = Scaling()
     """How many replicas there are, and when there are more or fewer."""
 
@@ -124,6 +141,12 @@ class ModelSettings(ServerSettings):
     def _largest_body_fits(self) -> Self:
         if self.max_body_bytes > self.max_queue_bytes:
             raise ValueError(f"max_queue_bytes must be at least max_body_bytes, {self.max_body_bytes}")
+        return self
+
+    @model_validator(mode="after")
+    def _teacher_is_another(self) -> Self:
+        if self.cascade is not None and self.cascade.teacher == self.artifact:
+            raise ValueError(f"cascade.teacher must be another model than {self.artifact!r}")
         return self
 
     def source(self) -> source.Source:

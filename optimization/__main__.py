@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 # torch and Ray take seconds to import: only what needs them does so, inside its function.
 
-VERBS = ("run", "inspect", "compare", "publish", "push", "cut")
+VERBS = ("run", "inspect", "compare", "cascade", "publish", "push", "cut")
 FAILED, UNPROVEN, INTERRUPTED = 2, 3, 130
 
 
@@ -54,6 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
                 terminal.show(Console(), store.load(options.artifact))
             case "compare":
                 _compare(options)
+            case "cascade":
+                _cascade(options)
             case "publish":
                 _publish(options)
             case "push":
@@ -107,6 +109,23 @@ def _parser() -> argparse.ArgumentParser:
     compare = verbs.add_parser("compare", help="measure two artifacts made from the same data, side by side")
     compare.add_argument("first", type=Path, help="a version's directory, such as artifacts/signals/1")
     compare.add_argument("second", type=Path, help="another one")
+
+    cascade = verbs.add_parser("cascade", help="let a student answer what it is sure of, and its teacher the rest")
+    cascade.add_argument("student", type=Path, help="a version's directory; its next version says when it is sure")
+    cascade.add_argument("teacher", type=Path, help="its teacher's, such as artifacts/signals-teacher/1")
+    cascade.add_argument(
+        "--max-loss",
+        type=float,
+        required=True,
+        metavar="POINTS",
+        help="examples of a hundred that the student may get wrong where its teacher is right, such as 0.2",
+    )
+    cascade.add_argument("--confidence", type=float, default=0.95, help="how sure that must be, in [0.5, 1) (0.95)")
+    cascade.add_argument(
+        "--recipe",
+        type=Path,
+        help="names data that neither learned from, in place of those they were made from",
+    )
 
     publish = verbs.add_parser("publish", help="make an artifact of an ONNX, Keras or TensorFlow model")
     publish.add_argument("model", type=Path, help="the ONNX or .keras file, or the folder of a SavedModel")
@@ -226,6 +245,20 @@ def _compare(options: argparse.Namespace) -> None:
 
     first, second = (store.load(path) for path in (options.first, options.second))
     compare.show(Console(), compare.compare(first, second))
+
+
+def _cascade(options: argparse.Namespace) -> None:
+    from optimization.cascade import calibrate
+    from optimization.report import cascade
+
+    wanted = recipe.parse(recipe.read(options.recipe)) if options.recipe else None
+    if wanted is not None and (lacking := sources.missing(wanted.data)):
+        raise RecipeError("\n".join(lacking))
+    student, teacher = (store.load(path) for path in (options.student, options.teacher))
+    made = calibrate.calibrate(
+        student, teacher, max_loss=options.max_loss / 100, confidence=options.confidence, wanted=wanted
+    )
+    cascade.show(Console(), made)
 
 
 def _publish(options: argparse.Namespace) -> None:

@@ -12,7 +12,8 @@
     ├── VerifyError    what would be published does not give what was measured
     ├── SearchError    no trial of a search came to an end
     ├── CutError       a graph cannot be cut as asked
-    └── CompareError   two artifacts have nothing to be compared on
+    ├── CompareError   two artifacts have nothing to be compared on
+    └── CascadeError   two artifacts make no cascade, or none within the budget
 
 `artifact.ArtifactError` stands alone: `deployments` imports it too.
 """
@@ -68,3 +69,7 @@ class CutError(OptimizationError):
 
 class CompareError(OptimizationError):
     """Two artifacts cannot be compared."""
+
+
+class CascadeError(OptimizationError):
+    """Two artifacts make no cascade, or nothing proves that it keeps its budget."""

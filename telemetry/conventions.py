@@ -41,6 +41,8 @@ CACHE_HIT = "trimtab.cache.hit"
 PLACE = "trimtab.scatter.place"
 """Of a part of a large request: "here", in the replica that got the request, or "elsewhere"."""
 STAGE = "trimtab.stage"
+ANSWERED_BY = "trimtab.cascade.answered_by"
+"""Of a row: "student", "teacher", or "unsure_student" where the teacher did not answer."""
 RANK = "trimtab.train.rank"
 TELEMETRY_SOURCE = "trimtab.telemetry.source"
 """What failed, of a process's own reporting."""
@@ -115,6 +117,18 @@ SCATTER_PARTS = Instrument(
     kind="counter",
     unit="{part}",
     description="Parts of large requests, by where they were computed; with error.type, those that were not answered.",
+)
+CASCADE_ROWS = Instrument(
+    name="trimtab.cascade.rows",
+    kind="counter",
+    unit="{row}",
+    description="Rows that a cascade answered; trimtab.cascade.answered_by says by which of its models.",
+)
+CASCADE_EXPECTED = Instrument(
+    name="trimtab.cascade.expected",
+    kind="gauge",
+    unit="1",
+    description="Share of held-out examples that the teacher was asked for when the cascade was measured.",
 )
 VERSION_LOADS = Instrument(
     name="trimtab.version.loads",

@@ -28,6 +28,7 @@ def test_every_settings_class_is_on_the_page():
         return {sub for direct in base.__subclasses__() for sub in {direct} | subclasses(direct)}
 
     written = (
+        "optimization.artifact.cascade",
         "optimization.artifact.manifest",
         "optimization.artifact.findings",
         "optimization.pruning.structure",

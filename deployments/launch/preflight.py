@@ -14,8 +14,9 @@ from deployments.embeddings import initial
 from deployments.embeddings.settings import EmbeddingSettings
 from deployments.errors import SettingsError
 from deployments.ingress.haproxy import TLS_CERT
-from deployments.replicas.source import CLUSTER, is_url, published
+from deployments.replicas.source import CLUSTER, find, is_url, published
 from deployments.settings import AccessSettings, ModelSettings, ServerSettings, parse, split_access
+from deployments.stages.cascade import calibrated
 from deployments.stages.declared import PipelineSettings
 from deployments.stages.plan import planned
 from optimization.artifact.store import ArtifactError, load
@@ -48,6 +49,7 @@ def check(config: Mapping[str, Any], *, ports: bool = True) -> None:
                 settings = parse(ModelSettings, args, where)
                 _check_names(application, settings.artifact)
                 _check_model(settings)
+                _check_teacher(application.get("name", "default"), settings, config)
             case "deployments.app:pipeline":
                 pipeline = parse(PipelineSettings, args, where)
                 _check_names(application, pipeline.name)
@@ -191,6 +193,29 @@ def _check_pipeline(settings: PipelineSettings, where: str) -> None:
         planned(settings)
     except SettingsError as error:
         raise SettingsError(f"{where}: {error}") from error
+
+
+def _check_teacher(name: str, settings: ModelSettings, config: Mapping[str, Any]) -> None:
+    """Of a cascade: the artifact was measured as one, and its teacher is served by the version of then."""
+    if settings.cascade is None or settings.artifacts == CLUSTER:  # what is pushed says so when it is loaded
+        return
+    with published(settings.source(), settings.answering) as copy:
+        teacher, _, version = calibrated(load(copy.path).manifest, settings.cascade.teacher).teacher.rpartition("/")
+    setting = f"application {name!r}: args.cascade.teacher"
+    if settings.cascade.in_process:
+        find(settings.model_copy(update={"artifact": teacher}).source(), version)
+        return
+    served = {each.artifact: each for _, each in models(config)}
+    if teacher not in served:
+        raise SettingsError(f"{setting} must be a model of this file or have cascade.in_process, got {teacher!r}")
+    if served[teacher].artifacts == CLUSTER:
+        return
+    kept = served[teacher].version or served[teacher].source().versions()[-served[teacher].keep_versions :]
+    if version not in kept:
+        raise SettingsError(
+            f"{setting}: model {teacher!r} must serve version {version!r}, which {settings.artifact!r} was measured "
+            f"with, got {', '.join(kept)}: name it in the teacher's args.version, or measure the cascade anew"
+        )
 
 
 def _check_port(host: str, port: int, setting: str) -> None:

@@ -11,6 +11,7 @@ from deployments.execution.byte_budget import ByteBudget
 from deployments.execution.predictor import Predictor
 from deployments.http.model import ModelApp
 from deployments.replicas.held import Held
+from deployments.stages.cascade import CascadePredictor
 from deployments.stages.part import Part, Refusal
 
 
@@ -31,6 +32,8 @@ async def answered(part: Part, find: Callable[[str], Held[ModelApp] | None], bud
     except OverloadedError as error:
         return Refusal(reason=str(error))
     predictor = held.app.predictor
+    if isinstance(predictor, CascadePredictor):
+        predictor = predictor.student  # who got the request asks the teacher
     assert isinstance(predictor, Predictor), "replicas of one model alone share its requests out"
     held.ongoing += 1
     try:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from optimization.artifact.cascade import Cascade
 from optimization.artifact.findings import Findings
 
 SCHEMA_VERSION = 1
@@ -215,6 +216,8 @@ class Manifest(_Model):
     """How raw input becomes the model's tensors; none for a model that takes tensors alone."""
     stream: Stream | None = None
     """How it is driven step by step; none for a model that answers at once."""
+    cascade: Cascade | None = None
+    """When it is sure enough to answer without its teacher; none where that was not measured."""
     libraries: dict[str, str] = {}
     findings: Findings = Findings()
     """Curves, comparisons, confusions, layers and the search: what a report shows besides the measurements."""

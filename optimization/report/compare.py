@@ -55,7 +55,7 @@ def compare(first: Artifact, second: Artifact) -> Comparison:
     """
     if first.path.resolve() == second.path.resolve():
         raise CompareError(f"two artifacts must be given, got {first.path} twice")
-    dataset = _dataset(first, second)
+    dataset = dataset_of(first, second)
     held_out, task = dataset.held_out, dataset.task
     names = [f"{each.manifest.name} {each.manifest.version}" for each in (first, second)]
     if names[0] == names[1]:
@@ -158,13 +158,20 @@ def _unknown(name: str) -> str:
     return f"{name} does not say what data it was made of: where they have changed, it may have learned from these"
 
 
-def _dataset(first: Artifact, second: Artifact) -> Dataset:
-    """The data that both were made from."""
+def dataset_of(first: Artifact, second: Artifact, given: Recipe | None = None) -> Dataset:
+    """The data that both were made from, or those of the recipe that is `given`, which neither may have learned from.
+
+    Raises:
+        CompareError: they take other inputs, or were not made from the same data; or the data are not those any more
+            that one was measured on.
+    """
     one, other = first.manifest, second.manifest
     if _shapes(one.inputs) != _shapes(other.inputs) or _shapes(one.outputs) != _shapes(other.outputs):
         raise CompareError(
             f"both must take and give the same tensors, got {terminal.describe(one)} and {terminal.describe(other)}"
         )
+    if given is not None:
+        return _in_order(data.load(given.data, given.seed), one, other)
     made = [each.recipe for each in (one, other) if each.recipe is not None]
     if not made:
         raise CompareError("one of them must come from a recipe, which names the data to compare on; got two without")
@@ -175,11 +182,7 @@ def _dataset(first: Artifact, second: Artifact) -> Dataset:
             + " and ".join(f"{settings} with seed {seed}" for settings, seed in learned_from)
         )
     parsed = recipe.parse(made[0])
-    dataset, classes = data.load(parsed.data, parsed.seed), one.labels or other.labels
-    if classes is not None:
-        if (other.labels or classes) != classes:
-            raise CompareError(f"both must have the same classes in the same order, got {classes} and {other.labels}")
-        dataset = labels.reordered(dataset, classes)
+    dataset = _in_order(data.load(parsed.data, parsed.seed), one, other)
     digest = identity.of_split(dataset.held_out)
     for each in (one, other):
         if each.provenance is not None and each.provenance.held_out_sha256 != digest:
@@ -188,6 +191,16 @@ def _dataset(first: Artifact, second: Artifact) -> Dataset:
                 f"data have changed since ({_changed(each, parsed)}); bring them back, or make both anew"
             )
     return dataset
+
+
+def _in_order(dataset: Dataset, one: Manifest, other: Manifest) -> Dataset:
+    """The data with the classes that the models have, in their order."""
+    classes = one.labels or other.labels
+    if classes is None:
+        return dataset
+    if (other.labels or classes) != classes:
+        raise CompareError(f"both must have the same classes in the same order, got {classes} and {other.labels}")
+    return labels.reordered(dataset, classes)
 
 
 def _changed(manifest: Manifest, wanted: Recipe) -> str:

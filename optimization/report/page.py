@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from optimization.artifact.findings import SearchResult, Trial
 from optimization.artifact.manifest import Manifest, Measurement
-from optimization.report import plots, terminal
+from optimization.report import cascade, plots, terminal
 from optimization.report.plots import Dot
 from optimization.search import pareto
 
@@ -58,6 +58,9 @@ def render(manifest: Manifest) -> str:
         headline=list(_headline(manifest)),
         statements=list(terminal.statements(manifest)),
         pareto=_pareto(manifest),
+        cascade=manifest.cascade,
+        cascade_plot=cascade.plot(manifest.cascade) if manifest.cascade else None,
+        cascade_rows=list(cascade.rows(manifest.cascade)) if manifest.cascade else [],
         losses=plots.lines(found.losses, x_name="epoch", y_name="training loss") if found.losses else None,
         classes=_classes(manifest),
         max_classes=MAX_CLASSES,

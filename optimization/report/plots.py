@@ -91,6 +91,19 @@ def scatter(
     return _svg(parts, x_name, y_name, f"{y_name} against {x_name}")
 
 
+def curve(points: Sequence[tuple[float, float]], dots: Sequence[Dot], *, x_name: str, y_name: str) -> Markup:
+    """Shares over shares, in percent, as one line with `dots` beside it."""
+    xs, ys = zip(*points, strict=True)
+    across = linear_axis([*xs, *(end for dot in dots for end in (dot.left, dot.right))], LEFT, RIGHT, margin=0.02)
+    up = linear_axis([*ys, *(end for dot in dots for end in (dot.low, dot.high))], BOTTOM, TOP)
+    path = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in points)
+    parts = [_grid(across, up, lambda value: f"{100 * value:.4g}", lambda value: f"{100 * value:.4g}")]
+    parts.append(f'<g class="line c0"><polyline points="{path}"/></g>')
+    parts += [_dot(dot, across, up) for dot in dots]
+    parts += _labels([dot for dot in dots if dot.label], across, up)
+    return _svg(parts, x_name, y_name, f"{y_name} against {x_name}")
+
+
 def lines(series: Mapping[str, Sequence[float]], *, x_name: str, y_name: str) -> Markup:
     """One line for each series over 1, 2, 3, ..., heights on a logarithmic axis where all are positive."""
     values = [value for each in series.values() for value in each]

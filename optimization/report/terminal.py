@@ -135,6 +135,11 @@ def statements(manifest: Manifest) -> Iterator[str]:
         yield f"INT8 weights: {_kernel(manifest.findings.kernel)}"
     if manifest.findings.search is not None:
         yield _search(manifest.findings.search)
+    if manifest.cascade is not None:
+        yield (
+            f"cascade: {manifest.cascade.teacher} answers what this model is less than "
+            f"{percent(manifest.cascade.threshold)} % sure of"
+        )
     if manifest.machine is not None:
         yield f"latency: median of a call and its 95 % interval, ONNX Runtime, one thread of {manifest.machine.cpu}"
 

@@ -6,6 +6,7 @@ const SIGNALS = {
   latency: ["latency"],
   errors: ["server_errors", "client_errors"],
   waiting: ["queue", "inference"],
+  cascade: ["cascade", "teacher"],
   step: ["train_step"],
   memory: ["memory"],
 };

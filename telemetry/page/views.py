@@ -76,6 +76,16 @@ PLOTS = (
         peak=True,
         lines=(("queue", "queue_p95"), ("inference", "inference_p95")),
     ),
+    Plot(
+        key="cascade",
+        title="Cascade: rows sent on to the teacher",
+        unit="%",
+        lines=(
+            ("sent on", "cascade_sent"),
+            ("when measured", "cascade_expected"),
+            ("unanswered", "cascade_unanswered"),
+        ),
+    ),
     Plot(key="batch", title="Batch size", unit="samples", lines=(("mean", "batch_size"),)),
     Plot(key="loss", title="Loss", unit="", lines=(("mean", "train_loss"),)),
     Plot(key="step", title="Step time", unit="s", lines=(("mean", "train_step"), ("p95", "train_step_p95"))),

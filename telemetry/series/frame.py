@@ -17,6 +17,12 @@ class Frame:
     num_requests: int = 0
     num_server_errors: int = 0
     num_client_errors: int = 0
+    num_cascaded: int = 0
+    """Rows that cascades answered."""
+    num_sent: int = 0
+    """Of them, those that the student was not sure of."""
+    num_unanswered: int = 0
+    """Of these, those that the teacher did not answer."""
     durations: Distribution = field(default_factory=Distribution)
     signals: dict[str, float] = field(default_factory=dict)
     work: dict[str, float] = field(default_factory=dict)

@@ -102,6 +102,8 @@ class Service:
                 self._count_requests(instance, increment, amount.num_values, now_s)
         elif increment.gauge:
             instance.gauges.setdefault(metric, {})[increment.key.attributes] = amount
+        elif metric == names.CASCADE_ROWS.name:
+            self._count_cascaded(increment, int(amount))
         elif metric in _RATES:
             instance.rates.setdefault(_RATES[metric], Rate()).add(increment, amount, now_s)
 
@@ -114,6 +116,12 @@ class Service:
             self._frame.num_client_errors += num_requests
         elif status >= 500 or names.ERROR_TYPE in attributes:
             self._frame.num_server_errors += num_requests
+
+    def _count_cascaded(self, increment: Increment, num_rows: int) -> None:
+        who = dict(increment.key.attributes).get(names.ANSWERED_BY)
+        self._frame.num_cascaded += num_rows
+        self._frame.num_sent += num_rows if who != "student" else 0
+        self._frame.num_unanswered += num_rows if who == "unsure_student" else 0
 
     def _close(self, alive: list[Instance], now_s: float) -> Frame:
         frame = self._frame

@@ -26,15 +26,19 @@ def signals(frame: Frame, distributions: Mapping[str, Distribution], alive: Sequ
     (queue_p95,) = distributions[names.QUEUE_DURATION.name].quantiles(0.95)
     (inference_p95,) = distributions[names.INFERENCE_DURATION.name].quantiles(0.95)
     (train_step_p95,) = distributions[names.TRAIN_STEP_DURATION.name].quantiles(0.95)
-    num = frame.num_requests
+    num, num_cascaded = frame.num_requests, frame.num_cascaded
     busy = _devices(alive, names.GPU_UTILIZATION.name)
     losses = _losses(alive)
+    expected = _gauges(alive, names.CASCADE_EXPECTED.name)
     return {
         "latency_p50": p50,
         "latency_p95": p95,
         "latency_p99": p99,
         "server_error_ratio": frame.num_server_errors / num if num else math.nan,
         "client_error_ratio": frame.num_client_errors / num if num else math.nan,
+        "cascade_sent": frame.num_sent / num_cascaded if num_cascaded else math.nan,
+        "cascade_unanswered": frame.num_unanswered / num_cascaded if num_cascaded else math.nan,
+        "cascade_expected": statistics.fmean(expected) if expected else math.nan,
         "queue_p95": queue_p95,
         "inference_p95": inference_p95,
         "batch_size": distributions[names.INFERENCE_BATCH_SIZE.name].mean(),

@@ -1,6 +1,7 @@
-"""Watches how many requests fail."""
+"""Watches shares: how many requests fail, how many rows of a cascade go to its teacher."""
 
 from collections import deque
+from typing import Literal
 
 from telemetry.detectors.proportion import Proportion, ProportionShift
 from telemetry.series.frame import Frame
@@ -10,15 +11,28 @@ from telemetry.watching.watch import LEARNT_WHILE_UNUSUAL, Verdict
 
 
 class ErrorWatch:
-    """Watches the share of requests that failed, over the last `WINDOW_S` and at least `MIN_REQUESTS` of them."""
+    """Watches which share of the requests, or of a cascade's rows, is `counted`.
+
+    It is that of the last `WINDOW_S`, and of at least `MIN_REQUESTS` of them.
+    """
 
     WINDOW_S, MAX_WINDOW_S, MIN_REQUESTS = 10.0, 20.0, 10
 
     decision = Decision(num_needed=2, num_considered=3)
 
-    def __init__(self, signal: str, counted: str, text: str, config: DetectionConfig, *, warmup: int) -> None:
+    def __init__(
+        self,
+        signal: str,
+        counted: str,
+        text: str,
+        config: DetectionConfig,
+        *,
+        warmup: int,
+        among: Literal["requests", "cascaded"] = "requests",
+    ) -> None:
         self.signal = signal
         self._counted = counted
+        self._among, self._of = f"num_{among}", "requests" if among == "requests" else "rows"
         self._text = text
         self._detector = ProportionShift(floor=config.error_shift, warmup=warmup)
         self._recent: deque[tuple[float, Proportion]] = deque()
@@ -26,9 +40,10 @@ class ErrorWatch:
 
     def see(self, frame: Frame) -> Verdict | None:
         """Score the window that ends with this frame; learn what has left it."""
-        if not frame.num_requests:
+        num_trials: int = getattr(frame, self._among)
+        if not num_trials:
             return None
-        self._recent.append((frame.time_s, Proportion(getattr(frame, self._counted), frame.num_requests)))
+        self._recent.append((frame.time_s, Proportion(getattr(frame, self._counted), num_trials)))
         window = self._window(frame.time_s)
         if window.num_trials < self.MIN_REQUESTS:
             return None
@@ -43,7 +58,7 @@ class ErrorWatch:
             score=score,
             value=value,
             expected=expected,
-            sentence=f"{self._text} {value:.1%} of requests, expected at most {expected[1]:.1%}",
+            sentence=f"{self._text} {value:.1%} of {self._of}, expected at most {expected[1]:.1%}",
         )
 
     def _window(self, now_s: float) -> Proportion:

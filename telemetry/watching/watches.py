@@ -11,12 +11,15 @@ from telemetry.watching.watch import Watch
 def watches(config: DetectionConfig) -> list[Watch]:
     """A watch for each thing that is watched.
 
-    Server errors are unusual from the first request on; how many client errors are usual depends on the clients.
+    Server errors are unusual from the first request on; how many client errors are usual depends on the clients,
+    and how much of a cascade goes to its teacher on what they ask.
     """
     return [
         LatencyWatch(config),
         ErrorWatch("server_errors", "num_server_errors", "server errors in", config, warmup=0),
         ErrorWatch("client_errors", "num_client_errors", "client errors in", config, warmup=10),
+        ErrorWatch("cascade", "num_sent", "the teacher is asked for", config, warmup=10, among="cascaded"),
+        ErrorWatch("teacher", "num_unanswered", "the teacher does not answer", config, warmup=0, among="cascaded"),
         *map(LevelWatch, LEVELS),
         StragglerWatch(),
     ]
