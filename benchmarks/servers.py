@@ -128,9 +128,17 @@ def trimtab(
 
 
 @contextmanager
-def table(args: Mapping[str, Any]) -> Iterator[Server]:
-    """`serve run` of one table of embeddings; `args` are its settings. It is up when every row has all its copies."""
-    with _alone(args["table"], f"/v2/embeddings/{args['table']}", "embeddings", args) as server:
+def table(
+    args: Mapping[str, Any], model: Artifact | None = None, embeddings: Mapping[str, Any] | None = None
+) -> Iterator[Server]:
+    """`serve run` of one table of embeddings; `args` are its settings. It is up when every row has all its copies, and
+    `model` answers, whose inputs `embeddings` come from the table.
+    """
+    beside = []
+    if model is not None:
+        beside = [_beside(model)]
+        beside[0]["args"]["embeddings"] = dict(embeddings or {})
+    with _alone(args["table"], f"/v2/embeddings/{args['table']}", "embeddings", args, beside) as server:
         yield server
 
 
@@ -143,18 +151,22 @@ def pipeline(args: Mapping[str, Any]) -> Iterator[Server]:
 
 
 @contextmanager
-def _alone(name: str, route: str, builder: str, args: Mapping[str, Any]) -> Iterator[Server]:
+def _alone(
+    name: str, route: str, builder: str, args: Mapping[str, Any], beside: Sequence[Mapping[str, Any]] = ()
+) -> Iterator[Server]:
     config = yaml.safe_load(Path("serve_config.yaml").read_text())
     port = config["http_options"]["port"] = free_port()
     config["grpc_options"]["port"] = free_port()
     config["applications"] = [
-        {"name": name, "route_prefix": route, "import_path": f"deployments.app:{builder}", "args": dict(args)}
+        {"name": name, "route_prefix": route, "import_path": f"deployments.app:{builder}", "args": dict(args)},
+        *map(dict, beside),
     ]
     with _serving([str(BIN / "serve")], config, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}) as (
         process,
         log,
     ):
-        wait_until_ready(process, log, f"http://127.0.0.1:{port}{route}/ready")
+        for path in (route, *(each["route_prefix"] for each in beside)):
+            wait_until_ready(process, log, f"http://127.0.0.1:{port}{path}/ready")
         yield Server(process=process, log=log, http_port=port, grpc_port=config["grpc_options"]["port"])
 
 

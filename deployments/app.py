@@ -38,6 +38,7 @@ from deployments.embeddings.http import EmbeddingApp
 from deployments.embeddings.http import Limits as EmbeddingLimits
 from deployments.embeddings.mapped import MappedTable
 from deployments.embeddings.reader import Reader
+from deployments.embeddings.remote import RemoteTable
 from deployments.embeddings.settings import EmbeddingSettings
 from deployments.errors import UnavailableError
 from deployments.execution.byte_budget import ByteBudget
@@ -97,6 +98,7 @@ class Model(AsgiReplica):
         self._emitter = _emitter(settings, settings.artifact, "", "replica")
         self._budget = ByteBudget(settings.max_queue_bytes)
         self._others = OtherReplicas(settings.artifact) if settings.scaling.max_replicas > 1 else None
+        self._tables = {each.table: RemoteTable(each.table) for each in settings.embeddings.values()}
         self._versions = Versions(
             settings.source(),
             self._load,
@@ -124,7 +126,14 @@ class Model(AsgiReplica):
         settings = self._settings
         artifact = load(path)
         has_gpu = bool(ray.get_gpu_ids())
-        predictor = load_predictor(artifact, settings, has_gpu=has_gpu, emitter=self._emitter, others=self._others)
+        predictor = load_predictor(
+            artifact,
+            settings,
+            has_gpu=has_gpu,
+            emitter=self._emitter,
+            others=self._others,
+            tables=self._tables,
+        )
         return ModelApp(
             predictor if settings.cascade is None else self._cascaded(predictor, settings.cascade),
             raw=raw_input(artifact.manifest),
@@ -157,7 +166,7 @@ class Model(AsgiReplica):
         copy = settings.source().fetch(version)
         emitter = _emitter(settings, name, version, "teacher")
         has_gpu = bool(ray.get_gpu_ids())
-        predictor = load_predictor(load(copy.path), settings, has_gpu=has_gpu, emitter=emitter)
+        predictor = load_predictor(load(copy.path), settings, has_gpu=has_gpu, emitter=emitter, tables=self._tables)
         return LocalTeacher(predictor, emitter, copy.release)
 
     async def ask(self, request: Call) -> Answer:

@@ -93,6 +93,16 @@ class CascadeSettings(_Settings):
     `unsure_student`, or status 503 for the request."""
 
 
+class TableInput(_Settings):
+    """The table that an input of a model is rows of; a setting of `ModelSettings`."""
+
+    table: str = Field(pattern=NAME_PATTERN)
+    """Name of the table, which an application of `deployments.app:embeddings` holds."""
+    ids: str | None = None
+    """What requests carry in place of the rows, INT64; not needed for what `split-embeddings` wrote, whose manifest
+    says it."""
+
+
 class ModelSettings(ServerSettings):
     """Arguments of `deployments.app:model`."""
 
@@ -134,6 +144,9 @@ class ModelSettings(ServerSettings):
     """Part of a GPU that a replica reserves; with 0.25, four share one and its memory."""
     cascade: CascadeSettings | None = None
     """Who answers what the model is not sure of; without it, it answers everything itself."""
+    embeddings: dict[str, TableInput] = {}
+    """Inputs of the model that are rows of tables, by name: requests carry ids, whose rows are looked up before
+    requests are batched."""
     scaling: Scaling = Scaling()
     """How many replicas there are, and when there are more or fewer."""
 

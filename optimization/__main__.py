@@ -26,13 +26,14 @@ from optimization.search import space
 from optimization.search.space import Variant
 from optimization.sequences import recipe as pairs
 from optimization.sequences.recipe import SequenceRecipe
+from optimization.splitting import command as splitting
 
 if TYPE_CHECKING:
     from optimization.training.checkpoint_store import CheckpointStore
 
 # torch and Ray take seconds to import: only what needs them does so, inside its function.
 
-VERBS = ("run", "inspect", "compare", "cascade", "publish", "push", "cut")
+VERBS = ("run", "inspect", "compare", "cascade", "publish", "push", "cut", "split-embeddings")
 FAILED, UNPROVEN, INTERRUPTED = 2, 3, 130
 
 
@@ -58,6 +59,8 @@ def main(arguments: list[str] | None = None) -> int:
                 _cascade(options)
             case "publish":
                 _publish(options)
+            case "split-embeddings":
+                splitting.run(options)
             case "push":
                 print(push(options.artifact, options.url))
             case "cut":
@@ -152,7 +155,10 @@ def _parser() -> argparse.ArgumentParser:
         help="most that the weights of a stage may take, such as 2GiB",
     )
 
-    for verb in (run, publish, cut):
+    halves = verbs.add_parser("split-embeddings", help="take large tables of embeddings out of an artifact's graph")
+    splitting.add_arguments(halves)
+
+    for verb in (run, publish, cut, halves):
         verb.add_argument("--artifacts", type=Path, default=Path("artifacts"), help="where artifacts are published")
     return parser
 

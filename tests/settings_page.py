@@ -9,7 +9,7 @@ from pydantic_core import PydanticUndefined
 from deployments.access.keys import Key, KeysFile
 from deployments.embeddings.settings import EmbeddingSettings
 from deployments.placing.traffic import ExpectedModel, Node, Traffic
-from deployments.settings import AccessSettings, CascadeSettings, ModelSettings, Scaling, ServerSettings
+from deployments.settings import AccessSettings, CascadeSettings, ModelSettings, Scaling, ServerSettings, TableInput
 from deployments.stages.declared import PipelineSettings, Stage
 from optimization.recipe import architectures, methods, recipe, sources, teaching
 from optimization.sequences import recipe as sequences
@@ -25,6 +25,7 @@ SECTIONS: list[tuple[str, list[type[BaseModel]]]] = [
             ModelSettings,
             Scaling,
             CascadeSettings,
+            TableInput,
             PipelineSettings,
             Stage,
             EmbeddingSettings,

@@ -27,7 +27,6 @@ from deployments.embeddings.reader import Reader, Reading
 from deployments.embeddings.settings import EmbeddingSettings
 from deployments.embeddings.shard import Shard
 from deployments.embeddings.snapshot import SnapshotError
-from deployments.embeddings.table import Table
 from deployments.embeddings.trained import TrainedTable
 from deployments.embeddings.view import ShardGoneError, View
 from deployments.errors import SettingsError, UnavailableError
@@ -47,9 +46,13 @@ TRAINING_S = 300.0
 class ShardActor(Shard):
     """One shard in a process of its own."""
 
-    def __init__(self, number: int, table: Table, begins: str, seed: int) -> None:
+    def __init__(self, number: int, settings: EmbeddingSettings) -> None:
+        table = settings.shape()
+
         def parts(buckets: Buckets, source: str | None) -> Iterator[Part]:
-            return snapshot.read(source, table, buckets) if source else initial(begins, seed, table, buckets)
+            if source:
+                return snapshot.read(source, table, buckets)
+            return initial(settings.initial, settings.seed, table, buckets, settings.initial_sha256)
 
         super().__init__(number, table, RayShards(table.name), parts)
         self._lease = _Lease()
@@ -135,7 +138,7 @@ class RayFleet(RayShards):
             "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True),
         }
         actor = ray.remote(ShardActor).options(**options)
-        self._handles[shard] = actor.remote(shard, given.shape(), given.initial, given.seed)
+        self._handles[shard] = actor.remote(shard, given)
         await self.lives(shard)
 
     async def end(self, shard: int) -> None:
@@ -207,6 +210,15 @@ class KeeperActor:
         if self._problem:
             raise UnavailableError(self._problem)
         return self._keeper.view()
+
+    async def settings(self) -> EmbeddingSettings:
+        """What those who read the table go by.
+
+        Raises:
+            UnavailableError: it is not loaded yet.
+        """
+        await self.view()
+        return self._settings
 
     async def health(self) -> dict[str, Any]:
         """How the table is."""

@@ -1,5 +1,6 @@
 """Where a table's rows begin: zeros, seeded random numbers, or a file, which is read a piece at a time."""
 
+import hashlib
 import json
 import math
 from collections.abc import Iterator
@@ -29,11 +30,11 @@ class Part(NamedTuple):
     """Adagrad's, of rows that were trained."""
 
 
-def initial(initial: str, seed: int, table: Table, buckets: Buckets) -> Iterator[Part]:
+def initial(initial: str, seed: int, table: Table, buckets: Buckets, sha256: str | None = None) -> Iterator[Part]:
     """The rows of `buckets` as the table begins; of a file, all of them.
 
     Raises:
-        SettingsError: the file cannot be read, or is no table of this shape.
+        SettingsError: the file cannot be read, is no table of this shape, or has another digest than `sha256`.
     """
     if initial == ZEROS:
         return
@@ -43,6 +44,8 @@ def initial(initial: str, seed: int, table: Table, buckets: Buckets) -> Iterator
             draws = np.random.default_rng([seed, bucket]).standard_normal((len(ids), table.width), np.float32)
             yield Part(ids, (draws / math.sqrt(table.width)).astype(DTYPES[table.dtype]))
         return
+    if sha256 is not None:
+        _check_digest(initial, sha256)
     with _opened(initial) as file:
         stored = _stored(file, initial, table)
         step = max(1, _PIECE_BYTES // (table.width * stored.itemsize))
@@ -63,6 +66,17 @@ def check(initial: str, table: Table) -> None:
         return
     with _opened(initial) as file:
         _stored(file, initial, table)
+
+
+def _check_digest(where: str, sha256: str) -> None:
+    with _opened(where) as file:
+        digest = hashlib.sha256()
+        while piece := file.read(_PIECE_BYTES):
+            digest.update(piece)
+    if digest.hexdigest() != sha256:
+        raise SettingsError(
+            f"{where} must have sha256 {sha256}, got {digest.hexdigest()}: it is damaged or another one"
+        )
 
 
 def _opened(where: str) -> Any:

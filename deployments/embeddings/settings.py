@@ -30,6 +30,8 @@ class EmbeddingSettings(ServerSettings):
     initial: str = "zeros"
     """Where rows begin: `zeros`, `normal` (seeded, of standard deviation width**-0.5), or path or URL of a .npy file or
     a .safetensors file that holds one tensor of this shape. A path must be readable on every node."""
+    initial_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """Digest of that file; each shard checks it before it loads its rows."""
     seed: int = Field(default=0, ge=0)
     """Of `normal`."""
     snapshots: Annotated[str | None, AfterValidator(lambda given: given and source.checked(given))] = None

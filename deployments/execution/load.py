@@ -1,6 +1,9 @@
 """An artifact becomes a predictor: its graph loaded and warm, raw input taken, answers cached, limits kept."""
 
+from collections.abc import Mapping
+
 from deployments.batching.admission import Limits
+from deployments.embeddings.inputs import EmbeddedInputs, ReadTable, embedded_inputs
 from deployments.execution.answer_cache import AnswerCache
 from deployments.execution.predictor import Predictor
 from deployments.execution.prepack import cache_folder
@@ -11,16 +14,26 @@ from deployments.stages.scatter import Others, Scatter
 from optimization.artifact.store import Artifact
 from telemetry.emitting.emitter import Emitter
 
+_NO_TABLES: Mapping[str, ReadTable] = {}
+
 
 def load_predictor(
-    artifact: Artifact, settings: ModelSettings, *, has_gpu: bool, emitter: Emitter, others: Others | None = None
+    artifact: Artifact,
+    settings: ModelSettings,
+    *,
+    has_gpu: bool,
+    emitter: Emitter,
+    others: Others | None = None,
+    tables: Mapping[str, ReadTable] = _NO_TABLES,
 ) -> Predictor:
     """The verified `artifact`, ready to predict as `settings` say; `has_gpu` where this process may use one, `others`
-    where other replicas may answer rows of a large request.
+    where other replicas may answer rows of a large request, `tables` those that `settings` name.
 
     Raises:
         ArtifactError: it cannot be run here.
+        SettingsError: `settings` name inputs that it has not.
     """
+    inputs = embedded_inputs(artifact.manifest, settings.embeddings)
     session = Session(
         artifact,
         num_threads=settings.num_threads,
@@ -51,5 +64,8 @@ def load_predictor(
         pace=session.pace,
         cache=AnswerCache(settings.cache_bytes) if settings.cache_bytes else None,
         scatter=scatter,
+        embedded=EmbeddedInputs(artifact.manifest, inputs, tables, max_rows_bytes=settings.max_queue_bytes)
+        if inputs
+        else None,
         emitter=emitter,
     )

@@ -35,6 +35,9 @@ class Predicting(Protocol):
             UnavailableError: it does not run.
         """
 
+    def problem(self) -> str | None:
+        """Why it cannot answer at the moment, though it is loaded, if so."""
+
     async def predict(self, tensors: Mapping[str, Array], urgency: Urgency = ...) -> dict[str, Array]:
         """The outputs for these inputs.
 

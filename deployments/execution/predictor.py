@@ -1,5 +1,6 @@
 """One loaded version of a model: tensors in, tensors out. Knows neither HTTP nor Ray.
 
+    ids -> rows (deployments.embeddings.inputs)
     tensors -> answer cache -+-> batcher -> run -> tensors
                              |      |
                              |   meters, statistics, pace
@@ -17,6 +18,7 @@ from deployments.batching.calls import NotByRowsError, Run
 from deployments.batching.pace import Pace
 from deployments.batching.padding import padding_for
 from deployments.batching.parts import UnlikePartsError
+from deployments.embeddings.inputs import EmbeddedInputs
 from deployments.execution.answer_cache import AnswerCache, digest_of
 from deployments.execution.meters import ModelMeters
 from deployments.execution.prediction import BatchDone, Prediction
@@ -43,17 +45,19 @@ class Predictor:
         pace: Pace | None = None,
         cache: AnswerCache | None = None,
         scatter: Scatter | None = None,
+        embedded: EmbeddedInputs | None = None,
         emitter: Emitter,
     ) -> None:
         """`inline` runs the model in the event loop, `pace` knows how long it takes, `cache` keeps answers, `scatter`
-        shares large requests out over other replicas."""
-        self.manifest = manifest
+        shares large requests out over other replicas, `embedded` puts rows of tables in place of ids."""
+        self.manifest = embedded.manifest if embedded else manifest
         self.limits = limits
         self.is_inline = inline
         self.keeps_answers = cache is not None
         self.statistics = Statistics(manifest.name, manifest.version)
         self._cache = cache
         self._scatter = scatter
+        self._embedded = embedded
         self._meters = ModelMeters(emitter)
         self._batcher = Batcher(
             run,
@@ -66,6 +70,8 @@ class Predictor:
 
     def start(self) -> None:
         """Begin to take requests; needs a running event loop."""
+        if self._embedded is not None:
+            self._embedded.start()
         self._batcher.start()
 
     async def stop(self) -> None:
@@ -95,6 +101,15 @@ class Predictor:
 
     async def timed(self, tensors: Mapping[str, Array], urgency: Urgency = _USUAL) -> Prediction:
         """The same, with what became of the request on its way."""
+        if self._embedded is not None:
+            return await self._embedded.answered(tensors, urgency, self._timed)
+        return await self._timed(tensors, urgency)
+
+    def problem(self) -> str | None:
+        """Why it cannot answer at the moment, though it is loaded, if so."""
+        return self._embedded.problem() if self._embedded is not None else None
+
+    async def _timed(self, tensors: Mapping[str, Array], urgency: Urgency) -> Prediction:
         digest = b""
         if self._cache is not None:
             digest = digest_of(tensors)

@@ -11,7 +11,14 @@ import orjson
 from google.protobuf.message import Message
 from starlette.types import Receive, Scope, Send
 
-from deployments.errors import MethodNotAllowedError, NotFoundError, OverloadedError, RequestError, failed
+from deployments.errors import (
+    MethodNotAllowedError,
+    NotFoundError,
+    OverloadedError,
+    RequestError,
+    UnavailableError,
+    failed,
+)
 from deployments.execution.byte_budget import ByteBudget
 from deployments.execution.meters import report_artifact
 from deployments.execution.predicting import Predicting
@@ -171,6 +178,8 @@ class ModelApp:
     async def _tell(self, action: str, scope: Scope, receive: Receive) -> Any:
         match action:
             case "/ready":
+                if problem := self.predictor.problem():
+                    raise UnavailableError(problem)
                 return {"name": self._manifest.name, "ready": True, "live": True}
             case "/config":
                 return model_config(

@@ -5,13 +5,16 @@ import socket
 import ssl
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from deployments.access import keys
 from deployments.access.guard import keys_file
 from deployments.embeddings import initial
+from deployments.embeddings.inputs import embedded_inputs
 from deployments.embeddings.settings import EmbeddingSettings
+from deployments.embeddings.table import Table
 from deployments.errors import SettingsError
 from deployments.ingress.haproxy import TLS_CERT
 from deployments.replicas.source import CLUSTER, find, is_url, published
@@ -19,6 +22,7 @@ from deployments.settings import AccessSettings, ModelSettings, ServerSettings, 
 from deployments.stages.cascade import calibrated
 from deployments.stages.declared import PipelineSettings
 from deployments.stages.plan import planned
+from optimization.artifact.manifest import Manifest
 from optimization.artifact.store import ArtifactError, load
 from telemetry.collector import CollectorConfig
 
@@ -37,6 +41,7 @@ def check(config: Mapping[str, Any], *, ports: bool = True) -> None:
         SettingsError: a setting breaks its rule, or a port is taken.
         ArtifactError: an artifact is missing or damaged; the message says what makes it.
     """
+    tables = _tables(config)
     for application in _applications(config):
         builder, args = application.get("import_path", ""), application.get("args") or {}
         where = f"application {application.get('name', 'default')!r}: args"
@@ -48,7 +53,7 @@ def check(config: Mapping[str, Any], *, ports: bool = True) -> None:
             case "deployments.app:model":
                 settings = parse(ModelSettings, args, where)
                 _check_names(application, settings.artifact)
-                _check_model(settings)
+                _check_model(settings, tables)
                 _check_teacher(application.get("name", "default"), settings, config)
             case "deployments.app:pipeline":
                 pipeline = parse(PipelineSettings, args, where)
@@ -170,7 +175,18 @@ def _check_route(application: Mapping[str, Any], wanted: str) -> None:
         )
 
 
-def _check_model(settings: ModelSettings) -> None:
+def _tables(config: Mapping[str, Any]) -> dict[str, Table]:
+    """Those that applications of the file hold, by name; what is wrong with one is said when its turn comes."""
+    found = {}
+    for application in _applications(config):
+        if application.get("import_path") == "deployments.app:embeddings":
+            with suppress(SettingsError):
+                table = parse(EmbeddingSettings, application.get("args") or {}, "args").shape()
+                found[table.name] = table
+    return found
+
+
+def _check_model(settings: ModelSettings, tables: Mapping[str, Table]) -> None:
     if settings.artifacts == CLUSTER:  # it runs in Ray, which does not yet; the builder looks there
         return
     recipe = _RECIPES / f"{settings.artifact}.yaml"
@@ -178,7 +194,7 @@ def _check_model(settings: ModelSettings) -> None:
     try:
         for version in settings.version or (None,):
             with published(settings.source(), version) as copy:
-                load(copy.path)
+                _check_tables(load(copy.path).manifest, settings, tables)
     except ArtifactError as error:
         if is_url(settings.artifacts):
             raise
@@ -216,6 +232,16 @@ def _check_teacher(name: str, settings: ModelSettings, config: Mapping[str, Any]
             f"{setting}: model {teacher!r} must serve version {version!r}, which {settings.artifact!r} was measured "
             f"with, got {', '.join(kept)}: name it in the teacher's args.version, or measure the cascade anew"
         )
+
+
+def _check_tables(manifest: Manifest, settings: ModelSettings, tables: Mapping[str, Table]) -> None:
+    for each in embedded_inputs(manifest, settings.embeddings):
+        if each.table not in tables:
+            raise SettingsError(
+                f"embeddings.{each.rows.name}.table must be one that an application of deployments.app:embeddings "
+                f"holds, {', '.join(tables) or 'there is none'}; got {each.table!r}"
+            )
+        each.check(tables[each.table])
 
 
 def _check_port(host: str, port: int, setting: str) -> None:

@@ -174,6 +174,10 @@ class CascadePredictor:
         """
         self.student.admit()
 
+    def problem(self) -> str | None:
+        """Why the student cannot answer at the moment, if so."""
+        return self.student.problem()
+
     async def predict(self, tensors: Mapping[str, Array], urgency: Urgency = _USUAL) -> dict[str, Array]:
         """Outputs by name, each row's from one of the two.
 

@@ -30,7 +30,9 @@ References = Annotated[tuple[Reference, ...], BeforeValidator(_listed), Field(mi
 """One tensor, or two of which each row has the one that was made for it."""
 
 _OF_A_MODEL = (
-    ModelSettings.model_fields.keys() - ServerSettings.model_fields.keys() - {"artifact", "scatter_from_samples"}
+    ModelSettings.model_fields.keys()
+    - ServerSettings.model_fields.keys()
+    - {"artifact", "scatter_from_samples", "embeddings"}
 )
 _OF_A_CALL = _OF_A_MODEL - {"artifacts", "artifacts_cache_bytes", "cache_bytes", "keep_versions", "version"}
 

@@ -93,6 +93,10 @@ class PipelinePredictor:
                 f"{self._ongoing} requests are under way already: try again later", retry_after_s=RETRY_AFTER_S
             )
 
+    def problem(self) -> str | None:
+        """None that is known before a stage is asked."""
+        return None
+
     async def predict(self, tensors: Mapping[str, Array], urgency: Urgency = _USUAL) -> dict[str, Array]:
         """The outputs by name for inputs by name, or raw input in their place.
 

@@ -167,6 +167,17 @@ class Stream(_Model):
     """Most steps of one answer."""
 
 
+class SplitInput(_Model):
+    """An input that is rows of a table which was part of the graph: `python -m optimization split-embeddings`."""
+
+    rows: str
+    """The input, of shape [*ids, width]."""
+    ids: TensorSpec
+    """What the graph looked them up by."""
+    num_rows: int = Field(ge=1)
+    """Ids are 0 to this many - 1."""
+
+
 class Part(_Model):
     """One graph of an artifact."""
 
@@ -218,6 +229,8 @@ class Manifest(_Model):
     """How it is driven step by step; none for a model that answers at once."""
     cascade: Cascade | None = None
     """When it is sure enough to answer without its teacher; none where that was not measured."""
+    embeddings: tuple[SplitInput, ...] = ()
+    """Inputs whose rows come from tables that the artifact does not hold."""
     libraries: dict[str, str] = {}
     findings: Findings = Findings()
     """Curves, comparisons, confusions, layers and the search: what a report shows besides the measurements."""

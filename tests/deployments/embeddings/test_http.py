@@ -8,11 +8,9 @@ import numpy as np
 import pytest
 
 from deployments.embeddings.http import EmbeddingApp, Limits
-from deployments.embeddings.predictor import EmbeddedPredictor
 from deployments.embeddings.table import Table
-from deployments.errors import DeadlineError, RequestError, SettingsError
+from deployments.errors import SettingsError
 from deployments.launch.preflight import check
-from deployments.oip.urgency import Urgency
 from telemetry.emitting.emitter import Emitter
 from tests.deployments.embeddings.simulated import Cluster, SimulatedLoop, run
 
@@ -99,34 +97,6 @@ def test_what_cannot_be_done_is_told(path, body, status, rule):
         answer = await client.post(f"{ROUTE}{path}", json=body)
         assert answer.status_code == status
         assert rule in answer.json()["error"]
-
-    asked(work)
-
-
-class Sums:
-    """A model that adds up the elements of its rows."""
-
-    def __init__(self):
-        self.urgency = None
-
-    async def predict(self, tensors, urgency):
-        self.urgency = urgency
-        return {"sum": tensors["rows"].sum(axis=(1, 2)), "other": tensors["other"]}
-
-
-def test_a_model_gets_rows_where_its_request_names_ids():
-    async def work(_, reader):
-        await reader.change("set", np.array([1, 2]), np.array([[1, 2], [3, 4]], np.float32))
-        model = Sums()
-        predictor = EmbeddedPredictor(model, reader, ids="items", rows="rows")
-        tensors = {"items": np.array([[1, 2], [2, 2]]), "other": np.zeros(2)}
-        answer = await predictor.predict(tensors, Urgency(timeout_s=5))
-        assert answer["sum"].tolist() == [10, 14]
-        assert 4 < model.urgency.timeout_s < 5
-        with pytest.raises(RequestError, match="input 'items' must be INT64, got None"):
-            await predictor.predict({})
-        with pytest.raises(DeadlineError, match="its rows took longer"):
-            await predictor.predict(tensors, Urgency(timeout_s=1e-9))
 
     asked(work)
 

@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from benchmarks.servers import processes, table
+from tests.deployments.embeddings.test_inputs import infer, publish_sums
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.long]
 
@@ -44,3 +45,19 @@ def test_no_acknowledged_change_is_lost_though_shards_are_killed_one_after_the_o
         while client.get(ROUTE).json()["last_snapshot"] is None:
             assert time.monotonic() < deadline, client.get(ROUTE).text
             time.sleep(0.2)
+
+
+def test_a_model_is_asked_by_ids_of_a_table_and_answers_by_rows_that_changed_and_though_a_shard_dies(tmp_path):
+    args = {"table": "items", "rows": 10, "width": 2, "shards": 2, "timeout_s": 30}
+    model = publish_sums(tmp_path)
+    with (
+        table(args, model, {"rows": {"table": "items"}}) as server,
+        httpx.Client(base_url=server.url, timeout=60) as client,
+    ):
+        assert [each["name"] for each in client.get("/v2/models/sums").json()["inputs"]] == ["items", "bias"]
+        for number in (1, 2):
+            assert client.post(f"{ROUTE}/set", json=request([3], [[number, number]])).status_code == 200
+            answer = client.post("/v2/models/sums/infer", json=infer([3, 3, 0])[2])
+            assert answer.json()["outputs"][0]["data"] == [4 * number + 0.5]
+            next(process for process, command in processes(server) if command.startswith("ray::ShardActor")).kill()
+        assert client.post("/v2/models/sums/infer", json=infer([3, 3, 10])[2]).status_code == 400
