@@ -20,6 +20,8 @@ from optimization.errors import OptimizationError, RecipeError
 from optimization.identity import up_to_date
 from optimization.recipe import recipe, sources
 from optimization.recipe.recipe import Named, Recipe
+from optimization.recommenders import recipe as recommenders
+from optimization.recommenders.recipe import RecommenderRecipe
 from optimization.report import terminal
 from optimization.report.phases import Phases
 from optimization.search import space
@@ -167,6 +169,8 @@ def _run(options: argparse.Namespace) -> int:
     raw = recipe.read(options.recipe)
     if pairs.is_of_pairs(raw):
         return _run_pairs(options, pairs.parse(raw))
+    if recommenders.is_of_interactions(raw):
+        return _run_recommender(options, recommenders.parse(raw))
     wanted = recipe.parse(raw)
     if lacking := sources.missing(wanted.data):
         raise RecipeError("\n".join(lacking))
@@ -202,6 +206,23 @@ def _run_pairs(options: argparse.Namespace, wanted: SequenceRecipe) -> int:
 
     with Phases(console) as phases:
         made = run(wanted, options.artifacts, phases, _checkpoints(options, wanted, phases))
+    terminal.show(console, made)
+    return 0
+
+
+def _run_recommender(options: argparse.Namespace, wanted: RecommenderRecipe) -> int:
+    console = Console()
+    if options.dry_run:
+        console.print(f"{wanted.name}: {wanted.data.train}, seed {wanted.seed}, {wanted.workers} workers")
+        for name, settings in (("embeddings", wanted.embeddings), ("training", wanted.training)):
+            console.print(f"  {name:<10} {settings.model_dump()}", highlight=False, soft_wrap=True)
+        return 0
+    if _up_to_date(console, options, wanted) is not None:
+        return 0
+    from optimization.recommenders.run import run
+
+    with Phases(console) as phases:
+        made = run(wanted, options.artifacts, options.runs, phases, fresh=options.fresh)
     terminal.show(console, made)
     return 0
 

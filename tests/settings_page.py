@@ -12,6 +12,7 @@ from deployments.placing.traffic import ExpectedModel, Node, Traffic
 from deployments.settings import AccessSettings, CascadeSettings, ModelSettings, Scaling, ServerSettings, TableInput
 from deployments.stages.declared import PipelineSettings, Stage
 from optimization.recipe import architectures, methods, recipe, sources, teaching
+from optimization.recommenders import recipe as recommenders
 from optimization.sequences import recipe as sequences
 from telemetry.collector import CollectorConfig
 from telemetry.watching.detection import DetectionConfig
@@ -80,6 +81,16 @@ SECTIONS: list[tuple[str, list[type[BaseModel]]]] = [
             sequences.TeacherStacks,
             sequences.SequenceDistill,
             sequences.SequenceQuantize,
+        ],
+    ),
+    (
+        "Recipes of recommenders",
+        [
+            recommenders.RecommenderRecipe,
+            recommenders.Interactions,
+            recommenders.Embeddings,
+            recommenders.Network,
+            recommenders.Pushing,
         ],
     ),
 ]
