@@ -22,6 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from deployments.embeddings import snapshot
 from deployments.embeddings.initial import Part, initial
 from deployments.embeddings.keeper import Keeper
+from deployments.embeddings.mapped import MappedTable
 from deployments.embeddings.owners import Buckets
 from deployments.embeddings.reader import Reader, Reading
 from deployments.embeddings.settings import EmbeddingSettings
@@ -355,9 +356,10 @@ class RayKeeper:
 
 
 def _opened(settings: EmbeddingSettings) -> TrainedTable:
-    keeper = RayKeeper(settings)
+    keeper, table = RayKeeper(settings), settings.shape()
     reading = Reading(staleness_s=settings.staleness_s, cache_rows=0, timeout_s=TRAINING_S)
-    return TrainedTable(Reader(settings.shape(), RayShards(settings.table), keeper.view, reading), keeper)
+    reader = Reader(table, RayShards(table.name), keeper.view, reading, near=MappedTable(table))
+    return TrainedTable(reader, keeper)
 
 
 def keeper_name(table: str) -> str:
