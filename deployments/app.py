@@ -245,9 +245,9 @@ class Stage:
         return self._demand.read()
 
     async def __del__(self) -> None:
-        """Ray calls this once what was under way is answered."""
-        await self._socket.stop()
+        """Ray calls this as the replica goes; what came by the socket it did not see is answered first."""
         await self._worker.stop()
+        await self._socket.stop()
 
 
 @grpc_service.with_rpcs

@@ -7,6 +7,7 @@ A connection carries many calls at a time, told apart by a number. Closing it en
 
 import asyncio
 import itertools
+import logging
 import shutil
 import struct
 import tempfile
@@ -22,6 +23,8 @@ from deployments.oip.tensors import DTYPES, Array, from_binary, to_binary
 from deployments.oip.urgency import Urgency
 from deployments.stages.part import LostError, Refusal
 from deployments.stages.stage_call import Failure, Missing, StageAnswer, StageCall, Stored, Tensors
+
+logger = logging.getLogger(__name__)
 
 _LENGTHS = struct.Struct("<IQ")
 _ALIGNED = 16
@@ -47,7 +50,7 @@ class StageSocket:
         self._answer = answer
         self._folder = Path(tempfile.mkdtemp(prefix="trimtab-stage-"))  # readable by its owner alone
         self._server: asyncio.Server | None = None
-        self._serving: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
 
     @property
     def path(self) -> str:
@@ -62,14 +65,12 @@ class StageSocket:
         """Listen no more, and end what is under way."""
         if self._server is not None:
             self._server.close()
-        for task in self._serving:
-            task.cancel()
+        for writer in self._writers:
+            writer.close()
         await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        me = asyncio.current_task()
-        assert me is not None
-        self._serving.add(me)
+        self._writers.add(writer)
         calls: dict[int, asyncio.Task[None]] = {}
         try:
             while (frame := await _read(reader)) is not None:
@@ -84,16 +85,18 @@ class StageSocket:
         finally:
             for task in list(calls.values()):
                 task.cancel()
+            self._writers.discard(writer)
             writer.close()
-            self._serving.discard(me)
 
     async def _respond(self, number: int, frame: _Frame, writer: asyncio.StreamWriter) -> None:
-        answer = await self._answer(_call_of(frame))
-        if isinstance(answer, dict):
-            writer.write(_framed({"call": number, "kind": _OUTPUTS}, answer))
-        else:
-            kind = type(answer).__name__.lower()
-            writer.write(_framed({"call": number, "kind": kind, "fields": vars(answer)}, {}))
+        try:
+            framed = _framed_answer(number, await self._answer(_call_of(frame)))
+        except Exception as error:  # nobody may wait for ever because of it
+            logger.exception("a call of a stage failed")
+            framed = _framed_answer(
+                number, Failure(kind=type(error).__name__, message=f"{type(error).__name__}: {error}")
+            )
+        writer.write(framed)
 
 
 class StageConnection:
@@ -188,12 +191,19 @@ def _answer_of(frame: _Frame) -> StageAnswer:
     kind = frame.head["kind"]
     if kind == _OUTPUTS:
         return dict(frame.tensors)
-    answer: Refusal | Failure | Missing = _ANSWERS[kind](**frame.head["fields"])
+    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in frame.head["fields"].items()}
+    answer: Refusal | Failure | Missing = _ANSWERS[kind](**fields)
     return answer
 
 
 def _forget(calls: dict[int, asyncio.Task[None]], number: int, _: asyncio.Task[None]) -> None:
     calls.pop(number, None)
+
+
+def _framed_answer(number: int, answer: StageAnswer) -> bytes:
+    if isinstance(answer, dict):
+        return _framed({"call": number, "kind": _OUTPUTS}, answer)
+    return _framed({"call": number, "kind": type(answer).__name__.lower(), "fields": vars(answer)}, {})
 
 
 def _framed(head: Mapping[str, Any], tensors: Tensors) -> bytes:

@@ -32,6 +32,7 @@ from deployments.stages.stage_call import (
 logger = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 1.0
+CONNECT_S = 5.0
 Address = tuple[str, str]
 """A node, and the path of a socket there."""
 
@@ -69,12 +70,13 @@ class RemoteStage:
     async def connect(self) -> None:
         """Find its socket, if it is on this node."""
         try:
-            node, path = await asked(self.actor, "address", None)
-            if node == ray.get_runtime_context().get_node_id():
-                self._near = await StageConnection.open(path)
+            async with asyncio.timeout(CONNECT_S):
+                node, path = await asked(self.actor, "address", None)
+                if node == ray.get_runtime_context().get_node_id():
+                    self._near = await StageConnection.open(path)
         except LostError:
             pass  # whoever calls it will find the same
-        except OSError as error:
+        except (OSError, TimeoutError) as error:
             logger.warning("replica %s is called by Ray, its socket does not answer: %s", self.name, error)
 
     def close(self) -> None:
@@ -133,11 +135,9 @@ class StageReplicas:
             for name, found in self._found.items():
                 for gone in found.keys() - actors[name].keys():
                     found.pop(gone).close()
-                for unique_id, actor in actors[name].items():
-                    if unique_id not in found:
-                        replica = RemoteStage(unique_id, actor)
-                        await replica.connect()
-                        found[unique_id] = replica
+                come = [RemoteStage(each, actor) for each, actor in actors[name].items() if each not in found]
+                await asyncio.gather(*(replica.connect() for replica in come))
+                found |= {replica.name: replica for replica in come}
 
     def keep_looking(self) -> "asyncio.Future[None]":
         """Look from now on, from time to time."""
