@@ -98,6 +98,10 @@ def _latency(measured: Measurement, batch_size: int) -> str:
 def statements(manifest: Manifest) -> Iterator[str]:
     """What the numbers mean, one sentence each."""
     yield describe(manifest)
+    for number, part in enumerate(manifest.parts if len(manifest.parts) > 1 else (), 1):
+        size = sum(manifest.files[name].size_bytes for name in part.files)
+        sides = (", ".join(spec.name for spec in side) for side in (part.inputs, part.outputs))
+        yield f"part {number}, {short(size, 'B')}: {' → '.join(sides)}"
     student, control = measured(manifest, "distill"), measured(manifest, "control")
     if student is not None and control is not None:
         yield _distillation(student, control, difference(manifest, "control", "distill"))

@@ -4,12 +4,17 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import yaml
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_dynamic, quantize_static
 
+from deployments.settings import parse
+from deployments.stages.declared import PipelineSettings
+from deployments.stages.plan import planned
 from optimization.__main__ import FAILED, main
 from optimization.artifact import store
 from optimization.artifact.manifest import TensorSpec
+from optimization.artifact.session import serving_options
 from optimization.cutting import times
 from optimization.cutting.command import cut
 from optimization.cutting.search import Wanted
@@ -82,14 +87,20 @@ def cut_in(artifact, stages, **wanted):
     return cut(artifact, artifact.path.parents[1], f"{stages}", Wanted(stages=stages, batch_size=16, **wanted))
 
 
-def assert_equal(whole, parts):
-    """On sizes that the search has not tried."""
-    one = onnxruntime.InferenceSession(whole.model_path)
-    sessions = [onnxruntime.InferenceSession(parts.path / part.file) for part in parts.manifest.parts]
+def texts():
+    """Of sizes that the search has not tried."""
     random = np.random.default_rng(9)
-    for shape in ((1, 1), (5, 7), (2, 40)):
-        tensors = {"ids": random.integers(0, 50, shape), "mask": random.integers(0, 2, shape)}
-        (expected,) = one.run(["y"], dict(tensors))
+    shapes = ((1, 1), (5, 7), (2, 40))
+    return [{"ids": random.integers(0, 50, shape), "mask": random.integers(0, 2, shape)} for shape in shapes]
+
+
+def assert_equal(whole, parts, inputs=None):
+    options = serving_options(num_threads=1)
+    one = onnxruntime.InferenceSession(whole.model_path, options)
+    sessions = [onnxruntime.InferenceSession(parts.path / part.file, options) for part in parts.manifest.parts]
+    for feeds in inputs or texts():
+        tensors = dict(feeds)
+        (expected,) = one.run(["y"], feeds)
         for session, part in zip(sessions, parts.manifest.parts, strict=True):
             names = [spec.name for spec in part.outputs]
             tensors |= zip(
@@ -162,6 +173,30 @@ def test_weights_beside_a_graph_are_copied_to_the_part_that_needs_them(tmp_path)
     assert sum(sizes) < 1.3 * (tmp_path / "model.data").stat().st_size, "each weight is in one of them"
 
 
+def test_where_parts_would_answer_otherwise_the_graph_is_cut_elsewhere(tmp_path):
+    """Of two convolutions that are added, ONNX Runtime adds one to the other as it computes it: a cut can change which,
+    and so the order of the sum."""
+    random = np.random.default_rng(0)
+    channels, size = 16, 16
+    nodes = [helper.make_node("Conv", ["x", "w"], ["short"], pads=[1] * 4)]
+    weights = [numpy_helper.from_array(random.standard_normal((channels, channels, 3, 3)).astype(np.float32), "w")]
+    before, last = "x", "short"
+    for number in range(4):
+        nodes.append(helper.make_node("Conv", [before, "w"], [f"c{number}"], pads=[1] * 4))
+        nodes.append(helper.make_node("Add", [f"c{number}", last], [f"a{number}"]))
+        before = last = f"a{number}"
+    nodes += [helper.make_node("GlobalAveragePool", [last], ["p"]), helper.make_node("Flatten", ["p"], ["y"])]
+    ends = {"x": ["batch", channels, size, size], "y": ["batch", channels]}
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in ends.items())
+    graph = helper.make_graph(nodes, "residual", [x], [y], weights)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), tmp_path / "m.onnx")
+    whole = adopt(tmp_path / "m.onnx", tmp_path / "artifacts", "whole")
+    parts, _ = cut_in(whole, 2)
+    assert_equal(
+        whole, parts, [{"x": random.standard_normal((rows, *ends["x"][1:])).astype(np.float32)} for rows in (1, 4)]
+    )
+
+
 def test_weights_fit_where_a_limit_is_given(tmp_path):
     """All but the table and the head in one part would be balanced, but too large."""
     whole = published(tmp_path, encoder())
@@ -204,8 +239,15 @@ def test_the_command_prints_the_stages_and_how_to_serve_them(tmp_path, capsys):
     assert main(["cut", str(whole.path), "--stages", "2", "--artifacts", str(root)]) == 0
     printed = capsys.readouterr().out
     assert "whole-2-stages 1" in printed
-    assert "import_path: deployments.app:pipeline" in printed
     assert store.versions(root, "whole-2-stages") == [1]
+    (application,) = yaml.safe_load(printed[printed.index("applications:") :])["applications"]
+    assert application["import_path"] == "deployments.app:pipeline"
+    plan = planned(parse(PipelineSettings, application["args"], "args"))
+    assert [stage.declared.part for stage in plan.stages.values()] == [1, 2]
+    assert set(plan.manifest.inputs) == set(whole.manifest.inputs)
+    assert plan.manifest.outputs == whole.manifest.outputs
+    assert main(["inspect", str(root / "whole-2-stages" / "1")]) == 0
+    assert "part 1, " in (shown := capsys.readouterr().out) and "part 2, " in shown
 
 
 @pytest.mark.parametrize(
