@@ -3,8 +3,10 @@
 The last line is JSON.
 """
 
+from pathlib import Path
+
 from benchmarks.measurements import Measurement, parser_of, print_figures, wanted_of
-from benchmarks.spreading import embeddings, offline, placing, scatter, stages
+from benchmarks.spreading import embeddings, offline, placing, scatter, stages, training
 
 MEASUREMENTS = (
     Measurement(keys=("scatter_speedup",), measure=lambda _, rounds: scatter.speedup_figures(rounds)),
@@ -21,12 +23,17 @@ MEASUREMENTS = (
         measure=lambda _, rounds: embeddings.lookup_figures(rounds),
     ),
     Measurement(keys=("ps_staleness_s", "ps_lost"), measure=lambda _, rounds: embeddings.fault_figures(rounds)),
+    Measurement(
+        keys=("ps_train", "ps_train_low", "ps_train_high", "ps_train_alone", "ps_train_shards"),
+        measure=lambda options, rounds: training.quality_figures(options.data, rounds),
+    ),
 )
 
 
 def main() -> None:
     """Measure what was asked for and print it."""
     parser = parser_of(__doc__)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of the benchmarks' data")
     options = parser.parse_args()
     print_figures(MEASUREMENTS, wanted_of(parser, options, MEASUREMENTS), options)
 

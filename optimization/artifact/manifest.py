@@ -168,12 +168,12 @@ class Stream(_Model):
 
 
 class SplitInput(_Model):
-    """An input that is rows of a table which was part of the graph: `python -m optimization split-embeddings`."""
+    """An input that is rows of a table, which was split off a graph or trained apart from it."""
 
     rows: str
     """The input, of shape [*ids, width]."""
     ids: TensorSpec
-    """What the graph looked them up by."""
+    """What they are looked up by."""
     num_rows: int = Field(ge=1)
     """Ids are 0 to this many - 1."""
 

@@ -15,7 +15,7 @@ import numpy as np
 from optimization.artifact import store
 from optimization.artifact.findings import Examples as NumExamples
 from optimization.artifact.findings import Findings
-from optimization.artifact.manifest import Measurement, Provenance
+from optimization.artifact.manifest import Measurement, Provenance, SplitInput, TensorSpec
 from optimization.artifact.store import Artifact
 from optimization.graphs import graph
 from optimization.graphs.export import save_example
@@ -167,6 +167,10 @@ def _publish(
         provenance=Provenance(named=found, held_out_sha256=identity.of_split(trained.held_out), code_sha256=code.own()),
         inputs=graph.inputs(served),
         outputs=graph.outputs(served, "probabilities"),
+        embeddings=tuple(
+            SplitInput(rows=export.input_name(each.column), ids=_ids(each.column), num_rows=each.rows)
+            for each in trained.tables
+        ),
         task="classification",
         labels=(f"{recipe.data.label} below {threshold:g}", f"{recipe.data.label} from {threshold:g}"),
         measurements=(measured,),
@@ -176,14 +180,19 @@ def _publish(
         findings=Findings(
             examples=NumExamples(num_train=num_train, num_validation=0, num_held_out=len(trained.held_out)),
             losses={"train": trained.losses},
-            notes=tuple(_note(each) for each in trained.tables),
+            notes=tuple(_note(recipe.name, each) for each in trained.tables),
         ),
     )
 
 
-def _note(file: TableFile) -> str:
-    """Where the rows of an input are, as an application of `serve_config.yaml` says it."""
+def _ids(column: str) -> TensorSpec:
+    return TensorSpec(name=column, datatype="INT64", shape=("batch",))
+
+
+def _note(name: str, file: TableFile) -> str:
+    """Where the rows of an input are, as applications of `serve_config.yaml` say it."""
+    rows, table = export.input_name(file.column), f"{name}-{file.column}"
     return (
-        f"input {export.input_name(file.column)} is rows of the table {file.column}: "
-        f"{{rows: {file.rows}, width: {file.width}, initial: {file.url}}}"
+        f"rows of {rows}: {{table: {table}, rows: {file.rows}, width: {file.width}, initial: {file.url}}}, "
+        f"and embeddings: {{{rows}: {{table: {table}}}}} of the model"
     )
