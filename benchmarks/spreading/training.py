@@ -1,8 +1,8 @@
 """Quality of a recommender trained on shards by two workers, against one process with the table inside.
 
-MovieLens 100k, where a rating of 4 and more is what is foretold; a fifth is held out at random, by seed. Both begin with
-the same rows and weights and see the same batches in the same order: what differs is that workers see rows without the
-last gradients, and that shards take the steps. The one process is torch alone: a sparse embedding and its Adagrad.
+MovieLens 100k, where a rating of 4 and more is what is foretold; a fifth is held out at random, by seed. Both begin
+with the same rows and weights and see the same batches in the same order. What differs: workers see rows without the
+last gradients, and shards take the steps. The one process is torch alone: a sparse embedding and its Adagrad.
 """
 
 import math

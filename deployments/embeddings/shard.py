@@ -27,8 +27,9 @@ from deployments.embeddings.view import StaleViewError, View
 
 Parts = Callable[[Buckets, str | None], Iterator[Part]]
 
-Kind = Literal["set", "add", "sgd", "adagrad"]
-"""The last two take gradients."""
+Optimizer = Literal["sgd", "adagrad"]
+Kind = Literal["set", "add"] | Optimizer
+"""What is done to rows; optimizers take gradients."""
 
 COPY_BYTES = 8 * 2**20
 """About so much is sent in one message when buckets are copied."""

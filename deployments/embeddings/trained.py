@@ -7,7 +7,7 @@ from typing import Protocol
 
 from deployments.embeddings.owners import Ids
 from deployments.embeddings.reader import Reader
-from deployments.embeddings.shard import Kind
+from deployments.embeddings.shard import Optimizer
 from deployments.embeddings.table import Values
 
 
@@ -41,7 +41,9 @@ class TrainedTable:
         """Put `rows` in place of others; when it returns, every copy has them."""
         await self._reader.change("set", ids, rows)
 
-    async def push(self, token: int, ids: Ids, gradients: Values, *, optimizer: Kind, learning_rate: float) -> None:
+    async def push(
+        self, token: int, ids: Ids, gradients: Values, *, optimizer: Optimizer, learning_rate: float
+    ) -> None:
         """Take a step against `gradients`, those of an id that comes twice summed; when it returns, every copy has it.
 
         What is pushed again with the same `token` is not done again.

@@ -111,7 +111,16 @@ class Workers:
     """Ray Train workers that train one table, to be used in a `with` statement."""
 
     def __init__(self, work: Work, epochs_done: int) -> None:
+        """All epochs before `epochs_done` are in the table.
+
+        Raises:
+            TrainError: the cluster has too few CPUs for all workers, who wait for each other.
+        """
         recipe, steps = work.recipe, work.share(0).steps_per_epoch
+        num_cpus = int(ray.cluster_resources().get("CPU", 0))  # type: ignore[no-untyped-call]
+        if num_cpus < recipe.num_cpus:
+            rule = f"workers x cpus_per_worker must be at most the cluster's {num_cpus} CPUs"
+            raise TrainError(f"{rule}, got {recipe.num_cpus}")
         self._steps = steps
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         beside_driver: dict[str, Any] = {"num_cpus": 0, "scheduling_strategy": here}  # any other node may be lost

@@ -22,6 +22,13 @@ OPTIMIZERS = {"sgd": torch.optim.SGD, "adagrad": torch.optim.Adagrad}
 pytestmark = pytest.mark.filterwarnings("ignore:Sparse invariant checks")
 
 
+RUN = 7
+
+
+def token(worker, step):
+    return (RUN << 64) | (worker << 48) | step
+
+
 def made(num=100, seed=0):
     random = np.random.default_rng(seed)
     ids = np.stack([random.integers(0, rows, num) for rows in COLUMNS.values()], axis=1)
@@ -48,9 +55,9 @@ class Training:
             examples=self.examples, training=self.settings, worker=worker, num_workers=self.num_workers, seed=0
         )
 
-    def worker(self, clock, worker):
+    def worker(self, clock, worker, table=None):
         network = networks.build(Network(hidden=(4,)), 2, 4, seed=0)
-        return Worker(self.share(worker), network, self.table, self.layout, clock, run=7)
+        return Worker(self.share(worker), network, table or self.table, self.layout, clock, run=RUN)
 
     async def clock(self):
         clock = Clock(self.num_workers, max_delay=self.settings.max_delay)
@@ -112,6 +119,44 @@ def test_gradients_of_an_id_that_comes_twice_are_summed_before_they_are_sent():
     assert len(np.unique(ids)) == len(ids)
 
 
+class Watched:
+    """The table as one worker sees it, who asks for the rows of each step once; what must be in them is looked for."""
+
+    def __init__(self, training, worker):
+        self._training = training
+        self._worker = worker
+        self._step = 0
+
+    async def rows(self, ids):
+        training, step = self._training, self._step
+        self._step += 1
+        batch = training.share(self._worker).batch(step).ids + training.layout.begins
+        assert set(ids.tolist()) >= set(batch.ravel().tolist())
+        needed = range(max(0, step - training.settings.max_delay))
+        assert {token(worker, before) for worker in range(training.num_workers) for before in needed} <= set(
+            training.table.pushed
+        )
+        return await training.table.rows(ids)
+
+    def __getattr__(self, name):
+        return getattr(self._training.table, name)
+
+
+@settings(max_examples=15)
+@given(seed=st.integers(0, 2**32), max_delay=st.integers(0, 4), num_workers=st.integers(1, 3))
+def test_rows_of_a_step_have_all_gradients_but_those_of_the_delay(seed, max_delay, num_workers):
+    training = Training(num_workers, seed=seed, max_delay=max_delay, examples=made(8 * num_workers * 6))
+
+    async def all_of_it():
+        clock = await training.clock()
+        await asyncio.gather(
+            *(training.worker(clock, each, Watched(training, each)).work() for each in range(num_workers))
+        )
+
+    run(all_of_it())
+    assert len(training.table.pushed) == num_workers * training.end
+
+
 @settings(max_examples=15)
 @given(
     seed=st.integers(0, 2**32),
@@ -134,7 +179,7 @@ def test_every_gradient_is_applied_once_though_workers_die_and_others_take_their
 
     run(all_of_it())
     expected = {
-        (7 << 64) | (worker << 48) | step
+        token(worker, step)
         for worker in range(2)
         for step in range(training.end)
         if len(training.share(worker).batch(step))
