@@ -6,7 +6,7 @@ The last line is JSON.
 from pathlib import Path
 
 from benchmarks.measurements import Measurement, parser_of, print_figures, wanted_of
-from benchmarks.spreading import embeddings, offline, placing, scatter, stages, training
+from benchmarks.spreading import cascade, embeddings, offline, placing, scatter, stages, training
 
 MEASUREMENTS = (
     Measurement(keys=("scatter_speedup",), measure=lambda _, rounds: scatter.speedup_figures(rounds)),
@@ -18,6 +18,10 @@ MEASUREMENTS = (
     ),
     Measurement(keys=("place_gain",), measure=lambda _, rounds: placing.gain_figures(rounds)),
     Measurement(keys=("place_p50_error", "place_p99_error"), measure=lambda _, rounds: placing.error_figures(rounds)),
+    Measurement(
+        keys=("cascade_quality", "cascade_cost", "cascade_rate"),
+        measure=lambda options, rounds: cascade.figures(options.student, options.teacher, options.max_loss, rounds),
+    ),
     Measurement(
         keys=("ps_lookup_us", "ps_over_local", "ps_hit", "ps_far_lookup_us", "ps_far_over_local"),
         measure=lambda _, rounds: embeddings.lookup_figures(rounds),
@@ -34,7 +38,12 @@ def main() -> None:
     """Measure what was asked for and print it."""
     parser = parser_of(__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of the benchmarks' data")
+    parser.add_argument("--student", type=Path, help="artifact for cascade_*; else a small one is trained")
+    parser.add_argument("--teacher", type=Path, help="artifact of its teacher, for cascade_*")
+    parser.add_argument("--max-loss", type=float, metavar="POINTS", help="budget of cascade_* (1)")
     options = parser.parse_args()
+    if (options.student is None) != (options.teacher is None):
+        parser.error("cascade_* needs both --student and --teacher, or neither")
     print_figures(MEASUREMENTS, wanted_of(parser, options, MEASUREMENTS), options)
 
 
