@@ -3,6 +3,7 @@
 import hashlib
 import io
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -57,11 +58,11 @@ def files(dataset, tmp_path_factory):
     return {"student": train("student", (6,), 60, 3), "teacher": train("teacher", (64,), 120, 1)}
 
 
-@pytest.fixture
-def artifact(files, wanted, dataset, tmp_path):
-    """Publishes one of the two."""
+@pytest.fixture(scope="module")
+def publishing(files, wanted, dataset):
+    """Publishes one of the two in a folder."""
 
-    def publish(which, **fields):
+    def publish(root, which, **fields):
         model = graph.read(files[which])
         about = {
             "recipe": wanted.model_dump(mode="json") if which == "student" else None,
@@ -71,14 +72,26 @@ def artifact(files, wanted, dataset, tmp_path):
             "task": "classification",
         }
         name = "digits" if which == "student" else "digits-teacher"
-        return store.publish(tmp_path, {store.MODEL: files[which]}, name=name, **about | fields)
+        return store.publish(root, {store.MODEL: files[which]}, name=name, **about | fields)
 
     return publish
 
 
-def test_the_next_version_says_when_it_is_sure_and_is_otherwise_the_same(artifact, dataset):
-    student, teacher = artifact("student"), artifact("teacher")
-    made = calibrate.calibrate(student, teacher, max_loss=MAX_LOSS, confidence=0.95)
+@pytest.fixture
+def artifact(publishing, tmp_path):
+    """Publishes one of the two, for one test."""
+    return partial(publishing, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def measured(publishing, tmp_path_factory):
+    """The student, its teacher and the cascade that is made of them."""
+    student, teacher = (publishing(tmp_path_factory.mktemp("root"), which) for which in ("student", "teacher"))
+    return student, teacher, calibrate.calibrate(student, teacher, max_loss=MAX_LOSS, confidence=0.95)
+
+
+def test_the_next_version_says_when_it_is_sure_and_is_otherwise_the_same(measured, dataset):
+    student, _, made = measured
     assert made.path == student.path.parent / "2"
     assert store.load(made.path).manifest == made.manifest
     assert made.manifest.files[store.MODEL] == student.manifest.files[store.MODEL]
@@ -95,9 +108,9 @@ def test_the_next_version_says_when_it_is_sure_and_is_otherwise_the_same(artifac
     assert found.bound == threshold.upper_bound(found.num_lost, found.num_samples, 0.95)
 
 
-def test_what_is_reported_of_held_out_examples_is_what_following_it_gives(artifact, dataset):
-    student, teacher = artifact("student"), artifact("teacher")
-    found = calibrate.calibrate(student, teacher, max_loss=MAX_LOSS, confidence=0.95).manifest.cascade
+def test_what_is_reported_of_held_out_examples_is_what_following_it_gives(measured, dataset):
+    student, teacher, made = measured
+    found = made.manifest.cascade
     held_out, task = dataset.held_out, dataset.task
     own, other = (evaluate.predict(each.model_path, held_out, task, "probabilities") for each in (student, teacher))
     sure = found.sure(own)
@@ -116,8 +129,8 @@ def test_what_is_reported_of_held_out_examples_is_what_following_it_gives(artifa
     assert (shares[-1], told.curve[-1].accuracy) == (1, told.teacher.value)
 
 
-def test_the_table_has_three_columns_and_its_sentences_the_budget(artifact):
-    made = calibrate.calibrate(artifact("student"), artifact("teacher"), max_loss=MAX_LOSS, confidence=0.95)
+def test_the_table_has_three_columns_and_its_sentences_the_budget(measured):
+    _, _, made = measured
     console = Console(file=io.StringIO(), width=80)
     shown.show(console, made)
     text = console.file.getvalue()
@@ -190,9 +203,9 @@ def test_the_command_publishes_and_says_where(artifact, capsys):
     assert "validation examples" in capsys.readouterr().err
 
 
-def test_classes_of_the_data_are_brought_in_the_order_of_the_models(artifact, wanted, dataset, monkeypatch):
+def test_classes_of_the_data_are_brought_in_the_order_of_the_models(artifact, measured, dataset, monkeypatch):
     student, teacher = artifact("student"), artifact("teacher")
-    usual = calibrate.calibrate(student, teacher, max_loss=MAX_LOSS, confidence=0.95).manifest.cascade
+    usual = measured[2].manifest.cascade
     turned = dataset.labels[::-1]
 
     def other_order(*_):
