@@ -40,7 +40,7 @@ from deployments.embeddings.mapped import MappedTable
 from deployments.embeddings.reader import Reader
 from deployments.embeddings.remote import RemoteTable
 from deployments.embeddings.settings import EmbeddingSettings
-from deployments.errors import UnavailableError
+from deployments.errors import RequestError, UnavailableError
 from deployments.execution.byte_budget import ByteBudget
 from deployments.execution.load import load_predictor
 from deployments.execution.predicting import Predicting
@@ -314,10 +314,10 @@ class Pipeline(AsgiReplica):
         """Stages follow their artifacts by themselves; `deployments.replicas.repository` calls this on every replica.
 
         Raises:
-            UnavailableError: it was ordered to go.
+            RequestError: it was ordered to go.
         """
         if await asyncio.to_thread(ordered, KeyValueStore(), order_key(self._name)) is not None:
-            raise UnavailableError(f"pipeline {self._name!r} cannot be unloaded: take it out of serve_config.yaml")
+            raise RequestError(f"pipeline {self._name!r} cannot be unloaded: take it out of serve_config.yaml")
         return await self.versions()
 
     async def versions(self) -> list[VersionStatus]:

@@ -157,8 +157,8 @@ class PipelineSettings(ServerSettings):
             SettingsError: its own settings break a rule.
         """
         shared = {name: getattr(self, name) for name in ServerSettings.model_fields}
-        given = {"artifact": stage.artifact or stage.name, "artifacts": self.artifacts, **shared, **stage.settings}
-        given.setdefault("max_queue_bytes", max(self.max_queue_bytes, self.max_body_bytes))
+        shared |= {"artifacts": self.artifacts, "max_queue_bytes": self.max_queue_bytes}
+        given = {"artifact": stage.artifact or stage.name, **shared, **stage.settings}
         settings = parse(ModelSettings, given, f"stages.{stage.name}.settings")
         if settings.scaling.min_replicas < 1:
             raise SettingsError(f"stages.{stage.name}.settings.scaling.min_replicas must be at least 1, got 0")

@@ -31,7 +31,8 @@ from deployments.stages.stage_call import (
 
 logger = logging.getLogger(__name__)
 
-LOOK_EVERY_S = 1.0
+LOOK_EVERY_S = 2.0
+"""How late a new replica is found, at most; one that has gone is noticed by whoever calls it."""
 CONNECT_S = 5.0
 Address = tuple[str, str]
 """A node, and the path of a socket there."""
