@@ -6,7 +6,7 @@ The last line is JSON.
 from pathlib import Path
 
 from benchmarks.measurements import Measurement, parser_of, print_figures, wanted_of
-from benchmarks.spreading import cascade, embeddings, offline, placing, scatter, stages, training
+from benchmarks.spreading import cascade, embeddings, offline, placing, push, scatter, stages, training
 
 MEASUREMENTS = (
     Measurement(keys=("scatter_speedup",), measure=lambda _, rounds: scatter.speedup_figures(rounds)),
@@ -22,6 +22,7 @@ MEASUREMENTS = (
         keys=("cascade_quality", "cascade_cost", "cascade_rate"),
         measure=lambda options, rounds: cascade.figures(options.student, options.teacher, options.max_loss, rounds),
     ),
+    Measurement(keys=("push_copies", "push_s", "push_acknowledged_s"), measure=push.figures),
     Measurement(
         keys=("ps_lookup_us", "ps_over_local", "ps_hit", "ps_far_lookup_us", "ps_far_over_local"),
         measure=lambda _, rounds: embeddings.lookup_figures(rounds),
@@ -41,6 +42,7 @@ def main() -> None:
     parser.add_argument("--student", type=Path, help="artifact for cascade_*; else a small one is trained")
     parser.add_argument("--teacher", type=Path, help="artifact of its teacher, for cascade_*")
     parser.add_argument("--max-loss", type=float, metavar="POINTS", help="budget of cascade_* (1)")
+    parser.add_argument("--hosts", action="store_true", help="on hosts with networks of their own, where that is known")
     options = parser.parse_args()
     if (options.student is None) != (options.teacher is None):
         parser.error("cascade_* needs both --student and --teacher, or neither")

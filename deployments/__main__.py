@@ -19,6 +19,7 @@ from deployments.commands import artifacts, bench, infer, key, status
 from deployments.commands.client import Client
 from deployments.errors import CallError, InputError, ScoringError, SettingsError, UnavailableError
 from deployments.offline import options as score_options
+from deployments.pushed.rate import MB_PER_S
 from optimization.artifact.store import ArtifactError
 
 KEY, URL = "TRIMTAB_KEY", "TRIMTAB_URL"
@@ -99,7 +100,11 @@ def _parser() -> argparse.ArgumentParser:
     pushing = verbs.add_parser("push", help="put a version into the cluster that runs, for models of `cluster://`")
     pushing.add_argument("artifact", type=Path, help="its directory; the newest version where that holds several")
     pushing.add_argument(
-        "--mb-per-s", type=_rate, default=64.0, metavar="N", help="most that a node takes, and gives (default: 64)"
+        "--mb-per-s",
+        type=_rate,
+        default=MB_PER_S,
+        metavar="N",
+        help=f"most that a node takes, and gives (default: {MB_PER_S:g})",
     )
     pushing.add_argument("--json", action="store_true", help="print JSON")
     away = verbs.add_parser("withdraw", help="take a pushed version back: replicas return to the one before")

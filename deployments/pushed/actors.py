@@ -22,7 +22,7 @@ from deployments.replicas.node_cache import cache_folder
 logger = logging.getLogger(__name__)
 
 NAMESPACE = "trimtab"
-ANSWER_S = 20.0
+ANSWER_S = 30.0
 """A node that gives no answer for so long is taken for gone, until the next try."""
 WHOLE_S = 6 * 3600.0
 """The same for a node that is asked to get a whole version."""

@@ -30,10 +30,6 @@ class Catalogue:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def names(self) -> list[str]:
-        """Models of which versions were pushed."""
-        return sorted({key.removeprefix(_PUSHED).partition(":")[0] for key in self._store.keys(_PUSHED)})
-
     def versions(self, name: str) -> list[str]:
         """The announced versions of the model, oldest first."""
         prefix = f"{_PUSHED}{name}:"

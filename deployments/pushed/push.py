@@ -67,7 +67,8 @@ def push(path: Path, stores: Stores, catalogue: Catalogue, mb_per_s: float) -> P
         second = _second_copy(stores, announcement)
         catalogue.announce(announcement)
     except ArtifactError:
-        if announcement not in catalogue.all():  # it may have been pushed before
+        announced = catalogue.find(announcement.name, announcement.version)
+        if announced is None or announced.key != announcement.key:  # it may have been pushed before
             _release(stores, announcement.key)
         raise
     return Pushed(

@@ -4,6 +4,9 @@ import threading
 import time
 from collections.abc import Callable
 
+MB_PER_S = 64.0
+"""Unless told otherwise: half of what a link of 1 Gbit/s carries."""
+
 
 class Rate:
     """Bytes are booked one after the other; the link is taken until what is booked has gone at its rate."""
