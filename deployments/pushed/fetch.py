@@ -2,8 +2,8 @@
 
     a random piece that lacks -> of the nodes that have it, the one with the fewest pieces -> checked -> written
 
-Nodes that fetch at the same time have different pieces, and take most of them from each other: the first node's link
-carries about one copy, not one for each (Cohen 2003, "Incentives build robustness in BitTorrent").
+Nodes that fetch at the same time have different pieces, and take most of them from each other: of the copies for nine
+nodes the publisher's link carries about two (Cohen 2003, "Incentives build robustness in BitTorrent").
 """
 
 import hashlib

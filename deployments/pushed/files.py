@@ -60,6 +60,9 @@ class ClusterFiles(AbstractFileSystem):  # type: ignore[misc]
             raise FileNotFoundError(rpath)
         stores = RayStores()
         source = store.inside(stores.fetch(stores.here, found), file)
+        if store.sha256(source) != found.files[file].sha256:  # it was damaged on this node's disk
+            stores.release(stores.here, found.key)
+            source = store.inside(stores.fetch(stores.here, found), file)
         try:
             os.link(source, lpath)
         except OSError:  # on another file system
