@@ -161,7 +161,8 @@ class Fetch:
         if content is None:
             self._leave_alone(node, BUSY_S)
             return
-        self.received[node] = self.received.get(node, 0) + len(content)
+        with self._lock:
+            self.received[node] = self.received.get(node, 0) + len(content)
         self._wait(len(content))
         if hashlib.sha256(content).hexdigest() != piece.sha256:
             what = f"{piece.file} of version {self.announcement.version}, bytes from {piece.offset}"
