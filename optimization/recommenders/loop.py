@@ -23,8 +23,8 @@ from optimization.recommenders.recipe import Pushing
 from optimization.recommenders.table import Layout, Rows, Table
 
 
-class Paces(Protocol):
-    """The clock, as a worker calls it."""
+class SharedClock(Protocol):
+    """The clock of all workers, as one of them calls it."""
 
     async def next_step(self, worker: int) -> int:
         """Where it begins."""
@@ -78,7 +78,7 @@ class Worker:
     """One of several that train a table."""
 
     def __init__(
-        self, share: Share, network: Recommender, table: Table, layout: Layout, clock: Paces, run: int
+        self, share: Share, network: Recommender, table: Table, layout: Layout, clock: SharedClock, run: int
     ) -> None:
         """`run` tells the pushes of this training from all others."""
         self._share = share

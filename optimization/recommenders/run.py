@@ -17,6 +17,7 @@ from optimization.artifact.findings import Examples as NumExamples
 from optimization.artifact.findings import Findings
 from optimization.artifact.manifest import Measurement, Provenance, SplitInput, TensorSpec
 from optimization.artifact.store import Artifact
+from optimization.errors import TrainError
 from optimization.graphs import graph
 from optimization.graphs.export import save_example
 from optimization.identity import code, content, named
@@ -125,9 +126,16 @@ async def _epochs(work: Work, table: Table, done: int, progress: Progress, phase
     with phases.phase("train", num_epochs) as advance, Workers(work, done) as training:
         for epoch in range(done, num_epochs):
             losses.append(await training.epoch(epoch))
-            progress.note(await table.snapshot(), epoch + 1)
+            progress.note(await _kept(table), epoch + 1)
             advance(epoch + 1, losses[-1])
     return tuple(losses)
+
+
+async def _kept(table: Table) -> str:
+    try:
+        return await table.snapshot()
+    except Exception as error:  # what a table raises is known to those alone who hold it
+        raise TrainError(f"the table must be kept after each epoch, got: {error}") from error
 
 
 def _publish(

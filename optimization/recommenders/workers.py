@@ -20,7 +20,7 @@ from typing import Any, Self
 import ray
 import yaml
 from ray import train as ray_train
-from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+from ray.train.torch import TorchTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from optimization.errors import TrainError
@@ -178,7 +178,7 @@ def _run(config: dict[str, Any], scaling: ray_train.ScalingConfig) -> None:
     """Run Ray Train until the workers are done; a task of its own, as in `optimization.training.train`."""
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", _WATCH_S)
     with tempfile.TemporaryDirectory(prefix="trimtab-", ignore_cleanup_errors=True) as storage:
-        DataParallelTrainer(
+        TorchTrainer(
             work,
             train_loop_config=config,
             scaling_config=scaling,

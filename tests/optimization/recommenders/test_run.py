@@ -12,6 +12,8 @@ import pytest
 import yaml
 from rich.console import Console
 
+from deployments.embeddings.initial import check
+from deployments.embeddings.table import Table
 from optimization.artifact import store
 from optimization.graphs import graph
 from optimization.measuring.ranking import auc
@@ -72,6 +74,10 @@ def test_it_learns_though_shards_and_a_worker_are_killed_and_its_tables_can_be_s
     assert not killing.is_alive()
     (measured,) = made.manifest.measurements
     assert measured.quality.value > 0.85  # of 0.9 that the noise leaves
+
+    for path in tmp_path.glob("tables/tastes/*/*.npy"):
+        rows = {"user": 60, "item": 40}[path.stem]
+        check(str(path), Table(name=path.stem, rows=rows, width=4))  # as `initial` of an application
 
     _, held_out = interactions.load(wanted.data, wanted.seed)
     tables = {path.stem: np.load(path) for path in tmp_path.glob("tables/tastes/*/*.npy")}
