@@ -8,7 +8,7 @@ from pathlib import Path
 from deployments.batching.calls import Run
 from deployments.batching.pace import Pace
 from deployments.batching.padding import padding_for
-from deployments.execution.graph import Accelerator, Graph
+from deployments.execution.graph_session import Accelerator, GraphSession
 from deployments.execution.rows import LENGTH, ones, why_not_by_rows
 from deployments.oip.tensors import Array
 from optimization.artifact.manifest import TensorSpec
@@ -45,12 +45,12 @@ class Session:
             ArtifactError: the artifact's graphs cannot be run, or not on the GPU that is demanded.
         """
         manifest = artifact.manifest
-        self._graphs = [
-            Graph(artifact, part, num_threads=num_threads, cache=cache, accelerator=accelerator)
+        self._parts = [
+            GraphSession(artifact, part, num_threads=num_threads, cache=cache, accelerator=accelerator)
             for part in manifest.graphs
         ]
         self._outputs = [spec.name for spec in manifest.outputs]
-        self.run: Run = self._graphs[0].run if len(self._graphs) == 1 else self._run_in_turn
+        self.run: Run = self._parts[0].run if len(self._parts) == 1 else self._run_in_turn
         """Outputs by name for inputs by name; raises `RequestError` where an input that is text is not UTF-8."""
         self.pace = Pace()
         """How long a batch takes, from warming up."""
@@ -70,8 +70,8 @@ class Session:
     def _run_in_turn(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Each part after those before it, given what they and the request gave."""
         tensors = dict(feeds)
-        for graph in self._graphs:
-            tensors |= graph.run({name: tensors[name] for name in graph.inputs})
+        for part in self._parts:
+            tensors |= part.run({name: tensors[name] for name in part.inputs})
         return {name: tensors[name] for name in self._outputs}
 
     def _warm_up(self, inputs: Sequence[TensorSpec], limit: int, length: int) -> int:

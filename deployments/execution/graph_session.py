@@ -20,8 +20,8 @@ logger = logging.getLogger(__name__)
 Accelerator = Literal["auto", "cpu", "gpu"]
 
 
-class Graph:
-    """A part of an artifact, loaded. `run` may be called from any thread."""
+class GraphSession:
+    """A graph of an artifact, loaded. `run` may be called from any thread."""
 
     def __init__(
         self, artifact: Artifact, part: Part, *, num_threads: int, cache: Path | None, accelerator: Accelerator
