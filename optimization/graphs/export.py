@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from optimization.errors import ExportError
-from optimization.graphs import graph, simplify
+from optimization.graphs import graph, simplify, torch_private
 from optimization.readers.examples import Inputs, Split, dynamic_axes
 from optimization.tasks.task import LabelledTask
 
@@ -38,6 +38,7 @@ def export(model: nn.Module, path: Path, split: Split, *, task: LabelledTask) ->
     with torch.inference_mode():
         num_outputs = served(*example).shape[1]
     dims = {name: torch.export.Dim(name) for named in axes.values() for name in named.values()}
+    torch_private.read_operators_once()
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it tells of its own opset conversions
     with warnings.catch_warnings(), simplify.plain_attention(served):
         warnings.simplefilter("ignore")

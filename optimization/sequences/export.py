@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from optimization.errors import ExportError
-from optimization.graphs import graph, simplify
+from optimization.graphs import graph, simplify, torch_private
 from optimization.graphs.export import TOLERANCE, tensors
 from optimization.readers.examples import Split
 from optimization.sequences.models import Seq2Seq, Step
@@ -25,6 +25,7 @@ def export(model: Seq2Seq, path: Path) -> None:
     step = Step(model).eval()
     batch, read, written = (torch.export.Dim(name) for name in ("batch", "read", "written"))
     example = tuple(torch.ones((2, length), dtype=torch.int64) for length in (7, 7, 4))
+    torch_private.read_operators_once()
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), simplify.plain_attention(step):
         warnings.simplefilter("ignore")

@@ -38,6 +38,7 @@ def write(folder: Path, **changed: object) -> None:
     raw = yaml.safe_load(SEED.read_text()) | {"workers": 1} | changed
     raw["teacher"]["training"] |= {"epochs": 60, "batch_size": 8}
     raw["steps"] = [step for step in raw["steps"] if step["kind"] != "quantize"]
+    raw["steps"][0]["training"]["epochs"] = 5
     (folder / "recipe.yaml").write_text(yaml.safe_dump(raw))
 
 
@@ -51,6 +52,7 @@ def final_model(folder: Path) -> bytes:
 
 @pytest.mark.ray
 @pytest.mark.long
+@pytest.mark.timeout(4 * PATIENCE_S)
 def test_a_killed_run_resumes_and_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
     write(tmp_path)
     killed = begin(tmp_path)

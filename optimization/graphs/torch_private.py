@@ -1,0 +1,15 @@
+"""What torch's ONNX exporter keeps private and we use; a test says what broke when a release changes it."""
+
+from functools import cache
+
+from torch.onnx._internal.exporter import _registration
+
+
+def read_operators_once() -> None:
+    """Let the exporter read its operators at the first export alone.
+
+    It parses the sources of some 500 functions anew at each one, which is half of what a small model's export takes.
+    """
+    known = _registration.onnxscript_apis
+    if not hasattr(known.get_torchlib_ops, "cache_info"):
+        known.get_torchlib_ops = cache(known.get_torchlib_ops)
