@@ -177,7 +177,7 @@ def _run(options: argparse.Namespace) -> int:
     variants = space.variants(wanted) if wanted.search else ()
     console = Console()
     if options.dry_run:
-        _plan(console, wanted, variants)
+        _plan(console, options, wanted, variants)
         return 0
     published = _up_to_date(console, options, wanted)
     if published is not None:
@@ -252,7 +252,7 @@ def _checkpoints(options: argparse.Namespace, wanted: Named, phases: Phases) -> 
     return CheckpointStore(options.runs, wanted.name, fresh=options.fresh, limit_bytes=limit_bytes, say=phases.say)
 
 
-def _plan(console: Console, wanted: Recipe, variants: Sequence[Variant]) -> None:
+def _plan(console: Console, options: argparse.Namespace, wanted: Recipe, variants: Sequence[Variant]) -> None:
     """Do all that a run does before it trains, so that what is wrong is told, and print what would follow."""
     from optimization.networks import own_head
     from optimization.readers import data
@@ -263,7 +263,9 @@ def _plan(console: Console, wanted: Recipe, variants: Sequence[Variant]) -> None
     dataset = own_head.fit(wanted.teacher, data.load(wanted.data, wanted.seed))
     for each in [wanted, *(variant.recipe for variant in variants)]:
         rehearse(each, dataset)
-    found = plan.probed(wanted, variants, dataset, time.perf_counter() - began)
+    with Phases(Console(quiet=True)) as silent:
+        kept = _checkpoints(options, wanted, silent)
+        found = plan.probed(wanted, variants, dataset, time.perf_counter() - began, kept)
     plan.show(console, wanted, variants, found)
 
 

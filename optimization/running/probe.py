@@ -5,43 +5,47 @@ trains, in the precision that is chosen here. Batches of texts are taken from th
 mean is that of an epoch. What the first steps take, in which caches fill, does not count.
 """
 
+import copy
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from functools import cached_property
 from statistics import fmean, median
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from onnxruntime import InferenceSession
-from torch import nn
+from torch import Tensor, nn
 
 from optimization.artifact.findings import PrecisionChoice
 from optimization.distillation import targets
-from optimization.graphs import export, graph
+from optimization.graphs import export
 from optimization.measuring.latency import BATCH_SIZES
 from optimization.networks import models
-from optimization.readers.examples import Dataset, Inputs, Split
+from optimization.readers.examples import Dataset, Split
 from optimization.recipe.methods import SetPrecision
 from optimization.training.job import Job
 from optimization.training.loop import Place, fit
 
 _NUM_TEXT_BATCHES, _NUM_BATCHES = 6, 2
 """Batches that are tried, over and over: of texts more, since their lengths differ."""
-_ENOUGH_S = 0.5
+_ENOUGH_S = 0.15
 """No more rounds over these batches begin after so long; at least one counts."""
 _MOST_ROUNDS = 30
 _AVERAGING_S, _AVERAGING_S_PER_BYTE = 1e-3, 4e-9
 """What averaging the gradients adds to a step of several workers of one machine [gloo, 10 M weights]."""
-_LOADED = "import torch, ray.train.torch"
-_STARTS = 6
-"""Such loads that follow each other, or share the CPUs, until workers take their first job."""
+_QUICK = "import numpy, onnxruntime, pydantic, rich.console, yaml"
+"""What an interpreter loads in a quarter of a second; the rest of what runs in Python is told by what that takes."""
+_STARTS = 50
+"""Times as long, until workers take their first job."""
+_EXPORTER, _EXPORT, _TRACES = 4, 1, 6
+"""Times as long: loading the exporter, and what each export takes besides so many times what tracing the model does."""
+_WRITE, _WRITE_S_PER_BYTE = 0.1, 1e-8
+"""Times as long: writing an INT8 file, besides what its bytes take."""
 _EPOCH_S = 0.05
 """What an epoch takes for telling the driver of it, besides its checkpoint."""
 
@@ -65,6 +69,10 @@ class ServedTime:
     export_s: float
     call_s: dict[int, float]
     """Of a call on one thread, by batch size."""
+    write_s: float = 0.0
+    """To be written in INT8."""
+    num_weights: int = 0
+    """Of its layers that can go to INT8."""
 
     @property
     def example_s(self) -> float:
@@ -82,11 +90,15 @@ class Probe:
         self._num_threads = num_threads
         self._served: dict[str, ServedTime] = {}
 
-    def start_s(self) -> float:
-        """What starting Ray and its workers takes, by what it takes an interpreter to load what they load."""
+    @cached_property
+    def _quick_s(self) -> float:
         began = time.perf_counter()
-        subprocess.run([sys.executable, "-c", _LOADED], check=True)
-        return _STARTS * (time.perf_counter() - began)
+        subprocess.run([sys.executable, "-c", _QUICK], check=True)
+        return time.perf_counter() - began
+
+    def start_s(self) -> float:
+        """What starting Ray and its workers takes, by what it takes an interpreter to start and load a little."""
+        return _STARTS * self._quick_s
 
     def step(self, job: Job) -> StepTime:
         """What the job's training takes, of which a few steps are done; its model is trained by them."""
@@ -122,29 +134,34 @@ class Probe:
             return self._together((time.perf_counter() - began) / len(part)) / self._num_workers
 
     def served(self, model: nn.Module) -> ServedTime:
-        """What its export takes, and a call of the file that comes of it."""
+        """What its export takes, by what tracing it does, and a call of the file, by what torch's takes.
+
+        Neither is tried: one alone takes longer than all else that is tried of a small model.
+        """
         structure = repr(model)
         if structure not in self._served:
-            self._served[structure] = self._exported(model)
+            self._served[structure] = self._as_file(model)
         return self._served[structure]
 
-    def _exported(self, model: nn.Module) -> ServedTime:
+    def _as_file(self, model: nn.Module) -> ServedTime:
         data = self._dataset
-        with TemporaryDirectory(prefix="trimtab-") as folder:
-            path = Path(folder) / "model.onnx"
-            if not self._served:  # the first export loads the exporter, which the run need not do again
-                export.export(model, path, data.train, task=data.task)
-            began = time.perf_counter()
-            export.export(model, path, data.train, task=data.task)
-            export_s = time.perf_counter() - began
-            session = graph.session(path)
-            call_s = {}
+        served = data.task.served(copy.deepcopy(model)).eval()
+        traced_s = [_traced_s(served, data.validation) for _ in range(1 if self._served else 2)][-1]  # one to load it
+        call_s = {}
+        with _threads(1), torch.inference_mode():
             for size in BATCH_SIZES:
                 rows = _batches(data.validation, size)
                 batches = [data.validation.batch(part) for part in np.array_split(rows, max(1, len(rows) // size))]
-                taken = [_duration(session, batch) for batch in batches for _ in range(2)]
+                taken = [_duration(served, export.tensors(batch)) for batch in batches for _ in range(2)]
                 call_s[size] = fmean(taken[1::2])
-        return ServedTime(export_s=export_s, call_s=call_s)
+        loading = 0 if self._served else _EXPORTER
+        weights = [each for each in model.parameters() if each.dim() > 1]
+        return ServedTime(
+            export_s=(loading + _EXPORT) * self._quick_s + _TRACES * traced_s,
+            call_s=call_s,
+            write_s=_WRITE * self._quick_s + _WRITE_S_PER_BYTE * 4 * sum(each.numel() for each in weights),
+            num_weights=len(weights),
+        )
 
     def _together(self, own_s: float) -> float:
         """What workers take for what one takes alone, where they outnumber the CPUs of this machine.
@@ -195,7 +212,14 @@ def _batches(split: Split, size: int) -> NDArray[np.int64]:
     return np.concatenate([order[first : first + size] for first in firsts])
 
 
-def _duration(session: InferenceSession, batch: Inputs) -> float:
+def _traced_s(model: nn.Module, split: Split) -> float:
     began = time.perf_counter()
-    graph.predict(session, batch)
+    with suppress(Exception):  # what cannot be traced so is exported by other ways
+        torch.export.export(model, export.tensors(split.batch(np.arange(min(2, len(split))))))
+    return time.perf_counter() - began
+
+
+def _duration(model: nn.Module, batch: tuple[Tensor, ...]) -> float:
+    began = time.perf_counter()
+    model(*batch)
     return time.perf_counter() - began

@@ -19,7 +19,7 @@ from optimization.artifact.findings import Examples, Findings, SearchResult
 from optimization.artifact.manifest import Measurement, Provenance
 from optimization.artifact.store import Artifact
 from optimization.graphs import export, graph
-from optimization.identity import code, content, named
+from optimization.identity import code, named
 from optimization.measuring import evaluate, latency
 from optimization.measuring.paired import Pairs
 from optimization.networks import own_head
@@ -39,7 +39,7 @@ from optimization.running.verify import Measured
 from optimization.running.workspace import Candidate, Workspace
 from optimization.search import budget
 from optimization.search.space import Variant
-from optimization.training import identity
+from optimization.training import identity, reuse
 from optimization.training.checkpoint_store import CheckpointStore
 from optimization.training.reuse import Reusing
 from optimization.training.train import Workers, cluster
@@ -66,18 +66,25 @@ def run(recipe: Recipe, root: Path, phases: Phases, checkpoints: CheckpointStore
                 dataset = own_head.fit(recipe.teacher, dataset)
             with phases.phase("build models"):
                 rehearse(recipe, dataset)
-            tell_time(phases, recipe, (), dataset, began)
+            tell_time(phases, recipe, (), dataset, began, checkpoints)
             made = stack.enter_context(open_workspace(recipe, dataset, Path(folder), phases, root, checkpoints, found))
             shrink(made, teach(made))
         return publish(recipe, made, root)
 
 
-def tell_time(phases: Phases, recipe: Recipe, variants: Sequence[Variant], dataset: Dataset, began: float) -> None:
+def tell_time(
+    phases: Phases,
+    recipe: Recipe,
+    variants: Sequence[Variant],
+    dataset: Dataset,
+    began: float,
+    checkpoints: CheckpointStore | None,
+) -> None:
     """Say about how long the run takes that began at that time; nothing of one that trains nothing, or is not shown."""
     if recipe.teacher.model is None or phases.is_quiet:
         return
     with phases.phase("estimate time"):
-        found = plan.probed(recipe, variants, dataset, time.perf_counter() - began)
+        found = plan.probed(recipe, variants, dataset, time.perf_counter() - began, checkpoints)
     phases.say(plan.summary(found))
 
 
@@ -107,7 +114,7 @@ def open_workspace(
     with ExitStack() as stack:
         trainer: Trainer = stack.enter_context(workers)
         if checkpoints is not None:
-            trainer = Reusing(trainer, dataset.train, checkpoints, _context(recipe))
+            trainer = Reusing(trainer, dataset.train, checkpoints, reuse.context(recipe))
         board = stack.enter_context(Board(_runs(recipe, root)))
         yield Workspace(
             recipe=recipe,
@@ -277,11 +284,6 @@ def _provenance(made: Workspace) -> Provenance:
         held_out_sha256=identity.of_split(made.dataset.held_out),
         code_sha256=code.own(),
     )
-
-
-def _context(recipe: Recipe) -> dict[str, str | int]:
-    """What a training hangs on beside its job: the user's own code, and among how many a batch is shared."""
-    return {"workers": recipe.workers, "your code": content.of_values(named.of_code(recipe))}
 
 
 def _num_cpus_reading(recipe: Recipe) -> int:

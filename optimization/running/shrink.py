@@ -4,21 +4,19 @@ TeacherAnswers ─▶ distill │ prune │ sparsify │ quantize ─▶ a Candi
 """
 
 import copy
-from dataclasses import replace
 from typing import Literal
 
-from torch import Tensor, nn
+from torch import nn
 
 from optimization.artifact.findings import Control
 from optimization.distillation import students
 from optimization.graphs import export
-from optimization.pruning import costs, depth, prune, scores, sparsify
-from optimization.quantization import kernels, qat, quantize, sensitivity
+from optimization.pruning import prune, scores, sparsify
+from optimization.quantization import qat
 from optimization.readers import holding
 from optimization.recipe.methods import Distill, Prune, Quantize, Sparsify, Step, Training
 from optimization.running.teach import CHECK_SAMPLES, TeacherAnswers, soft_targets
 from optimization.running.workspace import Workspace
-from optimization.training import identity
 from optimization.training.job import Job
 
 Score = Literal["taylor", "movement"] | None
@@ -32,7 +30,7 @@ def shrink(workspace: Workspace, teacher_answers: TeacherAnswers) -> None:
     if teacher_answers.teacher is None:
         for step in workspace.recipe.steps:
             assert isinstance(step, Quantize), "the recipe was checked: an ONNX file is only quantized"
-            _quantize(workspace, step)
+            workspace.quantize(step)
         return
     course, student = _Course(workspace, teacher_answers), copy.deepcopy(teacher_answers.teacher)
     has_control = not workspace.with_control
@@ -44,7 +42,7 @@ def shrink(workspace: Workspace, teacher_answers: TeacherAnswers) -> None:
         if isinstance(step, Quantize):
             if step.training is not None:
                 workspace.keep("qat", student)
-            _quantize(workspace, step)
+            workspace.quantize(step)
         else:
             workspace.keep(step.kind, student)
 
@@ -107,7 +105,7 @@ class _Course:
                     student = self._learn("score", "prune.recovery", student, once, score)
                     saliency = self._workspace.trainer.saliency()
                 if self._layer_costs is None:  # time measured anew would differ, and student and control with it
-                    self._layer_costs = _layer_costs(self._workspace, step, student, example)
+                    self._layer_costs = self._workspace.time_layers(step, student, example)
                 for stage, amount in enumerate(prune.amounts(step), start=1):
                     student = prune.prune(
                         student, amount, example, step.score, recipe.seed, saliency, self._layer_costs
@@ -156,59 +154,4 @@ def _learns(step: Step) -> bool:
     return (
         not isinstance(step, Sparsify | Quantize)
         or (step.recovery if isinstance(step, Sparsify) else step.training) is not None
-    )
-
-
-def _rounding(step: Quantize) -> quantize.Method | None:
-    """How ONNX Runtime rounds to 8 bits; training that rounds ends in static ranges too, FP16 needs none."""
-    if step.method == "fp16":
-        return None
-    return "dynamic" if step.method == "dynamic" else "static"
-
-
-def _layer_costs(workspace: Workspace, step: Prune, model: nn.Module, example: tuple[Tensor, ...]) -> dict[str, float]:
-    """What a layer of each stack costs, where the stacks compete."""
-    if not step.layers or step.scope != "global":
-        return {}
-    removable = depth.removable(model, example)
-    if len(removable) < 2:
-        return {}
-    data, last = workspace.dataset, workspace.recipe.steps[-1]
-
-    method = _rounding(last) if isinstance(last, Quantize) else None
-
-    def measure() -> dict[str, float]:
-        return costs.of_layers(model, removable, data.train, task=data.task, method=method, folder=workspace.folder)
-
-    with workspace.phases.phase("prune: time layers"):
-        if workspace.checkpoints is None:
-            return measure()
-        parts = {"model": identity.of_model(model, data.train), "method": method, **identity.environment()}
-        return workspace.checkpoints.once("costs", parts, measure)
-
-
-def _quantize(workspace: Workspace, step: Quantize) -> None:
-    """Put the last candidate in 8 bits: training examples set the ranges, others tell what must stay in fp32."""
-    before, path, data = workspace.candidates[-1], workspace.folder / "quantize.onnx", workspace.dataset
-    ranging, deciding = (
-        [batch for _, batch in holding.sample(split, step.calibration_samples, workspace.recipe.seed).batches(64)]
-        for split in (data.train, data.validation)
-    )
-    costs: dict[str, float] = {}
-    with workspace.phases.phase("quantize: calibrate"):
-        method = _rounding(step)
-        if method is None:
-            quantize.halve(before.path, path)
-        else:
-            prepared = quantize.prepare(before.path, workspace.folder, ranging, method=method, ranges=step.ranges)
-            if step.training is None:  # else it has learned to bear what this processor names
-                prepared, choice = kernels.choose(prepared, workspace.folder, deciding)
-                workspace.kernels.append(choice)
-            outcome = sensitivity.within(
-                prepared, path, deciding, step.max_changed, task=data.task, output=before.output
-            )
-            costs = {cost.weight: cost.changed for cost in outcome.costs.values()}
-    precision: Literal["FP16", "INT8"] = "FP16" if step.method == "fp16" else "INT8"
-    workspace.candidates.append(
-        replace(before, step=step.kind, path=path, precision=precision, parity=None, sensitivity=costs)
     )

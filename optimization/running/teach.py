@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from optimization.distillation import taps, targets, transfer
+from optimization.distillation import taps, transfer
 from optimization.distillation.targets import SoftTargets
 from optimization.foreign import convert, onnx_teacher
 from optimization.graphs import export, graph
 from optimization.networks import models
-from optimization.readers import streaming
 from optimization.readers.examples import Stream
 from optimization.recipe.teaching import Teaching
 from optimization.running.workspace import Candidate, Workspace
@@ -67,13 +66,9 @@ def teach(workspace: Workspace) -> TeacherAnswers:
         if is_pooled and dataset.stream is None:
             pooled_at = taps.find("pooled", teacher, export.example(dataset.train, CHECK_SAMPLES))
             asked = transfer.TeacherWithStates(teacher, pooled_at)
-        wanted = workspace.recipe.precision_of_answers
         if dataset.stream is not None:
-            choice = targets.faster(asked, dataset.train) if wanted == "auto" else None
-            asked = targets.in_precision(asked, wanted, choice)
-            stream = streaming.answered(dataset.stream, dataset.train, asked, workspace.recipe.workers)
-            return TeacherAnswers(teacher=teacher, stream=stream)
-        answer = workspace.trainer.answer(asked, wanted)
+            return TeacherAnswers(teacher=teacher, stream=workspace.answer_stream(asked, dataset.stream))
+        answer = workspace.trainer.answer(asked, workspace.recipe.precision_of_answers)
         if (choice := workspace.trainer.choice()) is not None:
             workspace.note_precision("answers", choice)
         logits, pooled = np.split(answer, [dataset.num_outputs], axis=1)

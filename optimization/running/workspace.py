@@ -5,18 +5,23 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from optimization.artifact.findings import Control, KernelChoice, PrecisionChoice
 from optimization.artifact.manifest import Meaning
+from optimization.distillation import targets
 from optimization.graphs import export
 from optimization.networks import models
-from optimization.readers.examples import Dataset
+from optimization.pruning import costs, depth
+from optimization.quantization import kernels, quantize, sensitivity
+from optimization.readers import holding, streaming
+from optimization.readers.examples import Dataset, Stream
+from optimization.recipe.methods import Prune, Quantize
 from optimization.recipe.recipe import Recipe
 from optimization.report import terminal
 from optimization.report.board import Board
 from optimization.report.phases import Phases
-from optimization.training import batches
+from optimization.training import batches, identity
 from optimization.training.checkpoint_store import CheckpointStore
 from optimization.training.job import Job
 from optimization.training.trainer import Trainer
@@ -109,3 +114,62 @@ class Workspace:
             parity = export.parity(model, path, data.validation, task=data.task, seed=self.recipe.seed)
         output, parameters = data.task.output, models.num_parameters(model)
         self.candidates.append(Candidate(step=step, path=path, output=output, num_parameters=parameters, parity=parity))
+
+    def quantize(self, step: Quantize) -> None:
+        """Put the last candidate in 8 bits: training examples set the ranges, others tell what must stay in fp32."""
+        before, path, data = self.candidates[-1], self.folder / "quantize.onnx", self.dataset
+        ranging, deciding = (
+            [batch for _, batch in holding.sample(split, step.calibration_samples, self.recipe.seed).batches(64)]
+            for split in (data.train, data.validation)
+        )
+        costs_by_weight: dict[str, float] = {}
+        with self.phases.phase("quantize: calibrate"):
+            method = _rounding(step)
+            if method is None:
+                quantize.halve(before.path, path)
+            else:
+                prepared = quantize.prepare(before.path, self.folder, ranging, method=method, ranges=step.ranges)
+                if step.training is None:  # else it has learned to bear what this processor names
+                    prepared, choice = kernels.choose(prepared, self.folder, deciding)
+                    self.kernels.append(choice)
+                outcome = sensitivity.within(
+                    prepared, path, deciding, step.max_changed, task=data.task, output=before.output
+                )
+                costs_by_weight = {cost.weight: cost.changed for cost in outcome.costs.values()}
+        precision: Literal["FP16", "INT8"] = "FP16" if step.method == "fp16" else "INT8"
+        self.candidates.append(
+            replace(before, step=step.kind, path=path, precision=precision, parity=None, sensitivity=costs_by_weight)
+        )
+
+    def time_layers(self, step: Prune, model: nn.Module, example: tuple[Tensor, ...]) -> dict[str, float]:
+        """What a layer of each stack costs, where the stacks compete."""
+        if not step.layers or step.scope != "global":
+            return {}
+        removable = depth.removable(model, example)
+        if len(removable) < 2:
+            return {}
+        data, last = self.dataset, self.recipe.steps[-1]
+        method = _rounding(last) if isinstance(last, Quantize) else None
+
+        def measure() -> dict[str, float]:
+            return costs.of_layers(model, removable, data.train, task=data.task, method=method, folder=self.folder)
+
+        with self.phases.phase("prune: time layers"):
+            if self.checkpoints is None:
+                return measure()
+            parts = {"model": identity.of_model(model, data.train), "method": method, **identity.environment()}
+            return self.checkpoints.once("costs", parts, measure)
+
+    def answer_stream(self, asked: nn.Module, stream: Stream) -> Stream:
+        """The streamed examples with the teacher's logits."""
+        wanted = self.recipe.precision_of_answers
+        choice = targets.faster(asked, self.dataset.train) if wanted == "auto" else None
+        answering = targets.in_precision(asked, wanted, choice)
+        return streaming.answered(stream, self.dataset.train, answering, self.recipe.workers)
+
+
+def _rounding(step: Quantize) -> quantize.Method | None:
+    """How ONNX Runtime rounds to 8 bits; training that rounds ends in static ranges too, FP16 needs none."""
+    if step.method == "fp16":
+        return None
+    return "dynamic" if step.method == "dynamic" else "static"

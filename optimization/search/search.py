@@ -112,7 +112,7 @@ def search(recipe: Recipe, root: Path, phases: Phases, checkpoints: CheckpointSt
         dataset = own_head.fit(recipe.teacher, data.load(recipe.data, recipe.seed))
     with phases.phase("build models"):
         rehearse(recipe, dataset, [variant.recipe for variant in variants])
-    run.tell_time(phases, recipe, variants, dataset, began)
+    run.tell_time(phases, recipe, variants, dataset, began, checkpoints)
     with TemporaryDirectory(prefix="trimtab-") as name, train.cluster(recipe.num_cpus):
         folder = Path(name)
         with run.open_workspace(recipe, dataset, folder, phases, root, checkpoints, found) as workspace:

@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optimization.training import checkpoint
-from optimization.training.checkpoint_store import CheckpointStore
+from optimization.training.checkpoint_store import ANSWERS, CheckpointStore
 from optimization.training.identity import Parts
 
 
 def once(store: CheckpointStore, parts: Parts, num: int, ask: Callable[[], NDArray[np.generic]]) -> NDArray[np.generic]:
     """What `ask` gives for `num` examples, or gave before where it depended on the same `parts`."""
-    path, is_usable = store.place(store.answers, parts, ".npy")
+    path, is_usable = store.place(store.answers, parts, ANSWERS)
     if is_usable:
         try:
             kept: NDArray[np.generic] = np.load(path, allow_pickle=False)

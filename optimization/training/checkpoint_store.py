@@ -31,6 +31,8 @@ LIMIT_BYTES = 10 * 2**30
 """What the store may hold, unless told."""
 
 _PARTS, _EPOCH, _TRAINED = "parts.json", "epoch.checkpoint", "trained.checkpoint"
+ANSWERS = ".npy"
+"""How a teacher's answers end."""
 _DIGEST_LENGTH = 64
 
 
@@ -100,6 +102,21 @@ class CheckpointStore:
         checkpoint.write(folder / _PARTS, json.dumps(record, indent=1).encode())
         self._use(folder)
         return Entry(folder=folder, name=name, trained=trained, saved=saved, reason=reason)
+
+    @property
+    def has_trained(self) -> bool:
+        """Whether there is anything that may be used again."""
+        return not self._fresh and any(self._checkpoints.glob(f"*/{_TRAINED}"))
+
+    def known(self, parts: Parts) -> Trained | None:
+        """What a training that depends on `parts` came to, where it was done before; to look is not to use."""
+        folder = self._checkpoints / content.of_values(parts)
+        return _read(folder / _TRAINED) if self._is_usable(folder) else None
+
+    def known_answers(self, parts: Parts) -> Path | None:
+        """Where a teacher's answers lie that depend on `parts`, if there are any; to look is not to use."""
+        path = self.answers / f"{content.of_values(parts)}{ANSWERS}"
+        return path if self._is_usable(path) and path.is_file() else None
 
     def finish(self, entry: Entry, trained: Trained) -> None:
         """Keep what a training came to, in place of its checkpoints."""

@@ -9,14 +9,21 @@ from torch import nn
 
 from optimization.artifact.findings import PrecisionChoice
 from optimization.errors import IdentityError
+from optimization.identity import content, named
 from optimization.pruning.scores import Saliency
 from optimization.readers.examples import Split
 from optimization.recipe.methods import SetPrecision
+from optimization.recipe.recipe import Recipe
 from optimization.report.phases import Advance
 from optimization.training import answers, identity
 from optimization.training.checkpoint_store import CheckpointStore, Entry, Trained
 from optimization.training.job import Job
 from optimization.training.trainer import Trainer
+
+
+def context(recipe: Recipe) -> dict[str, str | int]:
+    """What a training hangs on beside its job: the user's own code, and among how many a batch is shared."""
+    return {"workers": recipe.workers, "your code": content.of_values(named.of_code(recipe))}
 
 
 class Reusing:

@@ -1,11 +1,14 @@
 """The time of a whole run: its arithmetic with times that are given, and the times that are found by trying."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from torch import nn
 
+from optimization.graphs import export
 from optimization.measuring import latency
 from optimization.networks import models
 from optimization.readers.examples import Augmentation, Dataset, Split
@@ -13,15 +16,25 @@ from optimization.recipe import recipe
 from optimization.recipe.architectures import Mlp
 from optimization.recipe.methods import SetPrecision, Training
 from optimization.recipe.recipe import Recipe
+from optimization.report.phases import Phases
 from optimization.running import plan, probe
-from optimization.running.plan import Estimate, Part
+from optimization.running.outline import Part
+from optimization.running.plan import Estimate
 from optimization.running.probe import Probe, ServedTime, StepTime
+from optimization.running.shrink import shrink
+from optimization.running.teach import teach
+from optimization.running.workspace import Workspace
 from optimization.search import space
+from optimization.training import reuse
+from optimization.training.alone import Alone
+from optimization.training.checkpoint_store import CheckpointStore
 from optimization.training.job import Job
+from optimization.training.reuse import Reusing
 
 START_S = 13.0
 STEP_S, EPOCH_S, ANSWER_S, EXPORT_S = 0.5, 3.0, 0.25, 7.0
 CALL_S = {1: 0.001, 32: 0.064}
+WRITE_S, NUM_WEIGHTS = 2.0, 5
 
 
 class Given:
@@ -41,7 +54,13 @@ class Given:
         return ANSWER_S
 
     def served(self, model: nn.Module) -> ServedTime:
-        return ServedTime(export_s=EXPORT_S, call_s=CALL_S)
+        return ServedTime(export_s=EXPORT_S, call_s=CALL_S, write_s=WRITE_S, num_weights=NUM_WEIGHTS)
+
+
+class Nobody:
+    """A meter that tells no one."""
+
+    def step(self, step: str, duration_s: float, work_s: float | None, num_samples: int, loss: float) -> None: ...
 
 
 def seconds(found: Estimate, name: str) -> float:
@@ -101,6 +120,57 @@ def test_trials_share_the_machine_and_the_teacher_does_not(seed_recipe: Recipe, 
     ]
     second = Part(name="distill", num_epochs=1, seconds=1.0)
     assert Estimate(once=(second, second), trials=((second,),) * 6, num_at_once=3).seconds == 4
+
+
+@pytest.mark.parametrize("change", ["nothing", "the last step", "the teacher", "fresh"])
+def test_what_was_trained_before_takes_no_time(
+    seed_recipe: Recipe, tumours: Dataset, tmp_path: Path, change: str
+) -> None:
+    raw = seed_recipe.model_dump(mode="json")
+    raw["teacher"]["training"]["epochs"] = raw["steps"][0]["training"]["epochs"] = 2
+    raw["steps"][1] |= {"recovery": {"epochs": 2, "batch_size": 32}}
+    before = recipe.parse(raw)
+    store = CheckpointStore(tmp_path, "seed")
+    with Phases(Console(quiet=True)) as phases:
+        trainer = Alone(tumours.train, Nobody(), lambda _model: None)
+        reusing = Reusing(trainer, tumours.train, store, reuse.context(before))
+        workspace = Workspace(recipe=before, dataset=tumours, folder=tmp_path, trainer=reusing, phases=phases)
+        shrink(workspace, teach(workspace))
+    if change == "the teacher":
+        raw["teacher"]["training"]["epochs"] = 3
+    elif change == "the last step":
+        raw["steps"][1]["recovery"]["epochs"] = 3
+    given, again = Given(), CheckpointStore(tmp_path, "seed", fresh=change == "fresh")
+    found = plan.estimate(recipe.parse(raw), (), tumours, given, spent_s=0.0, checkpoints=again)
+    everything = ["teacher", "control", "distill", "sparsify"]
+    left = {"nothing": [], "the last step": ["sparsify"]}.get(change, everything)
+    assert [job.step for job in given.jobs] == left
+    assert (seconds(found, "start 2 workers") > 0) == bool(left)
+    known = [each.name for each in (*found.once, *found.trials[0]) if each.is_known]
+    assert sorted(known) == sorted({*everything, "answers"} - set(left) - ({"answers"} if len(left) > 1 else set()))
+
+
+def test_finding_what_must_stay_in_fp32_is_counted_where_it_may_come(seed_recipe: Recipe, tumours: Dataset) -> None:
+    raw, found = seed_recipe.model_dump(mode="json"), []
+    for max_changed in (0.02, 1.0):
+        raw["steps"][-1]["max_changed"] = max_changed
+        made = plan.estimate(recipe.parse(raw), (), tumours, Given(), spent_s=0.0)
+        found.append(seconds(made, "find what stays in fp32, if anything must,"))
+    tried_s = WRITE_S + 256 * CALL_S[32] / 32
+    assert found == [pytest.approx((NUM_WEIGHTS + 3) * tried_s), 0], "each weight alone, then three halvings"
+
+
+def test_a_file_is_judged_without_being_written(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An export costs seconds where all of a small recipe's training costs ten."""
+    monkeypatch.setattr(export, "export", None)
+    model = models.build(Mlp(kind="mlp", hidden=(64, 64)), digits, 0)
+    times = Probe(digits, num_workers=1, num_threads=1)
+    first, again = times.served(model), times.served(model)
+    assert first is again
+    assert first.num_weights == 3
+    assert first.call_s[32] > 0
+    other = times.served(models.build(Mlp(kind="mlp", hidden=(64,)), digits, 0))
+    assert other.export_s < first.export_s, "the exporter is loaded once"
 
 
 def test_batches_of_texts_that_are_tried_are_as_long_as_those_of_an_epoch() -> None:
