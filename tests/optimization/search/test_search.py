@@ -58,10 +58,25 @@ def alone(wanted: Recipe, dataset: Dataset, folder: Path, phases: Phases) -> Wor
     return Workspace(recipe=wanted, dataset=dataset, folder=folder, trainer=trainer, phases=phases)
 
 
+@pytest.fixture(scope="module")
+def taught(
+    wanted: Recipe, tumours: Dataset, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Workspace, TeacherAnswers]:
+    """A teacher, trained once."""
+    with Phases(Console(quiet=True)) as phases:
+        workspace = alone(wanted, tumours, tmp_path_factory.mktemp("teacher"), phases)
+        return workspace, teach(workspace)
+
+
 @pytest.fixture
-def made(wanted: Recipe, tumours: Dataset, tmp_path: Path, phases: Phases) -> tuple[Workspace, TeacherAnswers]:
-    workspace = alone(wanted, tumours, tmp_path, phases)
-    return workspace, teach(workspace)
+def made(
+    taught: tuple[Workspace, TeacherAnswers], wanted: Recipe, tumours: Dataset, tmp_path: Path, phases: Phases
+) -> tuple[Workspace, TeacherAnswers]:
+    """A workspace where only the teacher was made."""
+    workspace, (before, answers) = alone(wanted, tumours, tmp_path, phases), taught
+    workspace.candidates.extend(before.candidates)
+    workspace.losses.update(before.losses)
+    return workspace, answers
 
 
 def attempt(wanted: Recipe, made: tuple[Workspace, TeacherAnswers]) -> Attempt:
