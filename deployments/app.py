@@ -57,7 +57,7 @@ from deployments.raw.inputs import raw_input
 from deployments.ray_private import AsgiReplica, KeyValueStore, http_host
 from deployments.replicas import repository, source
 from deployments.replicas.agreement import Agreement, order_key, ordered
-from deployments.replicas.applications import Models
+from deployments.replicas.applications import MODELS, TABLES, Applications
 from deployments.replicas.demand import Demand
 from deployments.replicas.placement import actor_options, function_options
 from deployments.replicas.scaling import replicas
@@ -118,9 +118,15 @@ class Model(AsgiReplica):
         self._app = fast_path.open_fast_path(
             f"/v2/models/{settings.artifact}",
             _checked(app, gate, of_model(settings.artifact)),
+            speed=self._speed,
             needs_client_address=gate is not None,
         )
         _open_service(self._app, self.ask, gate, settings)
+
+    def _speed(self) -> float:
+        held = self._versions.answering
+        predictor = held.app.predictor if held and isinstance(held.app, ModelApp) else None
+        return predictor.speed if isinstance(predictor, Predictor) else 0.0
 
     def _load(self, path: Path) -> ModelApp:
         settings = self._settings
@@ -331,6 +337,7 @@ class Embeddings(AsgiReplica):
     def __init__(self, settings: EmbeddingSettings) -> None:
         keeper = RayKeeper(settings)
         table = settings.shape()
+        self._health = keeper.health
         reader = Reader(table, RayShards(table.name), keeper.view, settings.reading(), near=MappedTable(table))
         app = EmbeddingApp(
             reader,
@@ -342,6 +349,10 @@ class Embeddings(AsgiReplica):
         gate = _gate(settings, settings.table)
         self._app = _checked(app, gate, of_model(settings.table))
 
+    async def is_whole(self) -> bool:
+        """Whether each row has all its copies; `deployments.replicas.repository` calls this."""
+        return bool((await self._health()).get("whole"))
+
 
 @grpc_service.with_rpcs
 class Server(AsgiReplica):
@@ -350,9 +361,11 @@ class Server(AsgiReplica):
     def __init__(self, settings: ServerSettings) -> None:
         target = os.environ.get(LOG_TARGET)
         ingress = IngressLog(target, _emitter(settings, SERVICE, "", "ingress", trace_ratio=0.0)) if target else None
-        self._models = Models()
+        self._models, tables = Applications(MODELS), Applications(TABLES)
         cluster = Cluster(
             models=self._models,
+            tables=tables,
+            is_whole=repository.is_whole,
             index=repository.index,
             load=repository.load,
             unload=repository.unload,

@@ -22,6 +22,7 @@ from deployments.embeddings.inputs import EmbeddedInputs
 from deployments.execution.answer_cache import AnswerCache, digest_of
 from deployments.execution.meters import ModelMeters
 from deployments.execution.prediction import BatchDone, Prediction
+from deployments.execution.rows import LENGTH
 from deployments.oip.statistics import Statistics
 from deployments.oip.tensors import Array
 from deployments.oip.urgency import Urgency
@@ -55,6 +56,9 @@ class Predictor:
         self.is_inline = inline
         self.keeps_answers = cache is not None
         self.statistics = Statistics(manifest.name, manifest.version)
+        padding = padding_for(manifest.inputs, manifest.outputs)
+        self.speed = _speed(pace, limits.max_batch_size * (LENGTH if padding else 1))
+        """Work per second in the largest batch, as measured before the first request; 0 where it was not."""
         self._cache = cache
         self._scatter = scatter
         self._embedded = embedded
@@ -65,7 +69,7 @@ class Predictor:
             inline=inline,
             report=self._count,
             pace=pace,
-            padding=padding_for(manifest.inputs, manifest.outputs),
+            padding=padding,
         )
 
     def start(self) -> None:
@@ -153,3 +157,8 @@ class Predictor:
     def _count(self, done: BatchDone) -> None:
         self._meters.batch(done)
         self.statistics.batch(done)
+
+
+def _speed(pace: Pace | None, work: int) -> float:
+    duration_s = pace.duration_s(work) if pace else 0.0
+    return work / duration_s if duration_s else 0.0

@@ -62,6 +62,10 @@ class Cluster:
     """Let every replica of a model let go of it."""
     statistics: Callable[[str], Awaitable[list[ModelStatistics]]]
     """What a model has answered."""
+    tables: Callable[[], Mapping[str, bool]]
+    """Which tables of embeddings there are, and whether each runs; may block for a moment."""
+    is_whole: Callable[[str], Awaitable[bool]]
+    """Whether each row of a table that runs has all its copies."""
     behind: Callable[[str], str | None] = lambda _: None
     """Why a replica of a model cannot answer by the version that the others do, if so; may block for a moment."""
 
@@ -73,7 +77,7 @@ def server_app(
 
     GET  /v2                                  name, version, extensions
     GET  /v2/health/live                      this process answers
-    GET  /v2/health/ready                     every model answers, all its replicas by one version
+    GET  /v2/health/ready                     every model answers, all its replicas by one version, and tables are whole
     GET  /v2/models                           the index, for people
     GET  /v2/models/stats                     what every model has answered
     POST /v2/repository/index                 every version and its state, as Triton's clients ask for it
@@ -95,7 +99,9 @@ def server_app(
     async def ready(_: Request) -> Response:
         found = await run_in_threadpool(cluster.models)
         behind = await run_in_threadpool(lambda: [why for name in found if (why := cluster.behind(name))])
-        is_ready = all(found.values()) and not behind
+        tables = await run_in_threadpool(cluster.tables)
+        whole = [runs and await cluster.is_whole(name) for name, runs in tables.items()]
+        is_ready = all(found.values()) and all(whole) and not behind
         answer = {"ready": is_ready, "live": True} | ({"error": "; ".join(behind)} if behind else {})
         return _json(answer, 200 if is_ready else 503)
 

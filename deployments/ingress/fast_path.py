@@ -10,24 +10,34 @@ docs/decisions/0006-fast-path.md says what this buys and what Ray no longer does
 """
 
 import asyncio
+from collections.abc import Callable
 
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployments.http.asgi import error_body, respond
 from deployments.ingress import protocol
+from deployments.ingress.speed import telling_speed
 
 _opened: "list[FastPath]" = []
 """This process's fast path; empty wherever no model lives, such as in Ray's own proxy."""
 
 
+def _unknown() -> float:
+    return 0.0
+
+
 class FastPath:
     """`app` under the route `prefix`, and the event loop it lives in. Ray gets it in place of `app`."""
 
-    def __init__(self, prefix: str, app: ASGIApp, *, needs_client_address: bool = False) -> None:
-        """`needs_client_address` says that uvicorn's middleware must find out the client's address for `app`."""
+    def __init__(
+        self, prefix: str, app: ASGIApp, *, speed: Callable[[], float] = _unknown, needs_client_address: bool = False
+    ) -> None:
+        """`speed` is the model's here, in work per second, 0 where it is not known; `needs_client_address` says that
+        uvicorn's middleware must find out the client's address for `app`."""
         self.prefix = prefix
         self.app = app
+        self.speed = speed
         self.needs_client_address = needs_client_address
         self.loop: asyncio.AbstractEventLoop | None = None
 
@@ -38,9 +48,11 @@ class FastPath:
         await self.app(scope, receive, send)
 
 
-def open_fast_path(prefix: str, app: ASGIApp, *, needs_client_address: bool = False) -> FastPath:
+def open_fast_path(
+    prefix: str, app: ASGIApp, *, speed: Callable[[], float] = _unknown, needs_client_address: bool = False
+) -> FastPath:
     """Offer `app` to the HTTP servers that this process starts from now on."""
-    _opened[:] = [FastPath(prefix, app, needs_client_address=needs_client_address)]
+    _opened[:] = [FastPath(prefix, app, speed=speed, needs_client_address=needs_client_address)]
     return _opened[0]
 
 
@@ -50,7 +62,8 @@ def middlewares() -> list[Middleware]:
     opened = [path for path in _opened if path.loop is loop]
     for path in opened:
         protocol.install(path.prefix, None if path.needs_client_address else path.app)
-    return [Middleware(without_routes), *(Middleware(past_wrapper, path) for path in opened)]
+    paths = [(Middleware(telling_speed, path.speed), Middleware(past_wrapper, path)) for path in opened]
+    return [Middleware(without_routes), *(middleware for path in paths for middleware in path)]
 
 
 def without_routes(ray: ASGIApp) -> ASGIApp:

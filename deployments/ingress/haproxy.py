@@ -67,7 +67,9 @@ _REPLAYS = """\
 """For a backend: lines past the second run where a replica ended the connection without a word. HAProxy then sends the
 request again, unless another replica ended so before. It may be sent to the same one again: over a second connection,
 which had not yet been closed, to a process that has ended. One that refuses the connection has not begun with it."""
-_LUA = Path(__file__).with_name("replays.lua")
+_LUA = "".join(f"    lua-load {Path(__file__).with_name(name)}\n" for name in ("replays.lua", "weights.lua"))
+_WEIGHT = 256
+"""HAProxy's largest, and that of a replica until its node is known to be slower (`weights.lua`)."""
 _LOG = f"\\1 sample 1:{ONE_IN} {THINNED} info\n\\1 local0 notice\n"
 _MARK = "# Hardened by Trimtab.\n"
 _FORWARDED = "    http-request set-header X-Forwarded-Proto https\n"
@@ -100,8 +102,9 @@ def harden(config: str, certificate: Path | None) -> str:
     for section, address in (("frontend prometheus", ""), ("listen stats", r"\*")):
         config = _edit(config, rf"({section}\n +bind ){address}:", r"\g<1>127.0.0.1:")
         config = re.sub(rf"{section}\n +bind 127\.0\.0\.1:{NO_PORT}\n(?: +.*\n)*", "", config)
-    config = _edit(config, r"( +nbthread \d+\n)", rf"\1    lua-load-per-thread {_LUA}\n")
+    config = _edit(config, r"( +nbthread \d+\n)", rf"\1{_LUA}")
     config = _limit_replays(config)
+    config = re.sub(r"^( +server SERVE_REPLICA.*)$", rf"\1 weight {_WEIGHT}", config, flags=re.M)
     config = _edit(config, r"(stats socket \S+ mode )666", r"\g<1>600")
     return _MARK + _edit(
         config,

@@ -133,12 +133,12 @@ def pipelines(config: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def free_port(wanted: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    """`wanted`, or any free port where it is taken; a port is free for TCP or for UDP, as `kind` says."""
+def free_udp_port(wanted: int) -> int:
+    """`wanted`, or any free port where it is taken for UDP."""
     try:
-        _bind("", wanted, kind)
+        _bind("", wanted, socket.SOCK_DGRAM)
     except OSError:
-        with socket.socket(type=kind) as probe:
+        with socket.socket(type=socket.SOCK_DGRAM) as probe:
             probe.bind(("", 0))
             port: int = probe.getsockname()[1]
             return port

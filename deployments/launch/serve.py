@@ -11,7 +11,6 @@ Every argument goes to Ray's command as it is; docs/decisions/0001-serve-command
 import importlib.util
 import os
 import signal
-import socket
 import sys
 import sysconfig
 import tempfile
@@ -95,7 +94,7 @@ def set_environment(environment: MutableMapping[str, str], scratch: Path) -> Non
         "RAY_SERVE_HAPROXY_OBSERVE_ERROR_LIMIT": "1",
         # Ctrl-C ends the clients' server too: no need to wait the usual 30 s for other ingresses to look away.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
-        LOG_TARGET: f"127.0.0.1:{preflight.free_port(5514, socket.SOCK_DGRAM)}",
+        LOG_TARGET: f"127.0.0.1:{preflight.free_udp_port(5514)}",
         # A log line of each request, read by Ray in Python: telemetry counts them already.
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
         "RAY_SERVE_HAPROXY_METRICS_PORT": NO_PORT,

@@ -25,6 +25,8 @@ INDEX_TIMEOUT_S = 5.0
 
 DEPLOYMENT = "Model"
 """Name of the deployment in each model's application."""
+EMBEDDINGS = "Embeddings"
+"""Name of the deployment in each table's application."""
 
 
 async def load(model: str, versions: Policy = None) -> list[VersionStatus]:
@@ -96,6 +98,15 @@ async def ask(model: str, request: Call) -> Answer:
     except (DeploymentUnavailableError, RayActorError) as error:
         raise UnavailableError(f"model {model!r} has no replica that answers: try again") from error
     return answer
+
+
+async def is_whole(table: str) -> bool:
+    """Whether each row of a table of embeddings has all its copies, as far as a replica can tell."""
+    handle = serve.get_deployment_handle(EMBEDDINGS, table)
+    try:
+        return bool(await asyncio.wait_for(handle.is_whole.remote(), INDEX_TIMEOUT_S))
+    except (DeploymentUnavailableError, RayActorError, TimeoutError):
+        return False
 
 
 async def _ask(model: str, method: str, timeout_s: float) -> list[Any]:

@@ -27,6 +27,7 @@ def cluster(models, **changes):
         "load": lambda _: None,
         "unload": lambda _: None,
         "statistics": lambda name: [told[name]],
+        "is_whole": lambda name: name != "lacking",
     }
 
     def awaited(function):
@@ -35,9 +36,9 @@ def cluster(models, **changes):
 
         return run
 
-    behind = changes.pop("behind", lambda _: None)
+    behind, tables = changes.pop("behind", lambda _: None), changes.pop("tables", {})
     answers = {name: awaited(function) for name, function in (fields | changes).items()}
-    return Cluster(models=lambda: models, behind=behind, **answers)
+    return Cluster(models=lambda: models, behind=behind, tables=lambda: tables, **answers)
 
 
 def call(method, path, models, changes=None, **options):
@@ -71,6 +72,13 @@ def test_metadata_names_the_extensions(path):
 def test_the_server_is_ready_when_every_model_is(models, status, ready):
     response = call("GET", "/v2/health/ready", models)
     assert (response.status_code, response.json()) == (status, {"ready": ready, "live": True})
+
+
+@pytest.mark.parametrize(
+    ("tables", "status"), [({"items": True}, 200), ({"items": False}, 503), ({"items": True, "lacking": True}, 503)]
+)
+def test_the_server_is_ready_when_every_table_has_all_copies_of_its_rows(tables, status):
+    assert call("GET", "/v2/health/ready", READY, {"tables": tables}).status_code == status
 
 
 def test_the_server_is_not_ready_while_a_replica_cannot_answer_by_the_version_of_the_others():

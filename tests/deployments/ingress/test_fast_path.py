@@ -7,6 +7,7 @@ from uvicorn.config import HTTP_PROTOCOLS
 
 from deployments.ingress import fast_path
 from deployments.ingress.fast_path import middlewares, open_fast_path, past_wrapper, without_routes
+from deployments.ingress.speed import telling_speed
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +63,7 @@ def test_a_model_in_the_servers_loop_is_offered_and_one_in_another_is_not():
         await live()
         return await offered()
 
-    assert asyncio.run(both()) == [without_routes, past_wrapper]
+    assert asyncio.run(both()) == [without_routes, telling_speed, past_wrapper]
     asyncio.run(live())
     assert asyncio.run(offered()) == [without_routes]
 
@@ -80,4 +81,20 @@ def test_nobody_is_told_the_routes():
 
     asyncio.run(main())
     assert sent[0]["status"] == 404
+    assert len(seen) == 1
+
+
+def test_a_replica_tells_its_speed_by_a_path_of_its_own():
+    seen, sent = [], []
+
+    async def send(message):
+        sent.append(message)
+
+    async def main():
+        app = telling_speed(named("ray", seen), lambda: 1234.5)
+        await app({"type": "http", "path": "/-/speed"}, None, send)
+        await app({"type": "http", "path": "/-/healthz"}, None, send)
+
+    asyncio.run(main())
+    assert (sent[0]["status"], sent[1]["body"]) == (200, b"1234.5")
     assert len(seen) == 1

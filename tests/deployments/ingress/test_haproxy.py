@@ -9,6 +9,7 @@ import ssl
 import subprocess
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -263,6 +264,89 @@ def test_replicas_that_ended_beside_it_cost_a_request_no_replay(ingress):
         answer, _ = once(ingress, lambda: asked("/m/deadly"))
     assert answer.status == 200
     assert sum(len(replica.asked) for replica in others) == 1
+
+
+class OnNode(ThreadingHTTPServer):
+    """A replica on a node of its own: each address of 127.0.0.0/8 is one, and none but its speed differs."""
+
+    def __init__(self, host, speed):
+        super().__init__((host, 0), Busy)
+        self.speed = speed
+        self.under_way = self.most = 0
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class Busy(Echo):
+    """It tells its speed, and how many requests it has at once."""
+
+    def do_GET(self):
+        if self.path == "/-/speed":
+            told = str(self.server.speed).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(told)))
+            self.end_headers()
+            self.wfile.write(told)
+        elif self.path.startswith("/-/"):
+            super().do_GET()
+        else:
+            self.server.under_way += 1
+            self.server.most = max(self.server.most, self.server.under_way)
+            time.sleep(0.5)
+            self.server.under_way -= 1
+            super().do_GET()
+
+
+def weights(ingress):
+    """Of each server, by backend and name, as HAProxy has them."""
+    with socket.socket(socket.AF_UNIX) as admin:
+        admin.connect(ingress.cfg.socket_path)
+        admin.sendall(b"show servers state\n")
+        state = b"".join(iter(lambda: admin.recv(65536), b"")).decode()
+    lines = [line.split() for line in state.splitlines()[2:] if line]
+    return {(line[1], line[3]): int(line[7]) for line in lines}
+
+
+def test_a_replica_on_a_slower_node_gets_fewer_requests_at_a_time(ingress):
+    """By HTTP and gRPC. Nodes that differ by little count as equal, and so do replicas of one node."""
+    nodes = {
+        "SERVE_REPLICA_fast": OnNode("127.0.0.1", 900.0),
+        "SERVE_REPLICA_alike": OnNode("127.0.0.2", 800.0),
+        "SERVE_REPLICA_slow": OnNode("127.0.0.3", 300.0),
+        "SERVE_REPLICA_disturbed": OnNode("127.0.0.1", 100.0),
+    }
+    servers = [
+        haproxy.ServerConfig(name=name, host=node.server_address[0], port=node.server_port)
+        for name, node in nodes.items()
+    ]
+    ingress.backend_configs = {
+        name: haproxy.BackendConfig(name=name, path_prefix="/m", servers=servers, app_name="m", protocol=protocol)
+        for name, protocol in (("http-m", haproxy.RequestProtocol.HTTP), ("grpc-m", haproxy.RequestProtocol.GRPC))
+    }
+    expected = {"fast": 256, "alike": 256, "slow": 85, "disturbed": 256}
+
+    def ask_once():
+        return ask(HTTPConnection("127.0.0.1", ingress.cfg.http_options.port, timeout=10))[0].status
+
+    def check():
+        deadline = time.monotonic() + 10
+        while (found := weights(ingress)) != {
+            (backend, f"SERVE_REPLICA_{name}"): weight
+            for backend in ("http-m", "grpc-m")
+            for name, weight in expected.items()
+        }:
+            assert time.monotonic() < deadline, found
+            time.sleep(0.05)
+        with ThreadPoolExecutor(20) as clients:
+            assert set(clients.map(lambda _: ask_once(), range(20))) == {200}
+        most = {name.removeprefix("SERVE_REPLICA_"): node.most for name, node in nodes.items()}
+        assert most["slow"] <= 3 <= 5 <= min(most[name] for name in ("fast", "alike", "disturbed")), most
+
+    try:
+        served(ingress, check)
+    finally:
+        for node in nodes.values():
+            node.shutdown()
+            node.server_close()
 
 
 def test_a_backend_without_a_limit_to_replays_stops_the_ingress(ingress):

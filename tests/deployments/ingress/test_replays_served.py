@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import threading
 import time
 from contextlib import contextmanager
@@ -12,7 +13,8 @@ import httpx
 import numpy as np
 import pytest
 
-from benchmarks.servers import processes, trimtab
+from benchmarks.models import mlp
+from benchmarks.servers import infer_path, processes, request_body, trimtab
 from deployments.oip import inference_pb2
 from tests.conftest import publish_tiny
 from tests.deployments.ingress.deadly import DEADLY, DEATHS
@@ -81,14 +83,14 @@ def serving(folder, number):
 
 
 @contextmanager
-def clients(server, path, number=6):
+def clients(server, path, content, number=6, pause_s=0.0):
     """Ask all the time, every second client by a connection that stays; gives what has gone wrong, in the end."""
     stop, wrong, answered = threading.Event(), [], []
 
     def ask(client):
-        while not stop.is_set():
+        while not stop.wait(pause_s):
             try:
-                answer = client.post(server.url + path, content=body(GOOD), timeout=WITHIN_S)
+                answer = client.post(server.url + path, content=content, timeout=WITHIN_S)
             except httpx.HTTPError as error:
                 wrong.append(repr(error))
                 continue
@@ -122,10 +124,45 @@ def test_a_request_that_kills_its_replica_kills_two_at_most(tmp_path, number):
 def test_a_replica_that_is_killed_fails_no_request(tmp_path, number):
     with serving(tmp_path, number) as (server, deaths):
         found = wait_for(server, number)
-        with clients(server, "/v2/models/tiny/infer") as wrong:
+        with clients(server, "/v2/models/tiny/infer", body(GOOD)) as wrong:
             for _ in range(2):
                 time.sleep(1)
                 found[0].kill()
                 found = wait_for(server, number, beside=found[:1])
         assert wrong == []
         assert deaths() == 0
+
+
+def listed(server):
+    """How many replicas of the model HAProxy may send new requests to, as its newest configuration says."""
+    files = {word for _, command in processes(server) for word in command.split() if word.endswith("haproxy.cfg")}
+    (file,) = files
+    config = Path(file).read_text()
+    backend = re.search(r"^backend http-mlp\n((?: .*\n)*)", config, re.MULTILINE)
+    return len(re.findall(r"^ +server SERVE_REPLICA", backend[1], re.MULTILINE)) if backend else 0
+
+
+def test_a_replica_that_goes_is_first_asked_no_more_and_then_ends_and_no_request_fails(tmp_path):
+    """Demand brings a second replica; it goes when a trickle is left, by connections that stay and new ones."""
+    artifact = mlp(tmp_path, inputs=512, hidden=16384)
+    path, content = infer_path(artifact), request_body(artifact)
+    scaling = {"min_replicas": 1, "max_replicas": 2, "calm_s": 3.0}
+
+    def running():
+        return sum("ServeReplica:mlp:Model" in command for _, command in processes(server))
+
+    def until(reached):
+        deadline = time.monotonic() + WITHIN_S
+        while not reached():
+            assert time.monotonic() < deadline, (listed(server), running(), server.log.read_text()[-2000:])
+            time.sleep(0.05)
+
+    with trimtab(artifact, scaling=scaling, max_batch_size=8) as server:
+        with clients(server, path, content, 2, pause_s=0.05) as trickle:
+            with clients(server, path, content, 32) as flood:
+                until(lambda: listed(server) == 2)
+            until(lambda: listed(server) == 1)
+            assert running() == 2  # what it had begun, it ends
+            until(lambda: running() == 1)
+            time.sleep(1)
+        assert (flood, trickle) == ([], [])

@@ -170,7 +170,7 @@ def test_the_logs_port_is_another_where_its_own_is_taken_for_udp():
         with socket.socket(type=kind) as taken:
             taken.bind(("127.0.0.1", 0))
             port = taken.getsockname()[1]
-            taken_for[kind] = preflight.free_port(port, socket.SOCK_DGRAM) != port
+            taken_for[kind] = preflight.free_udp_port(port) != port
     assert taken_for == {socket.SOCK_DGRAM: True, socket.SOCK_STREAM: False}
 
 

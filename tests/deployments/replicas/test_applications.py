@@ -3,7 +3,7 @@
 import pytest
 from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview
 
-from deployments.replicas.applications import LOOK_EVERY_S, Models
+from deployments.replicas.applications import LOOK_EVERY_S, MODELS, TABLES, Applications
 
 
 def application(status, *deployments):
@@ -15,6 +15,7 @@ def application(status, *deployments):
 BUILDERS = {
     "digits": "deployments.app:model",
     "both": "deployments.app:pipeline",
+    "items": "deployments.app:embeddings",
     "server": "deployments.app:server",
     "telemetry": "deployments.app:telemetry",
 }
@@ -36,7 +37,18 @@ BUILDERS = {
     ],
 )
 def test_only_models_decide_whether_a_server_is_ready(applications, found):
-    assert Models(lambda: applications, lambda: BUILDERS)() == found
+    assert Applications(MODELS, lambda: applications, lambda: BUILDERS)() == found
+
+
+@pytest.mark.parametrize(
+    ("applications", "found"),
+    [
+        ({"items": application("RUNNING", "Embeddings"), "digits": application("RUNNING", "Model")}, {"items": True}),
+        ({"items": application("DEPLOYING")}, {"items": False}),
+    ],
+)
+def test_tables_are_told_from_models(applications, found):
+    assert Applications(TABLES, lambda: applications, lambda: BUILDERS)() == found
 
 
 def test_ray_is_asked_once_however_many_messages_come():
@@ -47,7 +59,7 @@ def test_ray_is_asked_once_however_many_messages_come():
         asked.append(now[0])
         return {"digits": application("RUNNING", "Model")}
 
-    models = Models(statuses, clock=lambda: now[0])
+    models = Applications(MODELS, statuses, clock=lambda: now[0])
     for _ in range(1000):
         assert models() == {"digits": True}
     assert asked == [0.0]
