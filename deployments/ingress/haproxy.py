@@ -31,6 +31,9 @@ _NO_ROUTES = '{"error":"see GET /v2/models"}'
 _FRONTEND = f"""\
     http-request del-header X-Forwarded-For
     option forwardfor
+    option http-buffer-request
+    http-request set-var(txn.body_len) req.body_len
+    http-request set-var(txn.ended) str(unknown) if {{ req.body_size,sub(txn.body_len) gt 0 }}
     acl asks_for_routes path -i /-/routes
     http-request return status 404 content-type application/json string '{_NO_ROUTES}' if asks_for_routes
     http-after-response del-header Server
@@ -49,7 +52,7 @@ _GRPC_FRONTEND = f"""\
     acl of_model path_beg {_SERVICE}/Model
     acl has_application req.hdr(application) -m found
     http-request del-header application if of_server
-    http-request wait-for-body time 10s at-least 160 if of_model !of_stream !has_application
+    http-request wait-for-body time 10s if of_model !of_stream
     acl has_name {_NAME} -m reg ^[A-Za-z0-9][A-Za-z0-9_.-]{{0,127}}$
     http-request set-header application %[{_NAME}] if of_model !of_stream !has_application has_name
 """
@@ -66,7 +69,10 @@ _REPLAYS = """\
 """
 """For a backend: lines past the second run where a replica ended the connection without a word. HAProxy then sends the
 request again, unless another replica ended so before. It may be sent to the same one again: over a second connection,
-which had not yet been closed, to a process that has ended. One that refuses the connection has not begun with it."""
+which had not yet been closed, to a process that has ended. One that refuses the connection has not begun with it.
+
+HAProxy can send again only what it had in one piece before it sent the first byte on, so the frontends wait for the
+body; what does not fit the buffer counts as if a replica had ended with it before."""
 _LUA = "".join(f"    lua-load {Path(__file__).with_name(name)}\n" for name in ("replays.lua", "weights.lua"))
 _WEIGHT = 256
 """HAProxy's largest, and that of a replica until its node is known to be slower (`weights.lua`)."""

@@ -1,8 +1,10 @@
 -- What a client is told when two replicas ended while they computed its request (deployments/ingress/haproxy.py).
-local message = "two replicas ended while they computed this request: it goes to no third"
+local TWICE = "two replicas ended while they computed this request: it goes to no third"
+local TOO_LARGE = "the replica ended while it computed this request, which is too large for the ingress to send again"
 
 core.register_action("refuse_replay", { "tcp-res" }, function(txn)
   local reply = txn:reply()
+  local message = txn:get_var("txn.ended") == "unknown" and TOO_LARGE or TWICE
   if txn.f:fe_name() == "grpc_frontend" then
     reply:set_status(200)
     reply:add_header("content-type", "application/grpc")

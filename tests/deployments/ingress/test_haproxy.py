@@ -182,6 +182,10 @@ class Mortal(ThreadingHTTPServer):
 class Dying(Echo):
     """What it is asked, it is asked of a `Mortal`."""
 
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.do_GET()
+
     def do_GET(self):
         if self.path.startswith("/m"):
             self.server.asked.append(self.path)
@@ -264,6 +268,46 @@ def test_replicas_that_ended_beside_it_cost_a_request_no_replay(ingress):
         answer, _ = once(ingress, lambda: asked("/m/deadly"))
     assert answer.status == 200
     assert sum(len(replica.asked) for replica in others) == 1
+
+
+class SlowToPost(Slow):
+    """The same of requests with a body."""
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.do_GET()
+
+
+def test_a_request_whose_body_comes_late_is_replayed(ingress):
+    """As clients send it: a head, and then a body. HAProxy handed the head on, and closed the client's connection."""
+    dies, lives = Mortal(), Mortal()
+    lives.RequestHandlerClass = SlowToPost
+
+    def check():
+        with socket.create_connection(("127.0.0.1", ingress.cfg.http_options.port), timeout=10) as client:
+            client.sendall(b"POST /m/deadly HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\n")
+            time.sleep(0.3)
+            client.sendall(b"body")
+            return client.recv(4096).split(b"\r\n")[0]
+
+    with behind(ingress, dies, fallback=lives):
+        assert once(ingress, check) == b"HTTP/1.1 200 OK"
+    assert dies.asked == ["/m/deadly"]
+
+
+def test_a_request_that_is_too_large_to_be_replayed_is_answered_all_the_same(ingress):
+    dies, lives = Mortal(), Mortal()
+
+    def check():
+        connection = HTTPConnection("127.0.0.1", ingress.cfg.http_options.port, timeout=10)
+        connection.request("POST", "/m/deadly", b"x" * 100_000)
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())["error"]
+
+    with behind(ingress, dies, fallback=lives):
+        status, error = once(ingress, check)
+    assert (status, lives.asked) == (500, [])
+    assert "too large for the ingress to send again" in error
 
 
 class OnNode(ThreadingHTTPServer):
