@@ -1,5 +1,6 @@
 """`cut`: an artifact's graph in stages, published as an artifact of several parts."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -9,7 +10,7 @@ from optimization.artifact import store
 from optimization.artifact.store import Artifact
 from optimization.cutting import graphs, weights
 from optimization.cutting.report import Report, StageReport
-from optimization.cutting.search import Cut, Search, Wanted
+from optimization.cutting.search import Search, Wanted
 from optimization.errors import CutError
 
 _OWN = {"name", "version", "created", "schema_version", "files", "parts", "parent"}
@@ -30,12 +31,13 @@ def cut(artifact: Artifact, root: Path, name: str, wanted: Wanted) -> tuple[Arti
     graphs.check(model)
     search = Search(artifact, model, wanted)
     found = search.best()
+    staged = search.graphs_of(found.places)
     root.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".cutting-", dir=root) as scratch:
         folder = Path(scratch)
         parts = [
             graphs.write(part, artifact.path, folder, f"part-{number}", search.known)
-            for number, part in enumerate(found.graphs, 1)
+            for number, part in enumerate(staged, 1)
         ]
         made = {file: folder / file for part in parts for file in part.files}
         left = {*manifest.graphs[0].files, store.REPORT}
@@ -49,11 +51,11 @@ def cut(artifact: Artifact, root: Path, name: str, wanted: Wanted) -> tuple[Arti
             parts=parts,
             parent=f"{manifest.name}/{manifest.version}",
         )
-    return published, _report(found, search.sizes)
+    return published, _report(staged, found.seconds, search.sizes)
 
 
-def _report(found: Cut, sizes: dict[str, int]) -> Report:
-    held = [{each.name: weights.size_bytes(each) for each in part.graph.initializer} for part in found.graphs]
+def _report(parts: Sequence[onnx.ModelProto], seconds: Sequence[float], sizes: Mapping[str, int]) -> Report:
+    held = [{each.name: weights.size_bytes(each) for each in part.graph.initializer} for part in parts]
     once: dict[str, int] = {}
     for each in held:
         once |= each
@@ -61,9 +63,9 @@ def _report(found: Cut, sizes: dict[str, int]) -> Report:
         StageReport(
             num_nodes=len(part.graph.node),
             weights_bytes=sum(own.values()),
-            seconds=seconds,
+            seconds=each_s,
             moved_bytes=sum(sizes[value.name] for value in part.graph.input if value.name not in own),
         )
-        for part, own, seconds in zip(found.graphs, held, found.seconds, strict=True)
+        for part, own, each_s in zip(parts, held, seconds, strict=True)
     )
     return Report(stages=stages, doubled_bytes=sum(each.weights_bytes for each in stages) - sum(once.values()))

@@ -52,10 +52,9 @@ class Wanted:
 
 @dataclass(frozen=True, kw_only=True)
 class Cut:
-    """A model cut in parts, and what they take."""
+    """Where a model is cut, and what its parts take."""
 
     places: Sequence[Place]
-    graphs: Sequence[onnx.ModelProto]
     seconds: tuple[float, ...]
     """Of a call of each part, in its turn with the others."""
 
@@ -92,18 +91,28 @@ class Search:
         Raises:
             CutError: there is none as wanted, or none whose parts answer as the whole does.
         """
-        best: Cut | None = None
+        cuts: list[Cut] = []
         for _ in range(_MAX_CORRECTIONS):
-            chosen = self._equal()
-            if best is not None and chosen == best.places:
+            cut = self._next(cuts)
+            if cut in cuts:
                 break
-            found = self._graphs(chosen)
-            cut = Cut(places=chosen, graphs=found, seconds=times.in_turns(self._sessions(found), self._feeds))
-            if best is None or max(cut.seconds) < max(best.seconds):
-                best = cut
+            cuts.append(cut)
             self._correct(cut)
-        assert best is not None, "one cut is timed at least"
-        return best
+        return min(cuts, key=lambda cut: max(cut.seconds))
+
+    def graphs_of(self, chosen: Sequence[Place]) -> list[onnx.ModelProto]:
+        """The part of each stage: it gives what is sent of what it makes, and the model's outputs among it."""
+        made = {name: at for at, node in enumerate(self._flow.nodes) for name in node.outputs}
+        last = len(self._flow.nodes) - 1
+        waiting = frozenset(spec.name for spec in self._outputs).union(*(place.sent for place in chosen))
+        sent: frozenset[str] = frozenset()
+        found: list[onnx.ModelProto] = []
+        for end in (*(place.after for place in chosen), last):
+            gives = frozenset(name for name in waiting if made.get(name, last) <= end)
+            stage = Stage(sent=sent, gives=tuple(sorted(gives)))
+            found.append(graphs.extracted(self._model, stage, self.known))
+            sent, waiting = sent | gives, waiting - gives
+        return found
 
     def check(self, published: Artifact) -> None:
         """Refuse parts that do not answer, from their files, as the whole model does.
@@ -114,13 +123,19 @@ class Search:
         if not self._answer_equally(runtime.load(published)):
             raise CutError("the parts answer otherwise from their files than from memory: is the disk sound?")
 
-    def _equal(self) -> Sequence[Place]:
-        """The best places, by what is known of the times, between which parts answer as the whole does."""
+    def _next(self, cuts: Sequence[Cut]) -> Cut:
+        """The best cut, by what is known of the times, whose parts answer as the whole does; timed, unless it is one of
+        `cuts`."""
         for _ in range(_MAX_UNEQUAL):
             chosen = self._balanced()
-            if self._is_equal(chosen):
-                return chosen
-            wrong = [place for place in chosen if not self._is_equal([place])] if len(chosen) > 1 else chosen
+            known = next((cut for cut in cuts if cut.places == chosen), None)
+            if known is not None:
+                return known
+            parts = self._loaded(chosen)
+            if self._answer_equally(parts):
+                return Cut(places=chosen, seconds=times.in_turns(parts, self._feeds))
+            del parts  # they may be large
+            wrong = [place for place in chosen if len(chosen) == 1 or not self._answer_equally(self._loaded([place]))]
             self._places = [place for place in self._places if place not in (wrong or chosen)]
         raise CutError(
             f"parts must answer as the whole does, to the last bit: none of the best {_MAX_UNEQUAL} cuts has such parts"
@@ -149,25 +164,8 @@ class Search:
             nodes[start:end] = [replace(node, seconds=node.seconds * factor) for node in nodes[start:end]]
         self._flow = replace(self._flow, nodes=nodes)
 
-    def _graphs(self, chosen: Sequence[Place]) -> list[onnx.ModelProto]:
-        """The part of each stage: it gives what is sent of what it makes, and the model's outputs among it."""
-        made = {name: at for at, node in enumerate(self._flow.nodes) for name in node.outputs}
-        last = len(self._flow.nodes) - 1
-        waiting = frozenset(spec.name for spec in self._outputs).union(*(place.sent for place in chosen))
-        sent: frozenset[str] = frozenset()
-        found: list[onnx.ModelProto] = []
-        for end in (*(place.after for place in chosen), last):
-            gives = frozenset(name for name in waiting if made.get(name, last) <= end)
-            stage = Stage(sent=sent, gives=tuple(sorted(gives)))
-            found.append(graphs.extracted(self._model, stage, self.known))
-            sent, waiting = sent | gives, waiting - gives
-        return found
-
-    def _sessions(self, parts: Sequence[onnx.ModelProto]) -> list[InferenceSession]:
-        return [runtime.session(part, runtime.options(self._home)) for part in parts]
-
-    def _is_equal(self, chosen: Sequence[Place]) -> bool:
-        return self._answer_equally(self._sessions(self._graphs(chosen)))
+    def _loaded(self, chosen: Sequence[Place]) -> list[InferenceSession]:
+        return [runtime.session(part, runtime.options(self._home)) for part in self.graphs_of(chosen)]
 
     def _answer_equally(self, parts: Sequence[InferenceSession]) -> bool:
         return all(runtime.same(answer, runtime.run_in_turn(parts, feeds)) for feeds, answer in self._answers)

@@ -70,7 +70,9 @@ def _values(model: onnx.ModelProto, folder: Path, feeds: Inputs, names: Sequence
     exposed.CopyFrom(model)
     del exposed.graph.output[:]
     exposed.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    session = runtime.session(exposed, runtime.options(folder, optimized=False))
+    options = runtime.options(folder, optimized=False)
+    options.add_session_config_entry("session.disable_prepacking", "1")  # it is run twice
+    session = runtime.session(exposed, options)
     return dict(zip(names, session.run(names, feeds), strict=True))
 
 
