@@ -19,7 +19,7 @@ MEASUREMENTS = (
     Measurement(keys=("place_gain",), measure=lambda _, rounds: placing.gain_figures(rounds)),
     Measurement(keys=("place_p50_error", "place_p99_error"), measure=lambda _, rounds: placing.error_figures(rounds)),
     Measurement(
-        keys=("cascade_quality", "cascade_cost", "cascade_rate"),
+        keys=("cascade_quality", "cascade_cost", "cascade_rate", "cascade_rate_in_process"),
         measure=lambda options, rounds: cascade.figures(options.student, options.teacher, options.max_loss, rounds),
     ),
     Measurement(keys=("push_copies", "push_s", "push_acknowledged_s"), measure=push.figures),

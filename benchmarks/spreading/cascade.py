@@ -62,18 +62,32 @@ def figures(student: Path | None, teacher: Path | None, max_loss: float | None, 
             flush=True,
         )
         bodies = _bodies(one, other)
-        name = other.manifest.name
-        with trimtab(made, beside=[other], cascade={"teacher": name}) as server:
-            targets = {
-                "cascade": driver_of(server.http_port, infer_path(made), bodies),
-                "teacher": driver_of(server.http_port, infer_path(other), bodies),
-            }
-            rates = rates_of(in_turn(targets, rounds, CONNECTIONS))
+        rate, rate_in_process = (
+            _rate(made, other, bodies, rounds, in_process=in_process) for in_process in (False, True)
+        )
     return {
         "cascade_quality": told.cascade.value / told.teacher.value,
         "cascade_cost": told.sent.value,
-        "cascade_rate": rates["cascade"] / rates["teacher"],
+        "cascade_rate": rate,
+        "cascade_rate_in_process": rate_in_process,
     }
+
+
+def _rate(cascade: Artifact, teacher: Artifact, bodies: list[bytes], rounds: Rounds, *, in_process: bool) -> float:
+    """Requests a second over those of the teacher alone, which the same server answers in turn.
+
+    Raises:
+        RuntimeError: a request failed.
+    """
+    settings = {"teacher": teacher.manifest.name, "in_process": in_process}
+    with trimtab(cascade, beside=[teacher], cascade=settings) as server:
+        paths = {"cascade": infer_path(cascade), "teacher": infer_path(teacher)}
+        targets = {name: driver_of(server.http_port, path, bodies) for name, path in paths.items()}
+        found = in_turn(targets, rounds, CONNECTIONS)
+        if failed := sum(each.num_failed for loads in found.values() for each in loads):
+            raise RuntimeError(f"{failed} requests failed; the log ends:\n{server.log.read_text()[-3000:]}")
+    rates = rates_of(found)
+    return rates["cascade"] / rates["teacher"]
 
 
 def _small(root: Path) -> tuple[Artifact, Artifact]:

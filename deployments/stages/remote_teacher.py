@@ -41,9 +41,7 @@ class RemoteTeacher:
             RequestError: it cannot answer them, or not in their time.
         """
         try:
-            if self._handle is None:
-                self._handle = await asyncio.to_thread(ray_private.handle_for_large, DEPLOYMENT, self._model)
-            response = self._handle.answer_part.remote(Part(version=self._version, inputs=inputs, urgency=urgency))
+            response = self._found().answer_part.remote(Part(version=self._version, inputs=inputs, urgency=urgency))
             try:
                 answer: Outputs | Refusal = await response
             except asyncio.CancelledError:
@@ -58,3 +56,16 @@ class RemoteTeacher:
         if isinstance(answer, Refusal):
             raise UnansweredError(answer.reason)
         return answer
+
+    def _found(self) -> DeploymentHandle[Any]:
+        """Its handle, which belongs to the event loop that it is made in; the first time Ray's controller is asked.
+
+        Raises:
+            LostError: there is no such application.
+        """
+        if self._handle is None:
+            try:
+                self._handle = ray_private.handle_for_large(DEPLOYMENT, self._model)
+            except KeyError as error:
+                raise LostError(f"the cluster has no model {self._model!r}") from error
+        return self._handle
