@@ -33,7 +33,8 @@ from deployments.access.guard import (
 )
 from deployments.access.origin import without_other_sites
 from deployments.batching.calls import Outputs
-from deployments.embeddings.actors import RayKeeper, RayShards
+from deployments.embeddings.actors import RayKeeper
+from deployments.embeddings.calls import RayShards
 from deployments.embeddings.http import EmbeddingApp
 from deployments.embeddings.http import Limits as EmbeddingLimits
 from deployments.embeddings.mapped import MappedTable
@@ -338,7 +339,7 @@ class Embeddings(AsgiReplica):
         keeper = RayKeeper(settings)
         table = settings.shape()
         self._health = keeper.health
-        reader = Reader(table, RayShards(table.name), keeper.view, settings.reading(), near=MappedTable(table))
+        reader = Reader(table, RayShards(table), keeper.view, settings.reading(), near=MappedTable(table))
         app = EmbeddingApp(
             reader,
             keeper.health,

@@ -20,7 +20,8 @@ import ray
 from numpy.typing import NDArray
 
 from benchmarks.throughput import Figures, Rounds
-from deployments.embeddings.actors import RayKeeper, RayShards
+from deployments.embeddings.actors import RayKeeper
+from deployments.embeddings.calls import RayShards
 from deployments.embeddings.mapped import MappedTable
 from deployments.embeddings.owners import Ids
 from deployments.embeddings.reader import Reader
@@ -182,7 +183,7 @@ async def _opened(settings: EmbeddingSettings, num_readers: int, num_far: int = 
     """A table, and readers of it; the last `num_far` read as from another node."""
     keeper, table = RayKeeper(settings), settings.shape()
     near = [MappedTable(table) for _ in range(num_readers - num_far)] + [None] * num_far
-    readers = [Reader(table, RayShards(table.name), keeper.view, settings.reading(), near=each) for each in near]
+    readers = [Reader(table, RayShards(table), keeper.view, settings.reading(), near=each) for each in near]
     running = [asyncio.ensure_future(task) for task in (keeper.renew(), *(each.follow() for each in readers))]
     while not (await keeper.health())["whole"]:
         await asyncio.sleep(0.2)

@@ -19,7 +19,8 @@ import ray
 from ray.exceptions import RayActorError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from deployments.embeddings import snapshot
+from deployments.embeddings import snapshot, wire
+from deployments.embeddings.calls import NAMESPACE, RayShards, may_listen, shard_name
 from deployments.embeddings.initial import Part, initial
 from deployments.embeddings.keeper import Keeper
 from deployments.embeddings.mapped import MappedTable
@@ -30,11 +31,11 @@ from deployments.embeddings.shard import Shard
 from deployments.embeddings.snapshot import SnapshotError
 from deployments.embeddings.trained import TrainedTable
 from deployments.embeddings.view import ShardGoneError, View
+from deployments.embeddings.wire import Endpoint
 from deployments.errors import SettingsError, UnavailableError
 
 logger = logging.getLogger(__name__)
 
-NAMESPACE = "trimtab"
 LEASE_S = 600.0
 RENEW_EVERY_S = 1.0
 HEAL_EVERY_S = 0.5
@@ -55,9 +56,24 @@ class ShardActor(Shard):
                 return snapshot.read(source, table, buckets)
             return initial(settings.initial, settings.seed, table, buckets, settings.initial_sha256)
 
-        super().__init__(number, table, RayShards(table.name), parts)
+        super().__init__(number, table, RayShards(table), parts)
         self._lease = _Lease()
         self._watching: asyncio.Task[None] | None = None
+        self._listening: asyncio.Task[tuple[asyncio.Server, Endpoint]] | None = None
+
+    async def endpoint(self) -> Endpoint | None:
+        """Where rows are given over a socket, by the address that Ray has of this node; nowhere if Ray's own calls are
+        enciphered."""
+        if not may_listen():
+            return None
+        if self._listening is None:
+            host: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+            self._listening = asyncio.create_task(wire.listen(host, self.rows.table, self.lookup))
+        try:
+            return (await asyncio.shield(self._listening))[1]
+        except OSError as error:
+            logger.warning("shard %d gives no rows over a socket: %s", self.number, error)
+            return None
 
     async def lives(self) -> tuple[bool, str]:
         """Whether it has a view to go by, and its node; the keeper asks for it."""
@@ -87,40 +103,11 @@ class ShardActor(Shard):
         ray.kill(ray.get_runtime_context().current_actor)
 
 
-class RayShards:
-    """Shards of a table, called by name; after `ShardGoneError` whoever has the name next is."""
-
-    def __init__(self, table: str) -> None:
-        self._table = table
-        self._handles: dict[int, Any] = {}
-
-    async def call(self, shard: int, method: str, *arguments: Any) -> Any:
-        """What the method gives there.
-
-        Raises:
-            ShardGoneError: it does not answer any more.
-        """
-        handle = self._handles.get(shard)
-        if handle is None:
-            try:
-                handle = await asyncio.to_thread(ray.get_actor, shard_name(self._table, shard), NAMESPACE)
-            except ValueError as error:
-                raise ShardGoneError(f"shard {shard} of table {self._table!r} has gone") from error
-            self._handles[shard] = handle
-        try:
-            return await getattr(handle, method).remote(*arguments)
-        except RayActorError as error:
-            self._handles.pop(shard, None)
-            raise ShardGoneError(f"shard {shard} of table {self._table!r} has gone") from error
-        except RayTaskError as error:
-            raise error.cause from None  # what the shard raised, without the traceback that Ray writes into it
-
-
 class RayFleet(RayShards):
     """Starts and ends shards."""
 
     def __init__(self, settings: EmbeddingSettings) -> None:
-        super().__init__(settings.table)
+        super().__init__(settings.shape())
         self._settings = settings
         self._nodes: dict[int, str] = {}
 
@@ -144,7 +131,7 @@ class RayFleet(RayShards):
 
     async def end(self, shard: int) -> None:
         """Kill its process, and wait until its name is free."""
-        self._handles.pop(shard, None)
+        self.forget(shard)
         self._nodes.pop(shard, None)
         with suppress(ValueError):
             while True:  # until Ray knows of no such actor
@@ -358,15 +345,10 @@ class RayKeeper:
 def _opened(settings: EmbeddingSettings) -> TrainedTable:
     keeper, table = RayKeeper(settings), settings.shape()
     reading = Reading(staleness_s=settings.staleness_s, cache_rows=0, timeout_s=TRAINING_S)
-    reader = Reader(table, RayShards(table.name), keeper.view, reading, near=MappedTable(table))
+    reader = Reader(table, RayShards(table), keeper.view, reading, near=MappedTable(table))
     return TrainedTable(reader, keeper)
 
 
 def keeper_name(table: str) -> str:
     """Ray's name for the keeper of a table."""
     return f"embeddings:{table}:keeper"
-
-
-def shard_name(table: str, shard: int) -> str:
-    """Ray's name for the shard."""
-    return f"embeddings:{table}:{shard}"

@@ -34,9 +34,9 @@ def owners(shards: list[int], copies: int, nodes: Mapping[int, str] = _ANYWHERE)
     """
     if len(shards) < copies:
         raise ValueError(f"shards must be at least copies, {copies}, got {len(shards)}")
-    buckets = _mixed(np.arange(NUM_BUCKETS, dtype=np.uint64))
+    buckets = mixed(np.arange(NUM_BUCKETS, dtype=np.uint64))
     numbers = np.array(sorted(shards), np.uint64)
-    scores = _mixed(buckets[:, None] ^ _mixed(numbers + np.uint64(NUM_BUCKETS))).astype(np.float64)
+    scores = mixed(buckets[:, None] ^ mixed(numbers + np.uint64(NUM_BUCKETS))).astype(np.float64)
     places = [nodes.get(shard, f"unknown {shard}") for shard in sorted(shards)]
     node = np.unique(places, return_inverse=True)[1]
     chosen = []
@@ -48,7 +48,7 @@ def owners(shards: list[int], copies: int, nodes: Mapping[int, str] = _ANYWHERE)
     return np.stack(chosen, axis=1)
 
 
-def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Each number's bits well mixed, the same on every machine (splitmix64, Steele 2014)."""
     mixed = numbers + np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -9,6 +9,7 @@ long. All methods belong to one event loop.
 
 import asyncio
 import itertools
+import os
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from deployments.embeddings.cache import RowCache
 from deployments.embeddings.changes import Position
 from deployments.embeddings.mapped import MappedTable
-from deployments.embeddings.owners import NOBODY, Holders, Ids, bucket_of
+from deployments.embeddings.owners import NOBODY, Holders, Ids, bucket_of, mixed
 from deployments.embeddings.shard import Change, Found, Kind, News, Shards
 from deployments.embeddings.table import DTYPES, Table, Values
 from deployments.embeddings.view import ShardGoneError, StaleViewError, View
@@ -342,11 +343,18 @@ class _KeptRows:
 
 
 def _holders(view: View, ids: Ids, refused: set[int]) -> Holders:
-    """The shard to ask for each row: the first holder that has not refused, or nobody."""
+    """The shard to ask for each row: of its holders that have not refused the one this process likes best, so that few
+    are asked at once; or nobody."""
     holders = view.holders[bucket_of(ids)]
     usable = ~np.isin(holders, [*refused, NOBODY])
-    chosen = np.take_along_axis(holders, usable.argmax(axis=1)[:, None], axis=1)[:, 0]
+    liked = np.where(usable, _liking(holders), -1)
+    chosen = np.take_along_axis(holders, liked.argmax(axis=1)[:, None], axis=1)[:, 0]
     return np.where(usable.any(axis=1), chosen, NOBODY)
+
+
+def _liking(shards: Holders) -> NDArray[np.int64]:
+    """From 0, how much this process likes each shard: others like others."""
+    return (mixed(shards.astype(np.uint64) ^ np.uint64(os.getpid() << 16)) >> np.uint64(2)).astype(np.int64)
 
 
 def _once(kind: Kind, ids: Ids, values: Values) -> tuple[Ids, Values]:

@@ -10,7 +10,8 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
-from deployments.embeddings.actors import NAMESPACE, RayShards, keeper_name
+from deployments.embeddings.actors import keeper_name
+from deployments.embeddings.calls import NAMESPACE, RayShards
 from deployments.embeddings.mapped import MappedTable
 from deployments.embeddings.owners import Ids
 from deployments.embeddings.reader import Reader
@@ -82,7 +83,7 @@ class RemoteTable:
         self._forget(None)
         self._settings, self.table = settings, settings.shape()
         near = MappedTable(self.table)
-        self._reader = Reader(self.table, RayShards(self._name), self._keeper.view, settings.reading(), near=near)
+        self._reader = Reader(self.table, RayShards(self.table), self._keeper.view, settings.reading(), near=near)
         self._hearing = asyncio.get_running_loop().create_task(self._reader.follow())
 
     def _forget(self, problem: str | None) -> None:

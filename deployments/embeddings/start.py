@@ -10,7 +10,8 @@ import ray
 import yaml
 from ray.exceptions import RayActorError
 
-from deployments.embeddings.actors import NAMESPACE, RayKeeper, keeper_name
+from deployments.embeddings.actors import RayKeeper, keeper_name
+from deployments.embeddings.calls import NAMESPACE
 from deployments.embeddings.initial import check
 from deployments.embeddings.settings import EmbeddingSettings
 from deployments.errors import InputError, UnavailableError
