@@ -1,0 +1,78 @@
+"""What a replica has around its application, whichever that is: who is answered, gRPC, and where it reports."""
+
+import os
+from collections.abc import Callable
+
+import ray
+from ray import serve
+from starlette.types import ASGIApp, Scope
+
+from deployments.access.audit import AuditLog
+from deployments.access.gate import Gate, KeyRing, Need
+from deployments.access.guard import CallGuard, audit_path, guarded, is_loopback, keys_file
+from deployments.access.origin import without_other_sites
+from deployments.ingress import fast_path
+from deployments.oip import grpc_service
+from deployments.ray_private import http_host
+from deployments.settings import AccessSettings, ServerSettings
+from telemetry.emitting import resources
+from telemetry.emitting.emitter import Emitter
+
+
+def gate_of(settings: AccessSettings, name: str) -> Gate | None:
+    """Access control where a file of keys is named; refuses to start where it must be and is not."""
+    file = keys_file(settings.access, http_host())
+    if file is None:
+        return None
+    log = audit_path(settings.audit, f"{name}-{serve.get_replica_context().replica_id.unique_id}")
+    return Gate(KeyRing(file), AuditLog(log) if log else None)
+
+
+def checked(app: ASGIApp, gate: Gate | None, need: Callable[[Scope], Need]) -> ASGIApp:
+    """`app` behind `gate`; where everyone is answered, out of the reach of other sites' pages."""
+    if gate is not None:
+        return guarded(app, gate, need)
+    return without_other_sites(app, need, any_host=not is_loopback(http_host()))
+
+
+def open_service(path: fast_path.FastPath, ask: grpc_service.Ask, gate: Gate | None, settings: ServerSettings) -> None:
+    """Answer by gRPC too; this machine alone, where HTTP does so and there are no keys."""
+    is_local = gate is None and is_loopback(http_host())
+    grpc_service.open_service(
+        path,
+        grpc_service.from_loopback(ask) if is_local else ask,
+        guard=CallGuard(gate) if gate else None,
+        max_body_bytes=settings.max_body_bytes,
+    )
+
+
+def emitter_of(
+    settings: ServerSettings, service: str, version: str, role: str, trace_ratio: float | None = None
+) -> Emitter:
+    """What reports this process as `service`, and what it takes of CPU and memory."""
+    emitter = plain_emitter(settings, service, version, role, trace_ratio)
+    resources.observe(emitter)
+    return emitter
+
+
+def plain_emitter(
+    settings: ServerSettings, service: str, version: str, role: str, trace_ratio: float | None = None
+) -> Emitter:
+    """One that says nothing of its process: several services may share it."""
+    return Emitter(
+        service=service,
+        version=version,
+        role=role,
+        instance=serve.get_replica_context().replica_id.unique_id,
+        endpoint=settings.telemetry_endpoint or _collector_endpoint(),
+        trace_ratio=settings.trace_ratio if trace_ratio is None else trace_ratio,
+    )
+
+
+def _collector_endpoint() -> str | None:
+    """The collector on Ray's head node, or none where the SDK's own variable says otherwise."""
+    if "OTEL_EXPORTER_OTLP_ENDPOINT" in os.environ:
+        return None
+    head = ray.get_runtime_context().gcs_address.rpartition(":")[0]
+    on_head = head == ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+    return f"http://{'localhost' if on_head else head}:4317"
