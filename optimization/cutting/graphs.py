@@ -55,11 +55,11 @@ def extracted(model: onnx.ModelProto, stage: Stage, known: Mapping[str, TensorSp
         if name in needed:
             continue
         needed.add(name)
-        if name in makers and (name not in stage.sent) and makers[name] not in numbers:
+        if name in makers and name not in stage.sent and makers[name] not in numbers:
             numbers.add(makers[name])
             waiting += [each for each in graph.node[makers[name]].input if each]
     held = [each for each in graph.initializer if each.name in needed]
-    names = {each.name for each in graph.initializer}
+    names = {each.name for each in graph.initializer} | {each.values.name for each in graph.sparse_initializer}
     made = {name for number in numbers for name in graph.node[number].output}
     takes = sorted(name for name in needed if name not in made and name not in names)
     ends = {value.name: value for value in (*graph.input, *graph.output)}

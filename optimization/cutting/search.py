@@ -1,6 +1,6 @@
 """The search for the best cut of one model.
 
-    timed -> places -> best cut -> parts written -> equal to the whole? -> parts timed -> the best of some
+    timed -> places -> best cut -> parts loaded  -> equal to the whole? -> parts timed -> the best of some
                           ^             |  no: not there      |
                           +-------------+---------------------+  times corrected by what the parts took
 
@@ -104,14 +104,15 @@ class Search:
         """The part of each stage: it gives what is sent of what it makes, and the model's outputs among it."""
         made = {name: at for at, node in enumerate(self._flow.nodes) for name in node.outputs}
         last = len(self._flow.nodes) - 1
-        waiting = frozenset(spec.name for spec in self._outputs).union(*(place.sent for place in chosen))
+        crossing = frozenset[str]().union(*(place.sent for place in chosen))
+        waiting = crossing.union(spec.name for spec in self._outputs)
         sent: frozenset[str] = frozenset()
         found: list[onnx.ModelProto] = []
         for end in (*(place.after for place in chosen), last):
             gives = frozenset(name for name in waiting if made.get(name, last) <= end)
             stage = Stage(sent=sent, gives=tuple(sorted(gives)))
             found.append(graphs.extracted(self._model, stage, self.known))
-            sent, waiting = sent | gives, waiting - gives
+            sent, waiting = sent | (gives & crossing), waiting - gives
         return found
 
     def check(self, published: Artifact) -> None:

@@ -3,20 +3,28 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import onnx
-from numpy.typing import NDArray
+from onnxruntime import InferenceSession
 
 from optimization.artifact.manifest import Datatype, TensorSpec
 from optimization.cutting import example, runtime
-from optimization.readers.examples import Inputs
 
 _DATATYPES: dict[str, Datatype] = {
-    "bool": "BOOL", "float16": "FP16", "float32": "FP32", "float64": "FP64", "int8": "INT8", "int16": "INT16",
-    "int32": "INT32", "int64": "INT64", "uint8": "UINT8", "uint16": "UINT16", "uint32": "UINT32", "uint64": "UINT64",
-}  # fmt: skip
-"""As the protocol calls what numpy does; text stays within a part."""
+    "tensor(bool)": "BOOL",
+    "tensor(float16)": "FP16",
+    "tensor(float)": "FP32",
+    "tensor(double)": "FP64",
+    "tensor(int8)": "INT8",
+    "tensor(int16)": "INT16",
+    "tensor(int32)": "INT32",
+    "tensor(int64)": "INT64",
+    "tensor(uint8)": "UINT8",
+    "tensor(uint16)": "UINT16",
+    "tensor(uint32)": "UINT32",
+    "tensor(uint64)": "UINT64",
+}
+"""As the protocol calls what ONNX Runtime does; text and BF16, which numpy lacks, stay within a part."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,38 +50,36 @@ def sendable(
     """
     made = {name for node in model.graph.node for name in node.output}
     wanted = sorted(made & set(names))
-    others = {name: size + 1 if name == _batch(specs) else max(1, size // 2) for name, size in sizes.items()}
-    first, second = (_values(model, folder, example.inputs(model, specs, each), wanted) for each in (sizes, others))
+    if not wanted:
+        return {}
+    session = _exposing(model, folder, wanted)
+    datatypes = {each.name: _DATATYPES[each.type] for each in session.get_outputs() if each.type in _DATATYPES}
+    batch = specs[0].shape[0]  # a name where it is free
+    others = {name: size + 1 if name == batch else size // 2 or 3 for name, size in sizes.items()}
+    first, second = (
+        dict(zip(datatypes, session.run(list(datatypes), example.inputs(model, specs, each)), strict=True))
+        for each in (sizes, others)
+    )
     lengths = {size for spec in specs for size in spec.shape[1:2] if isinstance(size, str)}
     found: dict[str, Tensor] = {}
-    for name in wanted:
-        datatype = _DATATYPES.get(first[name].dtype.name)
-        if datatype is None or not first[name].ndim:
-            continue
+    for name, datatype in datatypes.items():
         shape = _shape(name, first[name].shape, second[name].shape, sizes, others)
-        by_rows = _batch(specs) is None or (shape[0] == _batch(specs) and _batch(specs) not in shape[1:])
-        if by_rows and not lengths & set(shape[2:]):
+        by_rows = isinstance(batch, int) or (batch in shape[:1] and batch not in shape[1:])
+        if shape and by_rows and not lengths & set(shape[2:]):
             spec = TensorSpec(name=name, datatype=datatype, shape=shape)
             found[name] = Tensor(spec=spec, size_bytes=first[name].nbytes)
     return found
 
 
-def _batch(specs: Sequence[TensorSpec]) -> str | None:
-    """The name of the dimension that counts the samples; none where their number is fixed."""
-    first = specs[0].shape[0]
-    return first if isinstance(first, str) else None
-
-
-def _values(model: onnx.ModelProto, folder: Path, feeds: Inputs, names: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """What those tensors are for an input."""
+def _exposing(model: onnx.ModelProto, folder: Path, names: Sequence[str]) -> InferenceSession:
+    """A session that gives those tensors."""
     exposed = onnx.ModelProto()
     exposed.CopyFrom(model)
     del exposed.graph.output[:]
     exposed.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     options = runtime.options(folder, optimized=False)
     options.add_session_config_entry("session.disable_prepacking", "1")  # it is run twice
-    session = runtime.session(exposed, options)
-    return dict(zip(names, session.run(names, feeds), strict=True))
+    return runtime.session(exposed, options)
 
 
 def _shape(

@@ -227,6 +227,24 @@ def test_a_model_that_draws_random_numbers_is_refused(tmp_path):
         cut_in(published(tmp_path, model), 2)
 
 
+def test_a_graph_of_one_node_has_no_place_to_cut_it_at(tmp_path):
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", WIDTH]) for name in "xy")
+    graph = helper.make_graph([helper.make_node("Tanh", ["x"], ["y"])], "one", [x], [y])
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), tmp_path / "one.onnx"
+    )
+    whole = adopt(tmp_path / "one.onnx", tmp_path / "artifacts", "one")
+    with pytest.raises(CutError, match="must have a place to cut it at"):
+        cut_in(whole, 2)
+
+
+def test_any_length_is_taken_though_a_call_of_one_is_timed(tmp_path):
+    whole = published(tmp_path, encoder())
+    parts, _ = cut_in(whole, 2, length=1)
+    assert_equal(whole, parts)
+    assert {spec.shape[:2] for part in parts.manifest.parts for spec in part.inputs} == {FLOATS[:2]}
+
+
 def test_what_is_cut_already_is_not_cut_again(tmp_path):
     parts, _ = cut_in(published(tmp_path, encoder()), 2)
     with pytest.raises(CutError, match="'2' must have one graph to be cut, got 2: cut its parent"):
