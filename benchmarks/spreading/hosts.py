@@ -5,8 +5,10 @@ It needs root. The hosts share the file system; only /tmp/ray is each one's own.
 
 import os
 import shlex
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from pathlib import Path
 
 BIN = Path(sys.executable).parent
 GCS_PORT = 6379
+LOGIN_S = 30.0
 CACHE = "/tmp/ray/cache"
 """On each host its own."""
 
@@ -33,6 +36,22 @@ class Host:
     def sent_bytes(self) -> int:
         """What has left it."""
         return self._counted("rx_bytes")
+
+    def wait_for_login(self) -> None:
+        """Return when it lets us in.
+
+        Raises:
+            OSError: it does not, for a while.
+        """
+        deadline = time.monotonic() + LOGIN_S
+        while True:
+            try:
+                socket.create_connection((self.address, 22), timeout=5).close()
+                return
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
 
     def begin(self, command: list[str]) -> subprocess.Popen[str]:
         """Start a command in this folder, as it would run here; its output is piped."""
@@ -82,6 +101,7 @@ def cluster(num_hosts: int, cpus: int = 1) -> Iterator[list[Host]]:
         hosts = [Host(address=f"10.77.0.{at}", link=f"vthost{at}") for at in range(1, num_hosts + 1)]
         head = hosts[0].address
         for host in hosts:
+            host.wait_for_login()
             joins = ["--head", f"--port={GCS_PORT}"] if host is hosts[0] else [f"--address={head}:{GCS_PORT}"]
             start = [f"--node-ip-address={host.address}", f"--num-cpus={cpus}", "--object-store-memory=300000000"]
             quiet = ["--include-dashboard=false", "--disable-usage-stats"] if host is hosts[0] else []

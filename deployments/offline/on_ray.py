@@ -39,7 +39,8 @@ def spread(work: Work, tasks: list[Task], *, num_workers: int | None, niceness: 
         ScoringError: an input cannot be read, or the cluster is lost.
         ArtifactError: the model cannot be run there.
     """
-    ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    if not ray.is_initialized():  # where the model was pushed into the cluster, this process has joined it already
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
         _quiet()
         cpus: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]

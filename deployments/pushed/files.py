@@ -35,7 +35,7 @@ class ClusterFiles(AbstractFileSystem):  # type: ignore[misc]
             for each in versions
         ]
 
-    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
+    def cat_file(self, path: str, **_: Any) -> bytes:
         """A version's manifest.
 
         Raises:
@@ -45,7 +45,7 @@ class ClusterFiles(AbstractFileSystem):  # type: ignore[misc]
         found = _catalogue().find(name, version)
         if found is None or file != MANIFEST:
             raise FileNotFoundError(path)
-        return found.manifest.encode()[start:end]
+        return found.manifest.encode()
 
     def get_file(self, rpath: str, lpath: str, **_: Any) -> None:
         """A file of a version, as a link to what this node's store holds.

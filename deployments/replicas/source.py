@@ -107,6 +107,8 @@ def checked(artifacts: str) -> str:
     if artifacts == CLUSTER:  # its file system needs Ray, which is not imported just to read settings
         return artifacts
     parts = urlsplit(artifacts)
+    if parts.scheme == "cluster":
+        raise ValueError(f"what is pushed into the cluster is at {CLUSTER}, with nothing behind it")
     if parts.username or parts.query or parts.fragment:
         raise ValueError("a URL must have no user, query or fragment: credentials belong into the environment")
     try:

@@ -238,11 +238,19 @@ def test_what_is_in_use_stays_though_it_exceeds_the_limit(server, tmp_path):
         ("https://host/there?token=1", "must have no user, query or fragment"),
         ("nowhere://host/there", "fsspec knows no nowhere://"),
         ("s3://bucket/there", "pip install s3fs"),
+        ("cluster://head/there", "is at cluster://, with nothing behind it"),
     ],
 )
 def test_a_url_that_cannot_be_read_is_refused_at_once(url, said):
     with pytest.raises(SettingsError, match=said):
         parse(ModelSettings, {"artifact": "tiny", "artifacts": url}, "args")
+
+
+def test_the_preflight_leaves_what_is_pushed_into_the_cluster_to_the_cluster():
+    settings = {"artifact": "tiny", "artifacts": "cluster://"}
+    application = {"name": "tiny", "route_prefix": "/v2/models/tiny", "import_path": "deployments.app:model"}
+    config = {"http_options": {"host": "127.0.0.1"}, "applications": [application | {"args": settings}]}
+    preflight.check(config, ports=False)
 
 
 def test_the_preflight_fetches_and_checks_what_is_at_a_url(server, monkeypatch, tmp_path):
