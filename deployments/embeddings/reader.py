@@ -82,6 +82,7 @@ class Reader:
         self._reading = reading
         self._clock = clock
         self._view: View | None = None
+        self._viewed = -np.inf
         self._tokens = (secrets.randbits(63) << 32 | count for count in itertools.count())
         self._kept = _KeptRows(table, reading, clock) if reading.cache_rows else None
         self._near = near
@@ -105,6 +106,7 @@ class Reader:
             far = np.flatnonzero(missing)
             self.counts.near += len(flat) - len(far)
             if len(far):
+                self._look_for_near()
                 rows[far] = await self._lookup_far(flat[far])
         return rows.reshape(*ids.shape, self.table.width)
 
@@ -149,8 +151,7 @@ class Reader:
 
     async def hear(self) -> None:
         """Ask every shard whose rows are kept what has changed, once, and look whether those of this node live."""
-        if self._near is not None and not self._near.is_current():
-            self._view = None
+        self._look_for_near()
         if self._kept is None:
             return
         asked_at = self._clock()
@@ -227,8 +228,14 @@ class Reader:
                         await asyncio.sleep(TRY_AGAIN_S)
                     else:
                         await self._map(view)
-                        self._view = view
+                        self._view, self._viewed = view, self._clock()
         return self._view
+
+    def _look_for_near(self) -> None:
+        """Ask the keeper anew, though not all the time, where shards of this node have gone or come."""
+        is_due = self._clock() >= self._viewed + self._reading.staleness_s / LOOKS_PER_BOUND
+        if self._near is not None and is_due and not self._near.is_current():
+            self._view = None
 
     async def _map(self, view: View) -> None:
         """Map the shards of `view` that are on this node; those that do not answer yet are called meanwhile."""

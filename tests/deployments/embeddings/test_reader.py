@@ -198,9 +198,8 @@ def test_a_shard_of_the_same_node_that_died_is_called_no_more_and_the_one_in_its
         assert near.counts.near < 6000
         await keeper.heal()
         await reader.change("set", ids, np.ones((3000, 2), np.float32))
+        await asyncio.sleep(1)
         assert (await near.lookup(ids)).all()
-        await near.hear()
-        await near.lookup(ids)
         before = near.counts.near
         assert (await near.lookup(ids)).all()
         assert near.counts.near - before == 3000
