@@ -5,8 +5,6 @@
 Everything a recipe can get wrong is found here, before any training. Nothing here imports torch or Ray.
 """
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -15,6 +13,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from optimization.errors import RecipeError
+from optimization.identity import content
 from optimization.recipe import wording
 from optimization.recipe.architectures import Cnn, HuggingFaceModel, Model, Resnet, Student
 from optimization.recipe.methods import Distill, Prune, Quantize, Recovery, SetPrecision, Sparsify, Step, Training
@@ -115,8 +114,7 @@ class Named(Settings):
     @property
     def sha256(self) -> str:
         """Digest of the settings, defaults included; comments and layout do not count."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        return content.of_values(self.model_dump(mode="json"))
 
 
 class Recipe(Named):

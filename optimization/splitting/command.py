@@ -2,11 +2,14 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
 from optimization.artifact import store
-from optimization.splitting.split import Split, split
+
+if TYPE_CHECKING:
+    from optimization.splitting.split import Split
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +33,8 @@ def run(options: argparse.Namespace) -> None:
         GraphError: its graph has no such table.
         ArtifactError: it is damaged.
     """
+    from optimization.splitting.split import split  # loads torch, which the other commands need not wait for
+
     whole = store.load(options.artifact)
     name = options.name or f"{whole.manifest.name}-split"
     done = split(whole, options.artifacts, name, options.tables, tuple(options.table))
@@ -38,7 +43,7 @@ def run(options: argparse.Namespace) -> None:
         print("raw input is not taken any more: requests carry ids")
 
 
-def report(done: Split, artifacts: Path) -> str:
+def report(done: "Split", artifacts: Path) -> str:
     """What was split off, and the piece of `serve_config.yaml` that serves it."""
     manifest = done.artifact.manifest
     lines = [
@@ -53,7 +58,7 @@ def report(done: Split, artifacts: Path) -> str:
     return "\n".join([*lines, "", yaml.safe_dump(serve_config(done, artifacts), sort_keys=False).rstrip()])
 
 
-def serve_config(done: Split, artifacts: Path) -> dict[str, object]:
+def serve_config(done: "Split", artifacts: Path) -> dict[str, object]:
     """The applications: a table each, and the model."""
     name = done.artifact.manifest.name
     tables = [

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from onnx import TensorProto, helper, numpy_helper
 
+from optimization.__main__ import main
 from optimization.artifact import store
 from optimization.artifact.manifest import Provenance, TensorSpec
 from optimization.identity import code, named, up_to_date
@@ -21,6 +22,13 @@ SEED = Path("optimization/recipes") / "seed.yaml"
 def call(*words: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "optimization", *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def call_here(capsys: pytest.CaptureFixture[str], *words: object) -> subprocess.CompletedProcess[str]:
+    """The same in this process, which has loaded torch already."""
+    code = main([*map(str, words)])
+    said = capsys.readouterr()
+    return subprocess.CompletedProcess(words, code, said.out, said.err)
 
 
 def matmul(path: Path) -> Path:
@@ -81,20 +89,20 @@ def test_wrong_call_ends_with_code_2_and_one_message(words: list[str], message: 
     assert "Traceback" not in ended.stderr
 
 
-def test_dry_run_prints_the_plan_and_makes_nothing(tmp_path: Path) -> None:
-    ended = call(SEED, "--dry-run", "--artifacts", tmp_path / "artifacts")
+def test_dry_run_prints_the_plan_and_makes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ended = call_here(capsys, SEED, "--dry-run", "--artifacts", tmp_path / "artifacts", "--runs", tmp_path / "runs")
     assert ended.returncode == 0
     assert all(word in ended.stdout for word in ("teacher", "distill", "sparsify", "quantize", "0.01"))
     assert re.search(r"time +about [\d.]+ (s|min) in all", ended.stdout)
-    assert not (tmp_path / "artifacts").exists()
+    assert not list(tmp_path.iterdir())
 
 
-def test_dry_run_finds_what_only_building_the_models_tells(tmp_path: Path) -> None:
+def test_dry_run_finds_what_only_building_the_models_tells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     raw = yaml.safe_load(SEED.read_text())
     raw["teacher"]["model"]["weights"] = "none.safetensors"
     path = tmp_path / "lacking.yaml"
     path.write_text(yaml.safe_dump(raw))
-    ended = call(path, "--dry-run")
+    ended = call_here(capsys, path, "--dry-run")
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr.startswith("weights none.safetensors cannot be read: No such file or directory")
 

@@ -18,17 +18,11 @@ from optimization.running.teach import teach
 from optimization.running.workspace import Workspace
 from optimization.training.alone import Alone
 from tests.optimization.conftest import RECIPES
+from tests.optimization.training.test_loop import Silent
 
 transformers = pytest.importorskip("transformers")
 
 GOOD, BAD, OTHER = ["fine", "great", "lovely"], ["dull", "poor", "sad"], ["a", "film", "and", "the", "plot"]
-
-
-class Silent:
-    """Counts nothing."""
-
-    def step(self, step: str, duration_s: float, work_s: float | None, num_samples: int, loss: float) -> None:
-        pass
 
 
 def reviews(num: int, random: np.random.Generator) -> tuple[list[str], np.ndarray]:

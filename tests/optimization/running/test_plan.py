@@ -30,6 +30,7 @@ from optimization.training.alone import Alone
 from optimization.training.checkpoint_store import CheckpointStore
 from optimization.training.job import Job
 from optimization.training.reuse import Reusing
+from tests.optimization.training.test_loop import Silent
 
 START_S = 13.0
 STEP_S, EPOCH_S, ANSWER_S, EXPORT_S = 0.5, 3.0, 0.25, 7.0
@@ -55,12 +56,6 @@ class Given:
 
     def served(self, model: nn.Module) -> ServedTime:
         return ServedTime(export_s=EXPORT_S, call_s=CALL_S, write_s=WRITE_S, num_weights=NUM_WEIGHTS)
-
-
-class Nobody:
-    """A meter that tells no one."""
-
-    def step(self, step: str, duration_s: float, work_s: float | None, num_samples: int, loss: float) -> None: ...
 
 
 def seconds(found: Estimate, name: str) -> float:
@@ -132,7 +127,7 @@ def test_what_was_trained_before_takes_no_time(
     before = recipe.parse(raw)
     store = CheckpointStore(tmp_path, "seed")
     with Phases(Console(quiet=True)) as phases:
-        trainer = Alone(tumours.train, Nobody(), lambda _model: None)
+        trainer = Alone(tumours.train, Silent(), lambda _model: None)
         reusing = Reusing(trainer, tumours.train, store, reuse.context(before))
         workspace = Workspace(recipe=before, dataset=tumours, folder=tmp_path, trainer=reusing, phases=phases)
         shrink(workspace, teach(workspace))
