@@ -152,3 +152,21 @@ def test_what_the_optimizer_keeps_moves_with_the_rows_to_other_shards():
 
     before, after = trained(work)
     assert np.allclose(after, by_torch("adagrad", before, batches(4), 0.1), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_copies_keep_the_newest_sums_in_whatever_order_they_arrive(seed):
+    """All steps are alike, so that the result says how many of them are in the sums of the shard that decides next."""
+    ids, gradients = np.arange(40), np.ones((40, 3), np.float32)
+
+    async def work(cluster, keeper, table):
+        before = await table.rows(ALL)
+        pushes = (table.push(token, ids, gradients, optimizer="adagrad", learning_rate=0.1) for token in range(6))
+        await asyncio.gather(*pushes)
+        cluster.kill(seed % 3)
+        await keeper.heal()
+        await push(table, [(ids, gradients)], "adagrad", first=6)
+        return before, await table.rows(ALL)
+
+    before, after = trained(work, seed=seed)
+    assert np.allclose(after, by_torch("adagrad", before, [(ids, gradients)] * 7, 0.1), rtol=1e-5, atol=1e-6)
