@@ -7,6 +7,7 @@ import re
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import grpc
 import pytest
 
 from benchmarks.servers import BIN
@@ -23,6 +25,7 @@ from deployments.ingress.haproxy import ALL_UP_TO, NO_PORT, ONE_IN, TLS_CERT, Te
 from deployments.ingress.log import parse
 from deployments.launch import preflight
 from deployments.launch.serve import set_environment
+from deployments.oip import inference_pb2
 from tests.conftest import free_port
 
 haproxy = pytest.importorskip("ray.serve._private.haproxy")
@@ -205,14 +208,19 @@ class Slow(Echo):
         super().do_GET()
 
 
-@contextmanager
-def behind(ingress, *replicas, fallback=None):
-    """`replicas` in the place of the backend's one, and settings as `serve` chooses them."""
+def as_served(ingress):
+    """With the settings that `serve` chooses."""
     environment = {}
     set_environment(environment, Path())
     ingress.cfg.retry_on = environment["RAY_SERVE_HAPROXY_RETRY_ON"]
     ingress.cfg.retries = int(environment["RAY_SERVE_HAPROXY_RETRIES"])
     ingress.cfg.observe_error_limit = int(environment["RAY_SERVE_HAPROXY_OBSERVE_ERROR_LIMIT"])
+
+
+@contextmanager
+def behind(ingress, *replicas, fallback=None):
+    """`replicas` in the place of the backend's one, with the settings that `serve` chooses."""
+    as_served(ingress)
     backend = ingress.backend_configs["m"]
     backend.servers, backend.fallback_server = [named(replica) for replica in replicas], fallback and named(fallback)
     try:
@@ -308,6 +316,60 @@ def test_a_request_that_is_too_large_to_be_replayed_is_answered_all_the_same(ing
         status, error = once(ingress, check)
     assert (status, lives.asked) == (500, [])
     assert "too large for the ingress to send again" in error
+
+
+MORTAL_BY_GRPC = """
+import grpc, os, pathlib, sys
+from concurrent.futures import ThreadPoolExecutor
+
+class Rpcs(grpc.GenericRpcHandler):
+    def service(self, call):
+        is_check = call.method.endswith("/Healthz")
+        return grpc.unary_unary_rpc_method_handler(lambda request, _: b"\\n\\x07success" if is_check else end())
+
+def end():
+    with pathlib.Path(sys.argv[2]).open("a") as ended:
+        ended.write("x")
+    os._exit(1)
+
+server = grpc.server(ThreadPoolExecutor(2))
+server.add_generic_rpc_handlers((Rpcs(),))
+server.add_insecure_port(f"127.0.0.1:{sys.argv[1]}")
+server.start()
+print("up", flush=True)
+server.wait_for_termination()
+"""
+
+
+def test_a_call_by_grpc_that_ends_its_replica_reaches_one_other_and_no_third(ingress, tmp_path):
+    ended, servers, processes = tmp_path / "ended", [], []
+    for number in range(3):
+        servers.append(haproxy.ServerConfig(name=f"replica-{number}", host="127.0.0.1", port=free_port()))
+        command = [sys.executable, "-c", MORTAL_BY_GRPC, str(servers[-1].port), str(ended)]
+        processes.append(subprocess.Popen(command, stdout=subprocess.PIPE))
+    ingress.backend_configs = {
+        "grpc-m": haproxy.BackendConfig(
+            name="grpc-m", path_prefix="/m", servers=servers, app_name="m", protocol=haproxy.RequestProtocol.GRPC
+        )
+    }
+
+    def check():
+        with grpc.insecure_channel(f"127.0.0.1:{ingress.cfg.grpc_options.port}") as channel:
+            call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+            with pytest.raises(grpc.RpcError) as error:
+                call(inference_pb2.ModelInferRequest(model_name="m").SerializeToString(), timeout=10)
+        return error.value.code(), error.value.details()
+
+    try:
+        assert [process.stdout.readline() for process in processes] == [b"up\n"] * 3
+        as_served(ingress)
+        code, details = once(ingress, check)
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+    assert (code, ended.read_text()) == (grpc.StatusCode.INTERNAL, "xx")
+    assert "it goes to no third" in details
 
 
 class OnNode(ThreadingHTTPServer):
