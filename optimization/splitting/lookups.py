@@ -3,6 +3,7 @@
 initializer [rows, width] (-> DequantizeLinear) -> Gather by ids (-> DequantizeLinear) -> the rest
 """
 
+import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -11,6 +12,8 @@ import onnx
 from onnx import TensorProto, helper
 
 from optimization.errors import GraphError
+
+logger = logging.getLogger(__name__)
 
 LARGE_BYTES = 2**20
 """A table is split off where it is named, or takes so much."""
@@ -44,10 +47,10 @@ class Lookup:
 
 
 def find(model: onnx.ModelProto, names: tuple[str, ...] = ()) -> list[Lookup]:
-    """The look-ups in tables that `names` name, or in all large ones.
+    """The look-ups in tables that `names` name, or in all large ones that can be split off.
 
     Raises:
-        GraphError: there is none, or one cannot be split off; the message says which and why.
+        GraphError: there is none, or one that is named cannot be split off; the message says which and why.
     """
     graph = _Graph(model)
     tables = {
@@ -62,7 +65,18 @@ def find(model: onnx.ModelProto, names: tuple[str, ...] = ()) -> list[Lookup]:
         )
     if unknown := [name for name in wanted if name not in tables]:
         raise GraphError(f"--table must name a table that is looked up, {known}; got {', '.join(unknown)}")
-    return [lookup for name in wanted for lookup in graph.lookups(tables[name])]
+    found: list[Lookup] = []
+    problems: list[GraphError] = []
+    for name in wanted:
+        try:
+            found += list(graph.lookups(tables[name]))
+        except GraphError as problem:
+            problems.append(problem)
+    if problems and (names or not found):
+        raise problems[0]
+    for each in problems:
+        logger.warning("a table stays in the graph: %s", each)
+    return found
 
 
 class _Graph:

@@ -127,6 +127,22 @@ def test_several_tables_and_look_ups_are_split_off_and_ids_stay_where_others_rea
 
 
 ZEROS = np.full(64, 3, np.int8)
+
+
+def test_a_large_table_whose_ids_the_graph_makes_stays_where_it_is(tmp_path, caplog):
+    nodes = [
+        GATHER,
+        ("Add", ["items", "one"], ["next"], {}),
+        ("Gather", ["places", "next"], ["at"], {}),
+        *score(["rows", "at"]),
+    ]
+    tables = {"table": ITEMS, "places": ITEMS + 1, "one": np.array([1]), **weights(rows=64, at=64)}
+    whole, made = done(tmp_path, nodes, tables, IDS)
+    assert [each.inputs for each in made.tables] == [("items_rows",)]
+    assert "stays in the graph: ids of table 'places' must be an input of the graph, but Add makes them" in caplog.text
+    assert_equal(whole, made, items=RANDOM.integers(0, 4999, (7, 3)))
+
+
 SCALE, ZERO = np.float32(0.0173), np.int8(-3)
 COLUMNS, ROWS = (RANDOM.random(size).astype(np.float32) / 50 for size in (64, 5000))
 
