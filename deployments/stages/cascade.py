@@ -86,9 +86,16 @@ class LocalTeacher:
         """Outputs for these rows.
 
         Raises:
+            UnansweredError: it fails.
             RequestError: it cannot answer them, or not in their time.
         """
-        return await self._predictor.predict(inputs, urgency)
+        try:
+            return await self._predictor.predict(inputs, urgency)
+        except RequestError:
+            raise
+        except Exception as error:
+            logger.exception("the teacher in this process failed")
+            raise UnansweredError(f"it failed: {type(error).__name__}") from error
 
     async def stop(self) -> None:
         """Let go of the model and its files."""

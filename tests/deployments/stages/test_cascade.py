@@ -233,6 +233,16 @@ def test_a_teacher_in_the_process_is_asked_and_let_go_of(predictor):
     assert released == [True]
 
 
+def test_a_teacher_in_the_process_that_fails_is_not_waited_for(artifact, predictor, caplog):
+    def fails(_):
+        raise RuntimeError("out of memory")
+
+    broken = Predictor(artifact.manifest, fails, limits=Limits(max_batch_size=64), inline=True, emitter=emitter())
+    (outputs,) = ask(cascaded(predictor(), LocalTeacher(broken, emitter(), lambda: None)), features(60))
+    assert b"unsure_student" in outputs[ANSWERED_BY].tolist()
+    assert "out of memory" in caplog.text
+
+
 def test_what_goes_to_whom_is_counted(predictor):
     reports = emitter()
     inputs = features(100)
