@@ -11,7 +11,7 @@ from optimization.artifact import store
 from tests.conftest import expected_probabilities, publish_tiny
 from tests.deployments.stages.measured import FOUND, SURE
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.long]
 
 
 def test_unsure_rows_are_the_teachers_until_it_is_killed_and_again_once_it_is_back(tmp_path):
