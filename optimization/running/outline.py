@@ -176,6 +176,9 @@ class Outline(Workspace):
             return
         tried_s = served.write_s + step.calibration_samples * served.example_s
         self._note("calibrate", (1 + _WAYS) * tried_s + _RANGING * step.calibration_samples * served.example_s)
+        if step.publish == "faster":
+            timed_s = latency.duration_s([served.call_s] * 2, self.dataset.validation)
+            self._note("time INT8 and fp32", timed_s)
         if step.max_changed < 1:
             num_halvings = served.num_weights.bit_length()
             self._note("find what stays in fp32, if anything must,", (served.num_weights + num_halvings) * tried_s)

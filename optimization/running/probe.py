@@ -40,7 +40,7 @@ _AVERAGING_S, _AVERAGING_S_PER_BYTE = 1e-3, 4e-9
 """What averaging the gradients adds to a step of several workers of one machine [gloo, 10 M weights]."""
 _QUICK = "import numpy, onnxruntime, pydantic, rich.console, yaml"
 """What an interpreter loads in a quarter of a second; the rest of what runs in Python is told by what that takes."""
-_STARTS = 50
+_STARTS = 65
 """Times as long, until workers take their first job."""
 _EXPORTER, _EXPORT, _TRACES = 4, 1, 6
 """Times as long: loading the exporter, and what each export takes besides so many times what tracing the model does."""
