@@ -9,6 +9,7 @@ import asyncio
 import itertools
 import logging
 import shutil
+import socket
 import struct
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping
@@ -28,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 _LENGTHS = struct.Struct("<IQ")
 _ALIGNED = 16
+_PREFIX = "trimtab-stage-"
+_NAME = "calls"
 _BUFFER_BYTES = 2**20
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _ROWS = ""
@@ -48,18 +51,21 @@ class StageSocket:
 
     def __init__(self, answer: Callable[[StageCall], Awaitable[StageAnswer]]) -> None:
         self._answer = answer
-        self._folder = Path(tempfile.mkdtemp(prefix="trimtab-stage-"))  # readable by its owner alone
+        self._folder = Path(tempfile.mkdtemp(prefix=_PREFIX))  # readable by its owner alone
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
 
     @property
     def path(self) -> str:
         """Where it listens."""
-        return str(self._folder / "calls")
+        return str(self._folder / _NAME)
 
     async def start(self) -> None:
-        """Listen from now on."""
-        self._server = await asyncio.start_unix_server(self._connected, self.path, limit=_BUFFER_BYTES)
+        """Listen from now on; what replicas left here that were killed is removed."""
+        await asyncio.to_thread(_forget_dead)
+        unheard = f"{self.path}.new"  # nobody finds it before it listens, and takes it for dead
+        self._server = await asyncio.start_unix_server(self._connected, unheard, limit=_BUFFER_BYTES)
+        Path(unheard).rename(self.path)
 
     async def stop(self) -> None:
         """Listen no more, and end what is under way."""
@@ -159,6 +165,17 @@ class StageConnection:
 def can_carry(tensors: Tensors) -> bool:
     """Whether they can be sent: what lies in shared memory is named to Ray."""
     return not any(isinstance(each, Stored) for each in tensors.values())
+
+
+def _forget_dead() -> None:
+    for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/{_NAME}"):
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(str(path))
+            except ConnectionRefusedError:
+                shutil.rmtree(path.parent, ignore_errors=True)
+            except OSError:  # another user's, or gone by now
+                continue
 
 
 def _head_of(number: int, call: StageCall) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """Calls of a stage by the socket of its node: what goes in comes out, whatever its type, and what ends is told."""
 
 import asyncio
+import socket
 import stat
+import tempfile
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -120,10 +122,10 @@ async def test_a_replica_that_goes_is_lost_to_all_that_wait_for_it_and_to_all_th
     async def waits(_):
         await asyncio.sleep(60)
 
-    async with connected(waits) as (socket, connection):
+    async with connected(waits) as (listening, connection):
         task = asyncio.ensure_future(connection.answer(call({})))
         await asyncio.sleep(0.01)
-        await socket.stop()
+        await listening.stop()
         with pytest.raises(LostError):
             await task
         with pytest.raises(LostError):
@@ -154,7 +156,25 @@ async def test_nobody_else_may_connect_and_nothing_stays():
     async def echo(call):
         return dict(call.inputs)
 
-    async with connected(echo) as (socket, _):
-        folder = Path(socket.path).parent
+    async with connected(echo) as (listening, _):
+        folder = Path(listening.path).parent
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert not folder.exists()
+
+
+@in_a_loop
+async def test_what_a_killed_replica_left_goes_when_another_starts_and_what_lives_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    async def echo(call):
+        return dict(call.inputs)
+
+    left = tmp_path / "trimtab-stage-killed"
+    left.mkdir()
+    with socket.socket(socket.AF_UNIX) as killed:
+        killed.bind(str(left / "calls"))
+    async with connected(echo) as (living, connection):
+        assert not left.exists()
+        async with connected(echo):
+            assert Path(living.path).exists()
+        assert "x" in await connection.answer(call({"x": np.zeros(1)}))
