@@ -315,11 +315,20 @@ class RayKeeper:
             return {"whole": False, "problem": str(error)}
         return told
 
+    async def renew_once(self) -> None:
+        """Say that the application goes on.
+
+        Raises:
+            SettingsError: the table that is held is another.
+            ShardGoneError: the keeper is being started anew.
+        """
+        await self._call("renew", self._settings)
+
     async def renew(self) -> None:
         """Say that the application goes on, until cancelled."""
         while True:
             try:
-                await self._call("renew", self._settings)
+                await self.renew_once()
             except (ShardGoneError, SettingsError) as error:
                 logger.error("table %r: %s", self._settings.table, error)
             await asyncio.sleep(RENEW_EVERY_S)

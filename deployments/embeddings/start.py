@@ -14,6 +14,7 @@ from deployments.embeddings.actors import RayKeeper, keeper_name
 from deployments.embeddings.calls import NAMESPACE
 from deployments.embeddings.initial import check
 from deployments.embeddings.settings import EmbeddingSettings
+from deployments.embeddings.view import ShardGoneError
 from deployments.errors import InputError, UnavailableError
 from deployments.settings import parse
 
@@ -65,18 +66,16 @@ def _end(table: str) -> None:
 
 
 async def _whole(settings: EmbeddingSettings) -> dict[str, Any]:
-    keeper = RayKeeper(settings)
-    renewing = asyncio.ensure_future(keeper.renew())
-    health = await keeper.health()
+    keeper, health = RayKeeper(settings), {"whole": False, "problem": "its keeper does not answer"}
     try:
         async with asyncio.timeout(WHOLE_S):
             while not health["whole"]:
+                with suppress(ShardGoneError):  # it is being started, or was ended a moment ago
+                    await keeper.renew_once()
+                    health = await keeper.health()
                 await asyncio.sleep(POLL_S)
-                health = await keeper.health()
     except TimeoutError as error:
         raise UnavailableError(
             f"table {settings.table!r} must be loaded within {WHOLE_S:.0f} s, got: {health['problem']}"
         ) from error
-    finally:
-        renewing.cancel()
     return health
