@@ -98,7 +98,11 @@ class Foreseen:
             self.parts.append(Part(name=job.step, seconds=0.0, num_epochs=job.training.epochs, is_known=True))
             return job.model.eval()
         self.needs_workers = True
-        found = self._times.step(replace(job, model=copy.deepcopy(job.model)))
+        tried, soft = replace(job, model=copy.deepcopy(job.model), stream=None), job.soft
+        if soft is not None and soft.logits is None and soft.teacher is None:  # its answers come in the stream
+            zeros = np.zeros((len(self._dataset.train), self._dataset.num_outputs), np.float32)
+            tried = replace(tried, soft=replace(soft, logits=zeros))
+        found = self._times.step(tried)
         self._saliency = None if job.score is None else scores.magnitude(job.model)
         self._choice = found.choice
         num_steps = batches.num_steps(job, self._dataset.train)

@@ -11,7 +11,7 @@ from torch import nn
 from optimization.graphs import export
 from optimization.measuring import latency
 from optimization.networks import models
-from optimization.readers.examples import Augmentation, Dataset, Split
+from optimization.readers.examples import Augmentation, Dataset, Split, Stream
 from optimization.recipe import recipe
 from optimization.recipe.architectures import Mlp
 from optimization.recipe.methods import SetPrecision, Training
@@ -143,6 +143,18 @@ def test_what_was_trained_before_takes_no_time(
     assert (seconds(found, "start 2 workers") > 0) == bool(left)
     known = [each.name for each in (*found.once, *found.trials[0]) if each.is_known]
     assert sorted(known) == sorted({*everything, "answers"} - set(left) - ({"answers"} if len(left) > 1 else set()))
+
+
+def test_a_stream_is_tried_on_its_sample_and_counted_as_a_whole(
+    seed_recipe: Recipe, tumours: Dataset, tmp_path: Path
+) -> None:
+    streamed = replace(tumours, stream=Stream(folder=tmp_path, num=100 * len(tumours.train), example_bytes=32))
+    given = Given()
+    found = plan.estimate(seed_recipe, (), streamed, given, spent_s=0.0)
+    assert seconds(found, "answers") == pytest.approx(100 * len(tumours.train) * ANSWER_S)
+    assert seconds(found, "distill") > 40 * 99 * (len(tumours.train) // 32) * STEP_S
+    (distilled,) = (each for each in given.jobs if each.step == "distill")
+    assert Probe(streamed, num_workers=1, num_threads=1).step(distilled).step_s > 0
 
 
 def test_finding_what_must_stay_in_fp32_is_counted_where_it_may_come(seed_recipe: Recipe, tumours: Dataset) -> None:
