@@ -123,7 +123,7 @@ async def _requests(lookup: Callable[[Ids], Awaitable[Values]], keys: "_Zipf", s
 
 async def _faults() -> Figures:
     settings = EmbeddingSettings(table="faults", rows=100_000, width=1, staleness_s=STALENESS_S, timeout_s=60)
-    async with _opened(settings, num_readers=3) as opened:
+    async with _opened(settings, num_readers=3, num_far=1) as opened:
         writer, *readers = opened.readers
         waited = [await _seconds_until_seen(writer, readers, row, row + 1.0) for row in range(20)]
         lost = await _lost(opened.keeper, writer)
