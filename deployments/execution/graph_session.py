@@ -33,7 +33,8 @@ class GraphSession:
         """
         options, model = serving_options(num_threads), artifact.path / part.file
         session = _on_gpu(model, options, accelerator) if accelerator != "cpu" else None
-        self._on_gpu = session is not None
+        self.is_on_gpu = session is not None
+        """Whether it runs there, and not on the CPU."""
         self._session = session or _on_cpu(packed(artifact, part, cache) if cache else None, model, options)
         self.inputs = tuple(spec.name for spec in part.inputs)
         self._outputs = [spec.name for spec in part.outputs]
@@ -55,7 +56,7 @@ class GraphSession:
             feeds = {name: as_text(name, array) if array.dtype == object else array for name, array in feeds.items()}
         if self._has_bfloat16:
             return dict(zip(self._outputs, run_bfloat16(self._session, self._outputs, feeds), strict=True))
-        if self._on_gpu:
+        if self.is_on_gpu:
             return self._run_bound(feeds)
         return dict(zip(self._outputs, self._session.run(self._outputs, feeds), strict=True))
 

@@ -50,6 +50,9 @@ class Session:
             for part in manifest.graphs
         ]
         self._outputs = [spec.name for spec in manifest.outputs]
+        # Of a single thread's work its own time tells, whatever else the machine does: replicas start side by side.
+        is_alone = num_threads == 1 and not any(part.is_on_gpu for part in self._parts)
+        self._clock = time.thread_time if is_alone else time.perf_counter
         self.run: Run = self._parts[0].run if len(self._parts) == 1 else self._run_in_turn
         """Outputs by name for inputs by name; raises `RequestError` where an input that is text is not UTF-8."""
         self.pace = Pace()
@@ -92,7 +95,7 @@ class Session:
         self.run(feeds)
         durations: list[float] = []
         while len(durations) < 5 and sum(durations) < WARM_UP_S / 10:
-            began = time.perf_counter()
+            began = self._clock()
             self.run(feeds)
-            durations.append(time.perf_counter() - began)
+            durations.append(self._clock() - began)
         return min(durations)

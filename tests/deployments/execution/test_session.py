@@ -1,10 +1,13 @@
 """ONNX Runtime behind the protocol's datatypes: every one of them through a real session."""
 
+import time
+
 import numpy as np
 import onnxruntime
 import pytest
 
 from deployments.errors import RequestError
+from deployments.execution.graph_session import GraphSession
 from deployments.execution.session import Session
 from deployments.oip.tensors import DTYPES
 from optimization.artifact.store import ArtifactError
@@ -93,3 +96,19 @@ def test_a_provider_that_is_there_but_does_not_load_is_never_taken_for_one_that_
     np.testing.assert_allclose(outputs["probabilities"], expected_probabilities(features), rtol=1e-5)
     assert asked[0] == (["CPUExecutionProvider"] if accelerator == "cpu" else listed)
     assert bool(bound) == (accelerator != "cpu" and loads)
+
+
+def test_the_largest_batch_does_not_hang_on_what_else_the_machine_does(tiny_artifact, monkeypatch):
+    """Replicas start side by side: the time that others have the processor is not the model's."""
+    computed = GraphSession.run
+
+    def interrupted(self, feeds):
+        batch_size = len(feeds["features"])
+        begin_s = time.thread_time()
+        while time.thread_time() - begin_s < 0.001:  # as long, whatever the batch
+            outputs = computed(self, feeds)
+        time.sleep(0.02 * (batch_size > 1))  # when it has more than one
+        return outputs
+
+    monkeypatch.setattr(GraphSession, "run", interrupted)
+    assert Session(tiny_artifact, num_threads=1, max_batch_size=8).max_batch_size == 8
