@@ -9,8 +9,8 @@ from deployments.execution.predictor import Predictor
 from deployments.execution.prepack import cache_folder
 from deployments.execution.session import Session
 from deployments.raw.inputs import accepting_raw
+from deployments.scatter.scatter import Others, Scatter
 from deployments.settings import ModelSettings
-from deployments.stages.scatter import Others, Scatter
 from optimization.artifact.store import Artifact
 from telemetry.emitting.emitter import Emitter
 

@@ -4,7 +4,7 @@
     tensors -> answer cache -+-> batcher -> run -> tensors
                              |      |
                              |   meters, statistics, pace
-                             +-> of many rows: shared out over the replicas (deployments.stages.scatter)
+                             +-> of many rows: shared out over the replicas (deployments.scatter.scatter)
 
 HTTP and gRPC decode and encode around it; whatever else asks a model, in this process or by Ray, asks it here.
 """
@@ -26,7 +26,7 @@ from deployments.execution.rows import LENGTH
 from deployments.oip.statistics import Statistics
 from deployments.oip.tensors import Array
 from deployments.oip.urgency import Urgency
-from deployments.stages.scatter import Scatter
+from deployments.scatter.scatter import Scatter
 from optimization.artifact.manifest import Manifest
 from telemetry.emitting.emitter import Emitter
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from deployments.access import keys
 from deployments.access.guard import keys_file
+from deployments.cascade.cascade import calibrated
 from deployments.embeddings import initial
 from deployments.embeddings.inputs import embedded_inputs
 from deployments.embeddings.settings import EmbeddingSettings
@@ -19,7 +20,6 @@ from deployments.errors import SettingsError
 from deployments.ingress.haproxy import TLS_CERT
 from deployments.replicas.source import CLUSTER, find, is_url, published
 from deployments.settings import AccessSettings, ModelSettings, ServerSettings, parse, split_access
-from deployments.stages.cascade import calibrated
 from deployments.stages.declared import PipelineSettings
 from deployments.stages.plan import planned
 from optimization.artifact.manifest import Manifest

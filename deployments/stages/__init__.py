@@ -1,1 +1,1 @@
-"""One request, several computations: rows shared out over replicas, models one after the other."""
+"""Models and functions, each a stage, called as one model."""

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 
 from deployments.errors import OverloadedError, UnavailableError
-from deployments.stages.part import LostError, Refusal
+from deployments.scatter.part import LostError, Refusal
 from deployments.stages.stage_call import Failure, Missing, StageCall, StageReplica, Tensor
 from telemetry import conventions
 from telemetry.emitting.emitter import Emitter

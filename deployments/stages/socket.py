@@ -22,7 +22,7 @@ import orjson
 
 from deployments.oip.tensors import DTYPES, Array, from_binary, to_binary
 from deployments.oip.urgency import Urgency
-from deployments.stages.part import LostError, Refusal
+from deployments.scatter.part import LostError, Refusal
 from deployments.stages.stage_call import Failure, Missing, StageAnswer, StageCall, Stored, Tensors
 
 logger = logging.getLogger(__name__)

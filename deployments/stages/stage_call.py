@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from deployments.errors import DeadlineError, RequestError, UnavailableError
 from deployments.oip.tensors import Array
 from deployments.oip.urgency import Urgency
-from deployments.stages.part import Refusal
+from deployments.scatter.part import Refusal
 
 LARGE_BYTES = 2**20
 """From so many bytes on a tensor lies in shared memory and is named to whoever takes it; smaller ones are sent."""

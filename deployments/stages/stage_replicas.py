@@ -16,9 +16,9 @@ from ray.serve.request_router import ReplicaID
 from deployments import ray_private
 from deployments.oip.tensors import Array
 from deployments.replicas.agreement import Agreement, Reports, reports_prefix
-from deployments.stages.part import LostError
+from deployments.scatter.part import LostError
+from deployments.scatter.remote import asked
 from deployments.stages.plan import PlannedStage
-from deployments.stages.remote import asked
 from deployments.stages.socket import StageConnection, can_carry
 from deployments.stages.stage_call import (
     StageAnswer,

@@ -15,7 +15,7 @@ from deployments.http.meters import RequestMeter
 from deployments.oip.tensors import Array
 from deployments.oip.urgency import Urgency
 from deployments.replicas.versions import Versions
-from deployments.stages.part import Refusal
+from deployments.scatter.part import Refusal
 from deployments.stages.stage_call import Failure, Missing, StageAnswer, StageCall, Stored, TensorGoneError, TensorStore
 from telemetry.emitting.emitter import Emitter
 

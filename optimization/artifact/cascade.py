@@ -2,7 +2,7 @@
 
     outputs -> logits -> divided by the temperature -> probability of the answer -> the threshold at least? its own
 
-It is measured by `optimization.cascade` and followed by `deployments.stages.cascade`; both ask `sure` here.
+It is measured by `optimization.cascade` and followed by `deployments.cascade.cascade`; both ask `sure` here.
 """
 
 from typing import Any, Literal

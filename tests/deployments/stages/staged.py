@@ -7,11 +7,11 @@ from functools import partial, wraps
 from deployments.execution.byte_budget import ByteBudget
 from deployments.replicas.agreement import Agreement
 from deployments.replicas.versions import Versions
+from deployments.scatter.part import LostError
 from deployments.settings import parse
 from deployments.stages.asking import AskedStage
 from deployments.stages.declared import PipelineSettings
 from deployments.stages.loading import preparation_of, stage_loader, stage_source
-from deployments.stages.part import LostError
 from deployments.stages.plan import planned
 from deployments.stages.predictor import PipelinePredictor
 from deployments.stages.socket import StageConnection, StageSocket, can_carry

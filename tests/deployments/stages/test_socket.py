@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from deployments.oip.urgency import Urgency
-from deployments.stages.part import LostError, Refusal
+from deployments.scatter.part import LostError, Refusal
 from deployments.stages.socket import StageConnection, StageSocket
 from deployments.stages.stage_call import Failure, Missing, StageCall
 from tests.deployments.stages.staged import in_a_loop

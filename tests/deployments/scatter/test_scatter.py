@@ -17,10 +17,10 @@ from deployments.execution.session import Session
 from deployments.http.model import ModelApp
 from deployments.oip.urgency import Urgency
 from deployments.replicas.held import Held
+from deployments.scatter.answering import answered
+from deployments.scatter.part import LostError, Refusal, UnansweredError
+from deployments.scatter.scatter import HERE, Scatter
 from deployments.settings import ModelSettings
-from deployments.stages.answering import answered
-from deployments.stages.part import LostError, Refusal, UnansweredError
-from deployments.stages.scatter import HERE, Scatter
 from telemetry import conventions
 from telemetry.emitting.emitter import Emitter
 from tests.conftest import expected_probabilities, publish_tiny

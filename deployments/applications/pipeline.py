@@ -11,6 +11,7 @@ from ray.serve import Application, Deployment
 from ray.serve.handle import DeploymentHandle
 
 from deployments.access.guard import of_model
+from deployments.applications.replica import checked, emitter_of, gate_of, open_service, plain_emitter
 from deployments.errors import RequestError, UnavailableError
 from deployments.execution.byte_budget import ByteBudget
 from deployments.http.asgi import Answer, Call, call
@@ -27,76 +28,18 @@ from deployments.replicas.placement import actor_options, function_options
 from deployments.replicas.scaling import replicas
 from deployments.replicas.status import VersionStatus
 from deployments.replicas.versions import Versions
-from deployments.serving import checked, emitter_of, gate_of, open_service, plain_emitter
-from deployments.settings import ModelSettings
+from deployments.settings import ModelSettings, parse
 from deployments.stages.asking import AskedStage
+from deployments.stages.declared import PipelineSettings
 from deployments.stages.http import PipelineApp
 from deployments.stages.loading import preparation_of, stage_loader, stage_source
-from deployments.stages.plan import Plan, PlannedStage
+from deployments.stages.plan import Plan, PlannedStage, planned
 from deployments.stages.predictor import PipelinePredictor
 from deployments.stages.socket import StageSocket
 from deployments.stages.stage_call import StageAnswer, StageCall, stored
 from deployments.stages.stage_replicas import Address, RayStore, StageReplicas, own_address
 from deployments.stages.worker import Worker
 from telemetry.emitting import resources
-
-
-def application(plan: Plan, cluster: dict[str, float]) -> Application:
-    """The pipeline as an application; `cluster` are the cluster's resources.
-
-    Raises:
-        SettingsError: a stage demands what the cluster has not.
-    """
-    apart = [stage for stage in plan.stages.values() if stage.declared.own_replicas]
-    stages = [_stage(stage, cluster).bind(plan, stage.declared.name) for stage in apart]
-    takers: Deployment = serve.deployment(
-        name=repository.DEPLOYMENT,
-        max_ongoing_requests=plan.settings.max_queue_size,
-        ray_actor_options={"num_cpus": plan.num_cpus},
-        **replicas(ModelSettings(artifact=plan.settings.name, scaling=plan.settings.scaling)),
-    )(serve.ingress()(Pipeline))
-    return takers.bind(plan, *stages)
-
-
-def _stage(stage: PlannedStage, cluster: dict[str, float]) -> Deployment:
-    settings = stage.settings
-    if stage.declared.artifact:
-        options = actor_options(settings, cluster, onnxruntime.get_available_providers())
-    else:
-        options = function_options(settings, cluster)
-    if stage.declared.num_cpus is not None:
-        options["num_cpus"] = stage.declared.num_cpus
-    deployment: Deployment = serve.deployment(
-        name=stage.declared.name,
-        max_ongoing_requests=settings.max_batch_size + settings.max_queue_size,
-        ray_actor_options=options,
-        **replicas(settings),
-    )(Stage)
-    return deployment
-
-
-def _worker(plan: Plan, stage: PlannedStage, store: RayStore, *, has_gpu: bool) -> Worker:
-    """That stage in this process, reported as a service of its own."""
-    name, settings = stage.declared.name, stage.settings
-    emitter = plain_emitter(settings, f"{plan.manifest.name}.{name}", "", "stage")
-    versions = Versions(
-        stage_source(stage),
-        stage_loader(stage, has_gpu=has_gpu, emitter=emitter),
-        policy=settings.version,
-        keep=settings.keep_versions,
-        emitter=emitter,
-        agreement=Agreement(
-            KeyValueStore(), stage.group, f"{name}:{serve.get_replica_context().replica_id.unique_id}", settings.version
-        ),
-    )
-    return Worker(
-        name,
-        f"/v2/models/{plan.manifest.name}/infer",
-        versions,
-        budget=ByteBudget(settings.max_queue_bytes),
-        store=store,
-        emitter=emitter,
-    )
 
 
 class Stage:
@@ -219,3 +162,63 @@ class Pipeline(AsgiReplica):
     async def versions(self) -> list[VersionStatus]:
         """The one that there is."""
         return [VersionStatus(version=self._predictor.manifest.version, state="READY", reason="")]
+
+
+def pipeline(args: dict[str, Any]) -> Application:
+    """Stages that are called as one model, at its route; `args` are `PipelineSettings`.
+
+    Raises:
+        SettingsError: the stages do not fit, or one demands what the cluster has not.
+    """
+    plan = planned(parse(PipelineSettings, args, "args"))
+    cluster: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    apart = [stage for stage in plan.stages.values() if stage.declared.own_replicas]
+    stages = [_stage(stage, cluster).bind(plan, stage.declared.name) for stage in apart]
+    takers: Deployment = serve.deployment(
+        name=repository.DEPLOYMENT,
+        max_ongoing_requests=plan.settings.max_queue_size,
+        ray_actor_options={"num_cpus": plan.num_cpus},
+        **replicas(ModelSettings(artifact=plan.settings.name, scaling=plan.settings.scaling)),
+    )(serve.ingress()(Pipeline))
+    return takers.bind(plan, *stages)
+
+
+def _stage(stage: PlannedStage, cluster: dict[str, float]) -> Deployment:
+    settings = stage.settings
+    if stage.declared.artifact:
+        options = actor_options(settings, cluster, onnxruntime.get_available_providers())
+    else:
+        options = function_options(settings, cluster)
+    if stage.declared.num_cpus is not None:
+        options["num_cpus"] = stage.declared.num_cpus
+    deployment: Deployment = serve.deployment(
+        name=stage.declared.name,
+        max_ongoing_requests=settings.max_batch_size + settings.max_queue_size,
+        ray_actor_options=options,
+        **replicas(settings),
+    )(Stage)
+    return deployment
+
+
+def _worker(plan: Plan, stage: PlannedStage, store: RayStore, *, has_gpu: bool) -> Worker:
+    """That stage in this process, reported as a service of its own."""
+    name, settings = stage.declared.name, stage.settings
+    emitter = plain_emitter(settings, f"{plan.manifest.name}.{name}", "", "stage")
+    versions = Versions(
+        stage_source(stage),
+        stage_loader(stage, has_gpu=has_gpu, emitter=emitter),
+        policy=settings.version,
+        keep=settings.keep_versions,
+        emitter=emitter,
+        agreement=Agreement(
+            KeyValueStore(), stage.group, f"{name}:{serve.get_replica_context().replica_id.unique_id}", settings.version
+        ),
+    )
+    return Worker(
+        name,
+        f"/v2/models/{plan.manifest.name}/infer",
+        versions,
+        budget=ByteBudget(settings.max_queue_bytes),
+        store=store,
+        emitter=emitter,
+    )

@@ -18,13 +18,13 @@ from ray.serve.request_router import ReplicaID
 from deployments import ray_private
 from deployments.batching.calls import Outputs
 from deployments.replicas.agreement import Report, Reports, reports_prefix
-from deployments.stages.part import LostError, Part, Refusal, Replica, UnansweredError
+from deployments.scatter.part import LostError, Part, Refusal, Replica, UnansweredError
 
 LOOK_EVERY_S = 1.0
 
 
 class RemoteReplica:
-    """A replica in another process, by its actor; as `deployments.stages.part.Replica`."""
+    """A replica in another process, by its actor; as `deployments.scatter.part.Replica`."""
 
     def __init__(self, name: str, actor: Any) -> None:
         self.name = name

@@ -16,11 +16,11 @@ from deployments.batching.waiting import Inputs
 from deployments.errors import RequestError
 from deployments.oip.urgency import Urgency
 from deployments.replicas.repository import DEPLOYMENT
-from deployments.stages.part import LostError, Part, Refusal, UnansweredError
+from deployments.scatter.part import LostError, Part, Refusal, UnansweredError
 
 
 class RemoteTeacher:
-    """A model of this cluster that answers by one version; as `deployments.stages.cascade.Teacher`."""
+    """A model of this cluster that answers by one version; as `deployments.cascade.cascade.Teacher`."""
 
     def __init__(self, model: str, version: str) -> None:
         self._model = model

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from deployments.batching.admission import Limits
+from deployments.cascade import cascade
+from deployments.cascade.cascade import ANSWERED_BY, CascadePredictor, LocalTeacher, calibrated
 from deployments.errors import DeadlineError, OverloadedError, SettingsError, UnavailableError
 from deployments.execution.predictor import Predictor
 from deployments.execution.session import Session
 from deployments.http.asgi import Call, call
 from deployments.http.model import ModelApp
 from deployments.oip.urgency import Urgency
+from deployments.scatter.part import LostError, UnansweredError
 from deployments.settings import ModelSettings, parse
-from deployments.stages import cascade
-from deployments.stages.cascade import ANSWERED_BY, CascadePredictor, LocalTeacher, calibrated
-from deployments.stages.part import LostError, UnansweredError
 from optimization.artifact.store import ArtifactError
 from telemetry import conventions
 from telemetry.emitting.emitter import Emitter

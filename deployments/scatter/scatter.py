@@ -5,7 +5,7 @@
 
 Shares go by the pace that each replica has shown, large parts first and small ones last, so that all end together
 however fast each of them is ("factoring", Hummel, Schonberg and Flynn 1992, CACM 35(8)). Knows no Ray:
-`deployments.stages.remote` finds the other replicas and asks them.
+`deployments.scatter.remote` finds the other replicas and asks them.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from deployments.batching.waiting import Inputs
 from deployments.errors import DeadlineError, UnavailableError
 from deployments.execution.prediction import Prediction
 from deployments.oip.urgency import Urgency
-from deployments.stages.part import LostError, Part, Replica, UnansweredError
+from deployments.scatter.part import LostError, Part, Replica, UnansweredError
 from telemetry import conventions
 from telemetry.emitting.emitter import Emitter
 

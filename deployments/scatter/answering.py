@@ -6,13 +6,13 @@ They are computed as a request's are, in its turn and within its time, and not c
 from collections.abc import Callable
 
 from deployments.batching.calls import Outputs
+from deployments.cascade.cascade import CascadePredictor
 from deployments.errors import OverloadedError, UnavailableError
 from deployments.execution.byte_budget import ByteBudget
 from deployments.execution.predictor import Predictor
 from deployments.http.model import ModelApp
 from deployments.replicas.held import Held
-from deployments.stages.cascade import CascadePredictor
-from deployments.stages.part import Part, Refusal
+from deployments.scatter.part import Part, Refusal
 
 
 async def answered(part: Part, find: Callable[[str], Held[ModelApp] | None], budget: ByteBudget) -> Outputs | Refusal:

@@ -1,10 +1,13 @@
-"""What a replica has around its application, whichever that is: who is answered, gRPC, and where it reports."""
+"""What all applications have alike: how they are deployed, who is answered, gRPC, and where they report."""
 
 import os
 from collections.abc import Callable
+from typing import Any
 
 import ray
+from pydantic import BaseModel
 from ray import serve
+from ray.serve import Application, Deployment
 from starlette.types import ASGIApp, Scope
 
 from deployments.access.audit import AuditLog
@@ -17,6 +20,17 @@ from deployments.ray_private import http_host
 from deployments.settings import AccessSettings, ServerSettings
 from telemetry.emitting import resources
 from telemetry.emitting.emitter import Emitter
+
+ON_HEAD = {"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}}
+"""Ray's resource that only the head node has: the collector lives where every replica can find it, and `server` where
+the head's ingress sends its log."""
+
+
+def application(ingress: type, *settings: BaseModel, **options: Any) -> Application:
+    """`ingress`, which answers HTTP by its `_app`, deployed with these `options` of Serve's and made of `settings`."""
+    wrapped = serve.ingress()(ingress)
+    deployment: Deployment = serve.deployment(**options)(wrapped)
+    return deployment.bind(*settings)
 
 
 def gate_of(settings: AccessSettings, name: str) -> Gate | None:

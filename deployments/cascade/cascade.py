@@ -5,7 +5,7 @@
                                      does not answer in time         -> the student's, marked, or the request fails
 
 How sure it must be stands in the student's manifest (`optimization.artifact.cascade`), with what that comes to. An
-output more, `answered_by`, says of each row who gave it. Knows no Ray: `deployments.stages.remote_teacher` asks a
+output more, `answered_by`, says of each row who gave it. Knows no Ray: `deployments.cascade.remote_teacher` asks a
 teacher that is an application of its own.
 """
 
@@ -27,7 +27,7 @@ from deployments.execution.prediction import Prediction
 from deployments.execution.predictor import Predictor
 from deployments.oip.tensors import Array
 from deployments.oip.urgency import Urgency
-from deployments.stages.part import LostError, UnansweredError
+from deployments.scatter.part import LostError, UnansweredError
 from optimization.artifact.cascade import Cascade
 from optimization.artifact.manifest import Manifest, TensorSpec
 from optimization.artifact.store import ArtifactError

@@ -1,0 +1,28 @@
+"""The collector and its page."""
+
+import os
+from typing import Any
+
+from ray.serve import Application
+
+from deployments.access.guard import of_page
+from deployments.applications.replica import ON_HEAD, application, checked, gate_of
+from deployments.ray_private import AsgiReplica
+from deployments.settings import AccessSettings, parse, split_access
+from telemetry.collector import Collector, CollectorConfig
+
+
+class Telemetry(AsgiReplica):
+    """The collector: OTLP in, series, detectors, alerts, and the page."""
+
+    def __init__(self, config: CollectorConfig, access: AccessSettings) -> None:
+        self._app = checked(Collector(config).asgi, gate_of(access, "telemetry"), of_page)
+
+
+def telemetry(args: dict[str, Any]) -> Application:
+    """The collector and its page; `args` are `CollectorConfig`, its host from `TRIMTAB_HOST` where they name none, and
+    `AccessSettings`."""
+    access, rest = split_access(args)
+    config = parse(CollectorConfig, {"host": os.environ.get("TRIMTAB_HOST", "127.0.0.1"), **rest}, "args")
+    settings = parse(AccessSettings, access, "args")
+    return application(Telemetry, config, settings, max_ongoing_requests=100, ray_actor_options=ON_HEAD)

@@ -1,0 +1,1 @@
+"""The student answers what it is sure of, its teacher the rest."""

@@ -1,0 +1,1 @@
+"""One large request over several replicas of its model."""
