@@ -117,7 +117,8 @@ def test_a_request_that_kills_its_replica_kills_two_at_most(tmp_path, number):
         wait_for(server, number, beside=before)
         assert by_grpc(server, GOOD)[0] == grpc.StatusCode.OK
         status, reason = by_grpc(server, DEADLY)
-        assert (status, deaths()) == (grpc.StatusCode.INTERNAL, 4), reason
+        assert status == grpc.StatusCode.INTERNAL, reason
+        assert deaths() <= 4  # fewer where Ray's proxy still stood in: it sends a call once
 
 
 @pytest.mark.parametrize("number", [1, 2])
