@@ -109,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     pushing.add_argument("--json", action="store_true", help="print JSON")
     away = verbs.add_parser("withdraw", help="take a pushed version back: replicas return to the one before")
     away.add_argument("version", metavar="NAME/VERSION")
-    _add_place(verbs.add_parser("place", help="propose which models go on which nodes; docs/spreading.md says more"))
+    _add_place(verbs.add_parser("place", help="propose which models go on which nodes; docs/placement.md says more"))
     held = verbs.add_parser("table", help="start a table of embeddings on the running cluster, to be trained")
     held.add_argument("file", type=Path, help="a YAML file: the args of `deployments.app:embeddings`")
     held.add_argument("--anew", action="store_true", help="end one of that name first; begin from its last snapshot")

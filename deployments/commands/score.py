@@ -1,4 +1,4 @@
-"""`score MODEL --input PATH --output PATH`: every row of files, answered by a model; docs/spreading.md says more."""
+"""`score MODEL --input PATH --output PATH`: every row of files, answered by a model; docs/scoring.md says more."""
 
 import argparse
 from typing import Any
