@@ -2,6 +2,7 @@
 
 import random
 import re
+import threading
 from collections.abc import Iterable, Mapping
 
 from opentelemetry import trace
@@ -21,18 +22,22 @@ _TRACEPARENT = re.compile(
 
 
 class Spans:
-    """Reports requests that have ended as spans."""
+    """Reports requests that have ended as spans; the SDK's thread that exports them begins with the first."""
 
     def __init__(self, resource: Resource, *, endpoint: str | None, timeout_s: float, interval_s: float) -> None:
-        exporter = OTLPSpanExporter(endpoint=endpoint, timeout=timeout_s)
-        self._processor = BatchSpanProcessor(exporter, schedule_delay_millis=interval_s * 1000)
-        self.report_as(resource)
+        self._resource = resource
+        self._endpoint = endpoint
+        self._timeout_s = timeout_s
+        self._interval_s = interval_s
+        self._processor: BatchSpanProcessor | None = None
+        self._tracer: trace.Tracer | None = None
+        self._lock = threading.Lock()
 
     def report_as(self, resource: Resource) -> None:
         """Let spans that come from now on bear `resource`."""
-        provider = TracerProvider(sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False)
-        provider.add_span_processor(self._processor)
-        self._tracer = provider.get_tracer("trimtab")
+        with self._lock:
+            self._resource = resource
+            self._tracer = None
 
     def add(
         self,
@@ -46,7 +51,8 @@ class Spans:
         children: Iterable[tuple[str, int, int]],
     ) -> None:
         """Report a server span, as a child of `traceparent`, with `(name, start, end)` children."""
-        span = self._tracer.start_span(
+        tracer = self._tracer or self._new_tracer()
+        span = tracer.start_span(
             name,
             context=_parent(traceparent),
             kind=trace.SpanKind.SERVER,
@@ -55,14 +61,25 @@ class Spans:
         )
         inside = trace.set_span_in_context(span)
         for child_name, child_start_ns, child_end_ns in children:
-            self._tracer.start_span(child_name, context=inside, start_time=child_start_ns).end(child_end_ns)
+            tracer.start_span(child_name, context=inside, start_time=child_start_ns).end(child_end_ns)
         if error is not None:
             span.set_status(trace.StatusCode.ERROR, error)
         span.end(end_ns)
 
     def shutdown(self) -> None:
         """Export what is left and stop."""
-        self._processor.shutdown()  # type: ignore[no-untyped-call]
+        if self._processor is not None:
+            self._processor.shutdown()  # type: ignore[no-untyped-call]
+
+    def _new_tracer(self) -> trace.Tracer:
+        with self._lock:
+            if self._processor is None:
+                exporter = OTLPSpanExporter(endpoint=self._endpoint, timeout=self._timeout_s)
+                self._processor = BatchSpanProcessor(exporter, schedule_delay_millis=self._interval_s * 1000)
+            provider = TracerProvider(sampler=ALWAYS_ON, resource=self._resource, shutdown_on_exit=False)
+            provider.add_span_processor(self._processor)
+            self._tracer = provider.get_tracer("trimtab")
+            return self._tracer
 
 
 def is_sampled(traceparent: str | None, ratio: float) -> bool:

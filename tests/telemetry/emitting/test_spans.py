@@ -1,5 +1,7 @@
 """Spans and who decides on them, against a real OTLP/gRPC server."""
 
+import threading
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -104,3 +106,10 @@ def test_any_text_is_read_as_opentelemetry_reads_it(text):
 @given(st.integers(0, 254), st.integers(1, 2**128 - 1), st.integers(1, 2**64 - 1), st.integers(0, 255))
 def test_any_well_formed_traceparent_decides_by_its_last_bit(version, trace_id, span_id, flags):
     assert is_sampled(f"{version:02x}-{trace_id:032x}-{span_id:016x}-{flags:02x}", 0.0) is bool(flags & 1)
+
+
+def test_what_has_reported_nothing_has_no_thread():
+    before = set(threading.enumerate())
+    emitters = [emitter_to("http://127.0.0.1:9") for _ in range(10)]
+    assert set(threading.enumerate()) <= before
+    assert len(emitters) == 10
