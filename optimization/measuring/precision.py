@@ -34,24 +34,23 @@ def choose(attempt: Callable[[Precision], Tensor], least_alike: float, device: t
     Workers that train together must call this together: all of them get the same choice, which the slowest one's times
     decide. Random numbers go on afterwards as if nothing had been tried.
     """
+    clock = time.process_time if device.type == "cpu" else time.perf_counter  # what else the machine does is no matter
     took: dict[Precision, list[float]] = {"fp32": [], "bf16": []}
     gave: dict[Precision, Tensor] = {}
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         for turn in range(1 + _MOST_TURNS):
             for precision, seconds in took.items():
                 torch.manual_seed(0)  # both leave out the same
-                began = time.perf_counter()
+                began = clock()
                 gave[precision] = attempt(precision).flatten().double().cpu()
-                seconds.append(time.perf_counter() - began)
+                seconds.append(clock() - began)
             fp32_s, bf16_s = (each[-1] for each in took.values())
             if bf16_s > max(_HOPELESS * fp32_s, _LONG_S):
                 break
             if turn >= _FEWEST_TURNS and sum(map(sum, took.values())) > _ENOUGH_S:
                 break
     alike = functional.cosine_similarity(gave["fp32"], gave["bf16"], dim=0, eps=1e-30)
-    seconds_each = [
-        min(each[1:] or each) for each in took.values()
-    ]  # others on this machine only ever slow a step down
+    seconds_each = [min(each[1:] or each) for each in took.values()]
     fp32_s, bf16_s, apart = _worst([*seconds_each, float(1 - alike)], device)
     return decide(fp32_s, bf16_s, 1 - apart, least_alike)
 

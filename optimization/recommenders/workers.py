@@ -30,6 +30,7 @@ from optimization.recommenders.loop import Share, Worker
 from optimization.recommenders.network import Recommender
 from optimization.recommenders.recipe import RecommenderRecipe
 from optimization.recommenders.table import Layout, OpenTable
+from optimization.training.stopping import stop
 
 NAMESPACE = "trimtab"
 _MAX_LOSSES = 8
@@ -142,7 +143,7 @@ class Workers:
         if error is None:
             ray.wait([self._run], timeout=_PATIENCE_S)
         else:
-            ray.cancel(self._run, force=True)  # the workers end with the task that owns them
+            stop(self._run)
 
     async def epoch(self, number: int) -> float:
         """Let all workers do the epoch, the first being 0; the mean loss, once every copy has all of it.

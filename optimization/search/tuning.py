@@ -20,6 +20,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler
 
 from optimization.errors import SearchError
 from optimization.training.loop import flush_denormals
+from optimization.training.stopping import stop
 
 Outcome = TypeVar("Outcome")
 Report = Callable[[float, float], None]
@@ -105,7 +106,7 @@ def run(
     except ray.exceptions.RayError as error:
         raise SearchError(f"the search stopped before its trials had ended: {error}") from error
     except BaseException:
-        ray.cancel(tuning, force=True)  # its trials end with it
+        stop(tuning)
         raise
 
 

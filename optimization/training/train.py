@@ -44,6 +44,7 @@ from optimization.training.job import Job
 from optimization.training.loop import Place, fit, flush_denormals
 from optimization.training.metering import Meter, reporting
 from optimization.training.sharing import normalizes_by_batch
+from optimization.training.stopping import stop
 
 _log = logging.getLogger(__name__)
 
@@ -231,10 +232,10 @@ class Workers:
         """Leave without waiting for what is being trained."""
         if not ray.is_initialized():
             return
-        if self._run is not None:
-            ray.cancel(self._run, force=True)  # the workers end with the task that owns them
         if self._owns_cluster:
             ray.shutdown()
+        elif self._run is not None:
+            stop(self._run)
 
 
 def _run(settings: dict[str, Any], scaling: ray_train.ScalingConfig) -> None:

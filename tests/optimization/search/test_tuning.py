@@ -2,6 +2,7 @@ import os
 import time
 
 import pytest
+import ray
 
 from optimization.search import tuning
 from optimization.search.tuning import Ended, Report
@@ -34,3 +35,17 @@ def test_the_hopeless_are_stopped_early_and_what_is_good_enough_never(ray_cluste
     stopped = [each.stopped_at for each in ended.values() if each.stopped_at is not None]
     assert len(stopped) >= 2
     assert set(stopped) <= {0.2, 0.6}
+
+
+@pytest.mark.ray
+@pytest.mark.long
+def test_a_search_that_is_stopped_leaves_no_cpu_reserved(ray_cluster: None) -> None:
+    def interrupt(number: int, ended: Ended[str]) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tuning.run(attempt, (0, 2), interrupt)
+    ends_s = time.monotonic() + 30
+    while ray.available_resources().get("CPU") != ray.cluster_resources()["CPU"]:
+        assert time.monotonic() < ends_s
+        time.sleep(0.1)

@@ -36,7 +36,8 @@ def model() -> nn.Sequential:
 
 
 def job(soft: SoftTargets | None = None, **training: float) -> Job:
-    settings = Training.model_validate({"epochs": 3, "batch_size": 33, "learning_rate": 0.02} | training)
+    given = {"epochs": 3, "batch_size": 33, "learning_rate": 0.02, "precision": "fp32"} | training
+    settings = Training.model_validate(given)
     return Job(step="teacher", model=model(), training=settings, seed=5, soft=soft)
 
 
@@ -206,3 +207,15 @@ def test_a_worker_has_the_cpus_that_were_asked_for(ray_cluster: None, points: Sp
     with Workers(points, num_workers=1, cpus_per_worker=2, service="test") as workers:
         workers.train(job())
         assert "CPU" not in ray.available_resources()
+
+
+@pytest.mark.ray
+@pytest.mark.long
+def test_a_training_that_is_stopped_leaves_no_cpu_reserved(ray_cluster: None, points: Split) -> None:
+    with pytest.raises(KeyboardInterrupt), Workers(points, num_workers=2, service="test") as workers:
+        workers.train(job(epochs=1))
+        raise KeyboardInterrupt
+    ends_s = time.monotonic() + 30
+    while ray.available_resources().get("CPU") != ray.cluster_resources()["CPU"]:
+        assert time.monotonic() < ends_s
+        time.sleep(0.1)
