@@ -5,7 +5,7 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -20,6 +20,7 @@ from optimization.errors import OptimizationError, RecipeError
 from optimization.identity import up_to_date
 from optimization.recipe import recipe, sources
 from optimization.recipe.recipe import Named, Recipe
+from optimization.recipe.settings import Settings
 from optimization.recommenders import recipe as recommenders
 from optimization.recommenders.recipe import RecommenderRecipe
 from optimization.report import terminal
@@ -138,7 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     publish.add_argument("--output", choices=get_args(Meaning), help="what its first output is, if its graph is silent")
     publish.add_argument("--stream", type=Path, help="YAML that says how a model that answers step by step is driven")
 
-    away = verbs.add_parser("push", help="put an artifact where the nodes of a cluster take it from")
+    away = verbs.add_parser("push", help="copy an artifact into the directory or bucket that nodes take it from")
     away.add_argument("artifact", type=Path, help="a version's directory, such as artifacts/signals/1")
     away.add_argument("url", help="what `artifacts` in serve_config.yaml says, such as s3://bucket/artifacts")
 
@@ -167,10 +168,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace) -> int:
     raw = recipe.read(options.recipe)
-    if pairs.is_of_pairs(raw):
-        return _run_pairs(options, pairs.parse(raw))
-    if recommenders.is_of_interactions(raw):
-        return _run_recommender(options, recommenders.parse(raw))
+    match recipe.kind_of_data(raw):
+        case "pairs":
+            return _run_pairs(options, pairs.parse(raw))
+        case "interactions":
+            return _run_recommender(options, recommenders.parse(raw))
     wanted = recipe.parse(raw)
     if lacking := sources.missing(wanted.data):
         raise RecipeError("\n".join(lacking))
@@ -196,9 +198,7 @@ def _run(options: argparse.Namespace) -> int:
 def _run_pairs(options: argparse.Namespace, wanted: SequenceRecipe) -> int:
     console = Console()
     if options.dry_run:
-        console.print(f"{wanted.name}: {wanted.data.train}, seed {wanted.seed}, {wanted.workers} workers")
-        for name, settings in (("teacher", wanted.teacher), *((step.kind, step) for step in wanted.steps)):
-            console.print(f"  {name:<9} {settings.model_dump(exclude={'kind'})}", highlight=False, soft_wrap=True)
+        _show(console, wanted, {"teacher": wanted.teacher} | {step.kind: step for step in wanted.steps})
         return 0
     if _up_to_date(console, options, wanted) is not None:
         return 0
@@ -213,9 +213,7 @@ def _run_pairs(options: argparse.Namespace, wanted: SequenceRecipe) -> int:
 def _run_recommender(options: argparse.Namespace, wanted: RecommenderRecipe) -> int:
     console = Console()
     if options.dry_run:
-        console.print(f"{wanted.name}: {wanted.data.train}, seed {wanted.seed}, {wanted.workers} workers")
-        for name, settings in (("embeddings", wanted.embeddings), ("training", wanted.training)):
-            console.print(f"  {name:<10} {settings.model_dump()}", highlight=False, soft_wrap=True)
+        _show(console, wanted, {"embeddings": wanted.embeddings, "training": wanted.training})
         return 0
     if _up_to_date(console, options, wanted) is not None:
         return 0
@@ -225,6 +223,13 @@ def _run_recommender(options: argparse.Namespace, wanted: RecommenderRecipe) -> 
         made = run(wanted, options.artifacts, options.runs, phases, fresh=options.fresh)
     terminal.show(console, made)
     return 0
+
+
+def _show(console: Console, wanted: SequenceRecipe | RecommenderRecipe, parts: Mapping[str, Settings]) -> None:
+    """What a recipe says, where nothing tells beforehand how long it takes."""
+    console.print(f"{wanted.name}: {wanted.data.train}, seed {wanted.seed}, {wanted.workers} workers")
+    for name, settings in parts.items():
+        console.print(f"  {name:<10} {settings.model_dump(exclude={'kind'})}", highlight=False, soft_wrap=True)
 
 
 def _code(made: Artifact) -> int:

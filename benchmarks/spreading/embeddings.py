@@ -20,8 +20,8 @@ import ray
 from numpy.typing import NDArray
 
 from benchmarks.throughput import Figures, Rounds
-from deployments.embeddings.actors import RayKeeper
 from deployments.embeddings.calls import RayShards
+from deployments.embeddings.keeper_actor import RayKeeper
 from deployments.embeddings.mapped import MappedTable
 from deployments.embeddings.owners import Ids
 from deployments.embeddings.reader import Reader

@@ -28,7 +28,7 @@ from optimization.recommenders.recipe import RecommenderRecipe
 from optimization.recommenders.run import run
 from optimization.recommenders.table import Layout
 from optimization.report.phases import Phases
-from optimization.training.train import cluster
+from optimization.training.cluster import cluster
 
 EPOCHS, BATCH = 3, 512
 SEEDS, SEEDS_AT_LEAST = 5, 3

@@ -6,10 +6,10 @@ from ray.serve import Application
 
 from deployments.access.guard import of_model
 from deployments.applications.replica import application, checked, emitter_of, gate_of
-from deployments.embeddings.actors import RayKeeper
 from deployments.embeddings.calls import RayShards
 from deployments.embeddings.http import EmbeddingApp
 from deployments.embeddings.http import Limits as EmbeddingLimits
+from deployments.embeddings.keeper_actor import RayKeeper
 from deployments.embeddings.mapped import MappedTable
 from deployments.embeddings.reader import Reader
 from deployments.embeddings.settings import EmbeddingSettings

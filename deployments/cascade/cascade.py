@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from deployments.batching.calls import Outputs
 from deployments.batching.waiting import Inputs
 from deployments.errors import RequestError, UnavailableError
+from deployments.execution.awaiting import together
 from deployments.execution.predicting import Predicting
 from deployments.execution.prediction import Prediction
 from deployments.execution.predictor import Predictor
@@ -208,7 +209,7 @@ class CascadePredictor:
         parts = [unsure[begin : begin + PART_ROWS] for begin in range(0, len(unsure), PART_ROWS)]
         asked = [self._ask(tensors, rows, replace(urgency, timeout_s=left_s), prediction.outputs) for rows in parts]
         outputs = {name: array.copy() for name, array in prediction.outputs.items()}
-        for rows, answer in zip(parts, await asyncio.gather(*asked), strict=True):
+        for rows, answer in zip(parts, await together(asked), strict=True):
             who[rows] = UNSURE_STUDENT if answer is None else TEACHER
             self._count(UNSURE_STUDENT if answer is None else TEACHER, len(rows))
             for name, array in (answer or {}).items():

@@ -19,11 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.embeddings.cache import RowCache
-from deployments.embeddings.changes import Position
+from deployments.embeddings.kept_rows import Flags, KeptRows
 from deployments.embeddings.mapped import MappedTable
 from deployments.embeddings.owners import NOBODY, Holders, Ids, bucket_of, mixed
-from deployments.embeddings.shard import Change, Found, Kind, News, Shards
+from deployments.embeddings.shard import Change, Kind, Shards
 from deployments.embeddings.table import DTYPES, Table, Values
 from deployments.embeddings.view import ShardGoneError, StaleViewError, View
 from deployments.errors import RequestError, UnavailableError
@@ -31,8 +30,6 @@ from deployments.errors import RequestError, UnavailableError
 LOOKS_PER_BOUND = 4
 """How often news are asked for within the bound of staleness."""
 TRY_AGAIN_S = 0.05
-
-Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +81,11 @@ class Reader:
         self._view: View | None = None
         self._viewed = -np.inf
         self._tokens = (secrets.randbits(63) << 32 | count for count in itertools.count())
-        self._kept = _KeptRows(table, reading, clock) if reading.cache_rows else None
+        self._kept: KeptRows | None = None
+        if reading.cache_rows:
+            self._kept = KeptRows(
+                table, reading.cache_rows, clock, staleness_s=reading.staleness_s, ttl_s=reading.ttl_s
+            )
         self._near = near
         self._looking = asyncio.Lock()
 
@@ -273,80 +274,6 @@ class Reader:
             raise RequestError(
                 f"ids of table {self.table.name!r} must lie in [0, {self.table.rows}), got {int(unknown[0])}"
             )
-
-
-class _KeptRows:
-    """The cache, and until when what each shard gave may be used."""
-
-    def __init__(self, table: Table, reading: Reading, clock: Callable[[], float]) -> None:
-        self.epoch = 0
-        """That of the views by which its rows were given."""
-        self._reading = reading
-        self._clock = clock
-        self._cache = RowCache(table, reading.cache_rows)
-        self._positions: dict[int, Position] = {}
-        self._heard: dict[int, float] = {}
-        """When each shard was asked for the news that it told last."""
-        self._forgotten = np.full(1, -np.inf)
-        """Nothing that each shard was asked for before this moment is used."""
-
-    def positions(self) -> dict[int, Position]:
-        """How far the news of each shard are known."""
-        return dict(self._positions)
-
-    def get(self, ids: Ids) -> tuple[Flags, Values]:
-        """Which of `ids` are here and may be used, and their rows."""
-        now = self._clock()
-        valid_from = np.full(len(self._forgotten), np.inf)
-        oldest = now - self._reading.ttl_s if self._reading.ttl_s is not None else -np.inf
-        for shard, heard in self._heard.items():
-            if heard >= now - self._reading.staleness_s:
-                valid_from[shard] = max(self._forgotten[shard], oldest)
-        return self._cache.get(ids, valid_from)
-
-    def put(self, shard: int, ids: Ids, found: Found, asked_at: float) -> None:
-        """Keep what `shard` gave, unless its later news were heard already."""
-        self._reach(found.epoch, shard)
-        if found.epoch < self.epoch:
-            return
-        position = self._positions.get(shard)
-        if position is None:
-            self._positions[shard], self._heard[shard] = found.position, asked_at
-        elif position.life != found.position.life or found.position.number < position.number:
-            return
-        self._cache.put(ids, found.values, np.full(len(ids), shard, np.int32), asked_at)
-
-    def hear(self, shard: int, news: News | None, asked_at: float) -> None:
-        """Take the news of `shard`; without any, nothing of it may be used."""
-        if news is None or news.changed is None:
-            self._forget(shard)
-            return
-        if self._reach(news.epoch, shard):
-            return
-        if shard in self._positions:
-            self._cache.drop(news.changed)
-            self._positions[shard], self._heard[shard] = news.position, asked_at
-
-    def drop(self, ids: Ids) -> None:
-        """Forget these rows."""
-        self._cache.drop(ids)
-
-    def _reach(self, epoch: int, shard: int) -> bool:
-        """Forget all at a new epoch: rows may have moved, so that their changes are told elsewhere."""
-        if shard >= len(self._forgotten):
-            self._forgotten = np.pad(self._forgotten, (0, shard + 1 - len(self._forgotten)), constant_values=-np.inf)
-        if epoch <= self.epoch:
-            return False
-        self.epoch = epoch
-        self._positions.clear()
-        self._heard.clear()
-        self._cache.clear()
-        return True
-
-    def _forget(self, shard: int) -> None:
-        self._positions.pop(shard, None)
-        self._heard.pop(shard, None)
-        self._forgotten[shard] = np.nextafter(self._clock(), np.inf)
 
 
 def _holders(view: View, ids: Ids, refused: set[int]) -> Holders:

@@ -10,8 +10,8 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
-from deployments.embeddings.actors import keeper_name
 from deployments.embeddings.calls import NAMESPACE, RayShards
+from deployments.embeddings.keeper_actor import keeper_name
 from deployments.embeddings.mapped import MappedTable
 from deployments.embeddings.owners import Ids
 from deployments.embeddings.reader import Reader

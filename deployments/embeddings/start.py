@@ -10,9 +10,9 @@ import ray
 import yaml
 from ray.exceptions import RayActorError
 
-from deployments.embeddings.actors import RayKeeper, keeper_name
 from deployments.embeddings.calls import NAMESPACE
 from deployments.embeddings.initial import check
+from deployments.embeddings.keeper_actor import RayKeeper, keeper_name
 from deployments.embeddings.settings import EmbeddingSettings
 from deployments.embeddings.view import ShardGoneError
 from deployments.errors import InputError, UnavailableError

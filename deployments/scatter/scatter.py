@@ -20,7 +20,8 @@ from typing import Any
 from deployments.batching.calls import Outputs
 from deployments.batching.parts import joined
 from deployments.batching.waiting import Inputs
-from deployments.errors import DeadlineError, UnavailableError
+from deployments.errors import UnavailableError
+from deployments.execution.awaiting import together, within
 from deployments.execution.prediction import Prediction
 from deployments.oip.urgency import Urgency
 from deployments.scatter.part import LostError, Part, Replica, UnansweredError
@@ -212,18 +213,8 @@ class _Request:
 
     async def finished(self, workers: Sequence[Coroutine[Any, Any, None]]) -> Prediction:
         """All rows in their order, once `workers` have them; whatever ends this ends them."""
-        tasks = [asyncio.ensure_future(worker) for worker in workers]
-        try:
-            async with asyncio.timeout(self.urgency.timeout_s) as limit:
-                await asyncio.gather(*tasks)
-        except (TimeoutError, DeadlineError) as error:
-            if not limit.expired() and not isinstance(error, DeadlineError):
-                raise
-            raise DeadlineError(f"the request was not answered within its {self.urgency.timeout_s:g} s") from error
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        async with within(self.urgency.timeout_s):
+            await together(workers)
         ordered = [Prediction(outputs=self._answers[begin]) for begin in sorted(self._answers)]
         whole = joined(ordered)
         return replace(whole, submitted_ns=self._submitted_ns, started_ns=self._submitted_ns, ended_ns=time.time_ns())

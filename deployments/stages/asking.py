@@ -79,6 +79,8 @@ class AskedStage:
                 continue
             finally:
                 self._outstanding[replica.name] -= 1
+                if not self._outstanding[replica.name]:
+                    del self._outstanding[replica.name]  # else replicas that have gone would stay for ever
                 self._count(time.perf_counter() - began_s, outcome)
             match answer:
                 case Refusal():

@@ -10,8 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from deployments.batching.admission import Limits
-from deployments.batching.waiting import Inputs, late
-from deployments.errors import DeadlineError, OverloadedError, RequestError, UnavailableError
+from deployments.batching.waiting import Inputs
+from deployments.errors import OverloadedError, RequestError, UnavailableError
+from deployments.execution.awaiting import within
 from deployments.execution.prediction import BatchDone, Prediction
 from deployments.oip.statistics import Statistics
 from deployments.oip.tensors import Array
@@ -114,12 +115,8 @@ class PipelinePredictor:
         self._ongoing += 1
         began_ns = time.time_ns()
         try:
-            async with asyncio.timeout(urgency.timeout_s) as limit:
+            async with within(urgency.timeout_s):
                 outputs = await self._outputs(await self._prepared(tensors), urgency)
-        except (TimeoutError, DeadlineError) as error:
-            if not isinstance(error, DeadlineError) and not limit.expired():
-                raise
-            raise late(urgency.timeout_s or 0.0) from error  # a stage knows of the time that was left alone
         finally:
             self._ongoing -= 1
             self._idle.set()

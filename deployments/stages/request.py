@@ -16,6 +16,7 @@ import numpy as np
 from deployments.batching.calls import Outputs
 from deployments.batching.waiting import Inputs
 from deployments.errors import UnavailableError
+from deployments.execution.awaiting import together
 from deployments.oip.tensors import Array
 from deployments.oip.urgency import Urgency
 from deployments.stages.asking import AskedStage, InputsGoneError
@@ -86,12 +87,7 @@ class StagedRequest:
 
         for name in names:
             tasks[name] = asyncio.ensure_future(run(name))
-        try:
-            await asyncio.gather(*tasks.values())
-        finally:
-            for task in tasks.values():
-                task.cancel()
-            await asyncio.gather(*tasks.values(), return_exceptions=True)
+        await together(tasks.values())
 
     async def _run(self, name: str) -> None:
         """Have a stage answer, unless no row is for it."""

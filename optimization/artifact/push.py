@@ -15,6 +15,9 @@ def push(path: Path, url: str) -> str:
     Raises:
         ArtifactError: it is damaged, another artifact has its place, or nothing can be written there.
     """
+    if url.startswith("cluster:"):
+        other = "call `python -m deployments push` for that"
+        raise ArtifactError(f"url must name a directory or bucket, got {url!r}: {other}")
     manifest = load(path).manifest
     there = f"{url.rstrip('/')}/{manifest.name}/{manifest.version}"
     try:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from optimization.errors import PruneError
 from optimization.pruning import stacks
 from optimization.pruning.scores import Criterion, Saliency
+from optimization.recipe.methods import Prune
 
 _ENOUGH = 64
 """So many of the examples tell which layer is missed least: the first, among which all classes should be."""
@@ -87,6 +88,18 @@ def removable(model: nn.Module, example: tuple[Tensor, ...]) -> Layers:
     if not found:
         raise PruneError("prune.layers needs a stack of equal layers that keep their input's shape, got none")
     return found
+
+
+def competing(step: Prune, model: nn.Module, example: tuple[Tensor, ...]) -> Layers:
+    """Layers of the stacks among which `step` chooses; none where it has no choice.
+
+    Raises:
+        PruneError: it takes layers, and there are none.
+    """
+    if not step.layers or step.scope != "global":
+        return {}
+    found = removable(model, example)
+    return found if len(found) > 1 else {}
 
 
 def _share(num: int, ratio: float) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from optimization.errors import RecipeError
@@ -251,7 +251,10 @@ def parse(raw: dict[str, Any]) -> Recipe:
     Raises:
         RecipeError: settings break their rules; the message names all that were found, one a line.
     """
-    try:
-        return Recipe.model_validate(raw)
-    except ValidationError as error:
-        raise RecipeError("\n".join(wording.phrase(item, raw) for item in error.errors())) from error
+    return wording.checked(Recipe, raw)
+
+
+def kind_of_data(raw: dict[str, Any]) -> Any:
+    """What the settings `raw` say that their data are: `pairs` and `interactions` have recipes of their own."""
+    data = raw.get("data")
+    return data.get("kind") if isinstance(data, dict) else None

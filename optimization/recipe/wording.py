@@ -1,9 +1,26 @@
 """Puts what is wrong with a recipe into words: *name, rule, what was got*."""
 
 import difflib
-from typing import Any
+from typing import Any, TypeVar
 
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
+
+from optimization.errors import RecipeError
+
+Checked = TypeVar("Checked", bound=BaseModel)
+
+
+def checked(kind: type[Checked], raw: dict[str, Any]) -> Checked:
+    """The settings `raw` as a recipe of that `kind`.
+
+    Raises:
+        RecipeError: settings break their rules; the message names all that were found, one a line.
+    """
+    try:
+        return kind.model_validate(raw)
+    except ValidationError as error:
+        raise RecipeError("\n".join(phrase(item, raw) for item in error.errors())) from error
 
 
 def phrase(item: ErrorDetails, raw: dict[str, Any]) -> str:

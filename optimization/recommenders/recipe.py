@@ -6,7 +6,7 @@ A recipe is one of a recommender if its data is: `data: {kind: interactions, ...
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from optimization.errors import RecipeError
 from optimization.recipe import wording
@@ -102,22 +102,13 @@ class RecommenderRecipe(Named):
         return self
 
 
-def is_of_interactions(raw: dict[str, Any]) -> bool:
-    """Whether the settings `raw` are a recipe of a recommender."""
-    data = raw.get("data")
-    return isinstance(data, dict) and data.get("kind") == "interactions"
-
-
 def parse(raw: dict[str, Any]) -> RecommenderRecipe:
     """Check the settings `raw`.
 
     Raises:
         RecipeError: settings break their rules, or name files that are not there; the message names all, one a line.
     """
-    try:
-        recipe = RecommenderRecipe.model_validate(raw)
-    except ValidationError as error:
-        raise RecipeError("\n".join(wording.phrase(item, raw) for item in error.errors())) from error
+    recipe = wording.checked(RecommenderRecipe, raw)
     if not Path(recipe.data.train).exists():
         raise RecipeError(f"data.train must exist, got {recipe.data.train!r}")
     return recipe

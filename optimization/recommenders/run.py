@@ -35,7 +35,7 @@ from optimization.recommenders.table import Layout, Table
 from optimization.recommenders.workers import Work, Workers
 from optimization.report.phases import Phases
 from optimization.training import identity
-from optimization.training.train import cluster
+from optimization.training.cluster import cluster
 
 _LIBRARIES = ("torch", "onnx", "onnxruntime", "onnxscript", "ray", "numpy")
 

@@ -189,10 +189,8 @@ class Outline(Workspace):
 
     def time_layers(self, step: Prune, model: nn.Module, example: tuple[Tensor, ...]) -> dict[str, float]:
         """Note what it takes to time the layers of stacks that compete: models of few layers, each with more of one."""
-        if not step.layers or step.scope != "global":
-            return {}
-        removable = depth.removable(model, example)
-        if len(removable) < 2:
+        removable = depth.competing(step, model, example)
+        if not removable:
             return {}
         num, served = 1 + len(removable), self.times.served(model)
         timed_s = latency.duration_s([served.call_s] * num, self.dataset.train)

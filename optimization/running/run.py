@@ -41,8 +41,9 @@ from optimization.search import budget
 from optimization.search.space import Variant
 from optimization.training import identity, reuse
 from optimization.training.checkpoint_store import CheckpointStore
+from optimization.training.cluster import cluster
 from optimization.training.reuse import Reusing
-from optimization.training.train import Workers, cluster
+from optimization.training.train import Workers
 from optimization.training.trainer import Trainer
 
 LIBRARIES = ("torch", "onnx", "onnxruntime", "onnxscript", "torch-pruning", "ray", "numpy", "scikit-learn")

@@ -143,10 +143,8 @@ class Workspace:
 
     def time_layers(self, step: Prune, model: nn.Module, example: tuple[Tensor, ...]) -> dict[str, float]:
         """What a layer of each stack costs, where the stacks compete."""
-        if not step.layers or step.scope != "global":
-            return {}
-        removable = depth.removable(model, example)
-        if len(removable) < 2:
+        removable = depth.competing(step, model, example)
+        if not removable:
             return {}
         data, last = self.dataset, self.recipe.steps[-1]
         method = _rounding(last) if isinstance(last, Quantize) else None

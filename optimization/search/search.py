@@ -40,9 +40,10 @@ from optimization.search import outcome, space, trials, tuning
 from optimization.search.outcome import Made
 from optimization.search.space import Variant
 from optimization.search.tuning import Ended, Report
-from optimization.training import identity, metering, train
+from optimization.training import identity, metering
 from optimization.training.alone import Alone
 from optimization.training.checkpoint_store import CheckpointStore
+from optimization.training.cluster import cluster
 from optimization.training.identity import Parts
 
 _NUM_WATCHED = 1000
@@ -113,7 +114,7 @@ def search(recipe: Recipe, root: Path, phases: Phases, checkpoints: CheckpointSt
     with phases.phase("build models"):
         rehearse(recipe, dataset, [variant.recipe for variant in variants])
     run.tell_time(phases, recipe, variants, dataset, began, checkpoints)
-    with TemporaryDirectory(prefix="trimtab-") as name, train.cluster(recipe.num_cpus):
+    with TemporaryDirectory(prefix="trimtab-") as name, cluster(recipe.num_cpus):
         folder = Path(name)
         with run.open_workspace(recipe, dataset, folder, phases, root, checkpoints, found) as workspace:
             teacher_answers = teach(workspace)

@@ -6,7 +6,7 @@ A recipe is one of pairs if its data is: `data: {kind: pairs, ...}`.
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from optimization.errors import RecipeError
@@ -133,22 +133,13 @@ class SequenceRecipe(Named):
         return self
 
 
-def is_of_pairs(raw: dict[str, Any]) -> bool:
-    """Whether the settings `raw` are a recipe of text pairs."""
-    data = raw.get("data")
-    return isinstance(data, dict) and data.get("kind") == "pairs"
-
-
 def parse(raw: dict[str, Any]) -> SequenceRecipe:
     """Check the settings `raw`.
 
     Raises:
         RecipeError: settings break their rules, or name files that are not there; the message names all, one a line.
     """
-    try:
-        recipe = SequenceRecipe.model_validate(raw)
-    except ValidationError as error:
-        raise RecipeError("\n".join(wording.phrase(item, raw) for item in error.errors())) from error
+    recipe = wording.checked(SequenceRecipe, raw)
     named = {"train": recipe.data.train, "held_out": recipe.data.held_out, "validation": recipe.data.validation}
     lacking = [
         f"data.{field} must exist, got {path!r}"

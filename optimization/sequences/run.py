@@ -40,9 +40,10 @@ from optimization.tasks.task import UNLABELLED
 from optimization.tasks.text_pairs import TextPairs
 from optimization.training import identity
 from optimization.training.checkpoint_store import CheckpointStore
+from optimization.training.cluster import cluster
 from optimization.training.job import Job
 from optimization.training.reuse import Reusing
-from optimization.training.train import Workers, cluster
+from optimization.training.train import Workers
 from optimization.training.trainer import Trainer
 
 _TASK = TextPairs()

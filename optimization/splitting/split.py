@@ -179,7 +179,7 @@ def _table_file(path: Path, inputs: Sequence[str]) -> TableFile:
     return TableFile(
         name=path.stem,
         path=path,
-        sha256=table_file.sha256(path),
+        sha256=store.sha256(path),
         rows=rows.shape[0],
         width=rows.shape[1],
         dtype=rows.dtype.name,

@@ -1,6 +1,5 @@
 """A table of a graph as a file of numpy, written a piece at a time: it may be larger than memory."""
 
-import hashlib
 import mmap
 from pathlib import Path
 from typing import Any
@@ -33,12 +32,6 @@ def write(model: onnx.ModelProto, folder: Path, table: str, how: Dequantized | N
         some = slice(begin, begin + step)
         file[some] = rows[some] if scale is None else _floats(rows[some], scale, zero_point, some)
     file.flush()
-
-
-def sha256(path: Path) -> str:
-    """The digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _floats(numbers: NDArray[Any], scale: NDArray[Any], zero_point: NDArray[Any] | None, some: slice) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""Trains models on Ray Train workers; the one file that knows it.
+"""Trains models on workers of Ray Train.
 
     driver    Workers.train(job) ──▶ Coordinator ◀── work(): every worker takes the job, trains its share of each batch
                      ▲                  │
@@ -13,38 +13,33 @@ import logging
 import os
 import signal
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
 
 import numpy as np
 import ray
-import torch
 from numpy.typing import NDArray
 from ray import train as ray_train
-from ray.train.torch import TorchConfig, TorchTrainer, get_device
+from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from torch import nn
 
 from optimization.artifact.findings import PrecisionChoice
-from optimization.distillation.targets import faster, in_precision, teacher_logits
 from optimization.errors import TrainError
 from optimization.pruning.scores import Saliency
 from optimization.readers.examples import Split
 from optimization.recipe.methods import SetPrecision, Training
 from optimization.training import checkpoint
+from optimization.training.cluster import connect, held_back
 from optimization.training.coordinator import Coordinator, Progress
-from optimization.training.flow import Flow, flow
 from optimization.training.job import Job
-from optimization.training.loop import Place, fit, flush_denormals
-from optimization.training.metering import Meter, reporting
 from optimization.training.sharing import normalizes_by_batch
 from optimization.training.stopping import stop
+from optimization.training.worker import work
 
 _log = logging.getLogger(__name__)
 
@@ -180,8 +175,8 @@ class Workers:
         with self._starting():
             self._owns_cluster = not ray.is_initialized()
             if self._owns_cluster:
-                with _held_back(signal.SIGINT):
-                    _connect(self._num_workers * self._cpus_per_worker + self._num_cpus_reading)
+                with held_back(signal.SIGINT):
+                    connect(self._num_workers * self._cpus_per_worker + self._num_cpus_reading)
             self._start()
             while not ray.get(self._coordinator.is_complete.remote()):
                 self._expect_alive("they had started")
@@ -258,93 +253,3 @@ def _run(settings: dict[str, Any], scaling: ray_train.ScalingConfig) -> None:
                 failure_config=ray_train.FailureConfig(max_failures=_MAX_LOSSES_ELASTIC if is_elastic else _MAX_LOSSES),
             ),
         ).fit()
-
-
-@contextmanager
-def cluster(num_cpus: int) -> Iterator[None]:
-    """A cluster for several things in a row, which else would each start one of their own."""
-    if ray.is_initialized():
-        yield
-        return
-    with _held_back(signal.SIGINT):
-        _connect(num_cpus)
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def _connect(num_cpus: int) -> None:
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}  # progress bars own the terminal
-    if "RAY_ADDRESS" in os.environ:
-        ray.init(**quiet)
-    else:
-        num_cpus = max(num_cpus, os.cpu_count() or 1)
-        ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, **quiet)
-
-
-@contextmanager
-def _held_back(number: signal.Signals) -> Iterator[None]:
-    """Deliver the signal only when the block is done: a cluster that is half started leaves processes behind."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    held: list[int] = []
-    usual = signal.signal(number, lambda got, _frame: held.append(got))
-    try:
-        yield
-    finally:
-        signal.signal(number, usual)
-    if held:
-        signal.raise_signal(number)
-
-
-def work(config: dict[str, Any]) -> None:
-    """What every worker does: take jobs until there are no more."""
-    flush_denormals()
-    coordinator = config["coordinator"]
-    context = ray_train.get_context()
-    rank, world = context.get_world_rank(), context.get_world_size()
-    place = Place(rank=rank, world=world, device=get_device())
-    instance = f"{config['run']}-rank{rank}"
-    with reporting(config["service"], instance, rank, config["endpoint"]) as meter:
-        split, number, saved = ray.get(coordinator.join.remote(rank, world))
-        while (job := ray.get(coordinator.next_job.remote(number))) is not None:
-            if job.is_question:
-                rows = np.arange(rank, len(split), world)
-                asked, share, wanted = job.model.to(place.device), split.take(rows), job.training.precision
-                choice = faster(asked, share) if wanted == "auto" else None
-                ray.get(coordinator.report.remote(Progress(choice=choice)))
-                logits = teacher_logits(in_precision(asked, wanted, choice), share)
-                ray.get(coordinator.add_answers.remote(rows, logits))
-            else:
-                examples = split if job.stream is None else flow(job.stream, job.seed, place)
-                _fit(replace(job, saved=saved or job.saved), examples, meter, place, coordinator)
-            number, saved = number + 1, None
-
-
-def _fit(job: Job, examples: Split | Flow, meter: Meter, place: Place, coordinator: Any) -> None:
-    try:
-        for progress in fit(job, examples, meter, place):
-            if place.rank == 0:
-                ray.get(coordinator.report.remote(progress))
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        ray.get(coordinator.report.remote(Progress(problem=out_of_memory(job, error))))
-        raise  # the others wait for this one: all start anew
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether CPU or GPU had no memory left; torch tells of the CPU's by words alone."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-def out_of_memory(job: Job, error: Exception) -> str:
-    """What to tell the user."""
-    size, parts = job.training.batch_size, job.training.accumulate
-    reason = (str(error) or type(error).__name__).splitlines()[0]
-    return (
-        f"{job.step!r} must fit into memory, got: {reason}. "
-        f"Lower its batch_size ({size}) or raise accumulate ({parts}); finished epochs are kept, and gone on from"
-    )

@@ -47,3 +47,10 @@ def test_a_damaged_artifact_and_a_place_that_cannot_be_written_are_refused(tiny_
     with pytest.raises(ArtifactError, match="truncated or altered"):
         push(tiny_artifact.path, f"file://{tmp_path}/there")
     assert not (tmp_path / "there").exists()
+
+
+def test_the_cluster_itself_is_no_place_for_this_command(tiny_artifact, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ArtifactError, match="got 'cluster://': call `python -m deployments push` for that"):
+        push(tiny_artifact.path, "cluster://")
+    assert not (tmp_path / "cluster:").exists()

@@ -187,7 +187,7 @@ def test_the_ways_of_quantizing_an_onnx_file_are_searched(
             heard(number, Ended(outcome=attempt(number, lambda share, _shortfall: shares.append(share))))
 
     monkeypatch.setattr(search.tuning, "run", run_here)
-    monkeypatch.setattr(search.train, "cluster", lambda _num_cpus: nullcontext())
+    monkeypatch.setattr(search, "cluster", lambda _num_cpus: nullcontext())
     checkpoints = CheckpointStore(tmp_path / "runs", "mine")
     published = search.search(recipe.parse(raw), tmp_path / "artifacts", phases, checkpoints)
     found = published.manifest.findings.search

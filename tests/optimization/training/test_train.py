@@ -24,7 +24,7 @@ from optimization.readers.examples import Split
 from optimization.recipe.methods import Training
 from optimization.tasks import losses as distances
 from optimization.tasks.classification import Classification
-from optimization.training import batches, loop, train
+from optimization.training import batches, loop, worker
 from optimization.training.job import Job
 from optimization.training.train import Workers
 from tests.optimization.training.test_loop import Silent
@@ -169,8 +169,8 @@ class Greedy(nn.Module):
 def test_a_failed_allocation_is_told_with_what_to_change(points: Split) -> None:
     with pytest.raises(RuntimeError) as caught:
         list(loop.fit(replace(job(), model=Greedy()), points, Silent(), loop.Place()))
-    assert train.is_out_of_memory(caught.value)
-    told = train.out_of_memory(job(accumulate=2), caught.value)
+    assert worker.is_out_of_memory(caught.value)
+    told = worker.out_of_memory(job(accumulate=2), caught.value)
     assert told.startswith("'teacher' must fit into memory, got: ")
     assert "Lower its batch_size (33) or raise accumulate (2); finished epochs are kept, and gone on from" in told
 
