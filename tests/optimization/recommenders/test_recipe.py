@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from optimization.errors import DataError, RecipeError
+from optimization.recipe.recipe import kind_of_data
 from optimization.recommenders import interactions, recipe
 from optimization.recommenders.examples import Examples
 
@@ -17,8 +18,7 @@ def raw(train, **changed):
 
 
 def test_a_recipe_of_interactions_is_one_of_a_recommender(tmp_path):
-    assert recipe.is_of_interactions(raw(tmp_path))
-    assert not recipe.is_of_interactions({"data": {"kind": "digits"}})
+    assert kind_of_data(raw(tmp_path)) == "interactions"
     assert recipe.parse(raw(tmp_path)).training.max_delay == 4
 
 

@@ -13,6 +13,7 @@ from optimization.errors import RecipeError
 from optimization.graphs.export import tensors
 from optimization.readers.examples import Split
 from optimization.recipe.methods import Training
+from optimization.recipe.recipe import kind_of_data
 from optimization.sequences import export, greedy, models, pairs, recipe, writing
 from optimization.tasks.task import UNLABELLED
 from optimization.tasks.text_pairs import TextPairs
@@ -150,7 +151,7 @@ def test_bad_recipe_is_told_before_anything_runs(tmp_path: Path, change: dict[st
         "teacher": {"model": {"kind": "huggingface", "name": "t5"}},
         "steps": [{"kind": "quantize"}],
     }
-    assert recipe.is_of_pairs(raw)
+    assert kind_of_data(raw) == "pairs"
     recipe.parse(raw)
     with pytest.raises(RecipeError, match=problem):
         recipe.parse(raw | change)
