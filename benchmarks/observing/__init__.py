@@ -1,0 +1,1 @@
+"""The figures of telemetry, one module for each thing that is measured."""

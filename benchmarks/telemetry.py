@@ -1,0 +1,22 @@
+"""Every figure of telemetry, measured in one run: `python -m benchmarks.telemetry [--quick] [--only KEY ...]`.
+
+The last line is JSON.
+"""
+
+from pathlib import Path
+
+from benchmarks.measurements import Measurement, parser_of, print_figures, wanted_of
+
+MEASUREMENTS: tuple[Measurement, ...] = ()
+
+
+def main() -> None:
+    """Measure what was asked for and print it."""
+    parser = parser_of(__doc__)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of the benchmarks' data")
+    options = parser.parse_args()
+    print_figures(MEASUREMENTS, wanted_of(parser, options, MEASUREMENTS), options)
+
+
+if __name__ == "__main__":
+    main()
