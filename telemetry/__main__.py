@@ -1,39 +1,41 @@
-"""`python -m telemetry`: the collector and its page, without a cluster."""
+"""Watches what is served and trained: `python -m telemetry [collector.yaml]` runs the collector and its page."""
 
 import argparse
-import contextlib
-import logging
+import importlib
+import sys
 
-import uvicorn
+from telemetry.errors import TelemetryError
+from telemetry.receivers.receiver import PortTakenError
 
-from telemetry.collector import Collector, CollectorConfig
-from telemetry.receivers.receiver import PortTakenError, listen
+COMMANDS = {
+    "collect": "run the collector and its page; what is done where no command is named",
+}
+"""Modules of `telemetry.commands` and what each does; only the one that is asked for is imported."""
+FAILED, INTERRUPTED = 2, 130
 
 
-def main() -> None:
-    """Run until Ctrl-C."""
-    defaults = CollectorConfig()
-    parser = argparse.ArgumentParser(prog="python -m telemetry", description=__doc__)
-    parser.add_argument("--host", default=defaults.host)
-    parser.add_argument("--grpc-port", type=int, default=defaults.grpc_port, help="OTLP over gRPC")
-    parser.add_argument("--http-port", type=int, default=defaults.http_port, help="OTLP over HTTP")
-    parser.add_argument("--page-port", type=int, default=8088, help="the page")
-    arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    collector = Collector(
-        CollectorConfig(host=arguments.host, grpc_port=arguments.grpc_port, http_port=arguments.http_port)
+def main(arguments: list[str] | None = None) -> int:
+    """Do what the command line says; return the exit code: 0 done, 2 something is to be mended, 130 stopped."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] not in (*COMMANDS, "-h", "--help"):
+        words.insert(0, "collect")
+    parser = argparse.ArgumentParser(
+        prog="python -m telemetry", description=__doc__, epilog="COMMAND --help says more of one"
     )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    parsers = {name: commands.add_parser(name, help=text, description=text) for name, text in COMMANDS.items()}
+    if words[0] not in COMMANDS:
+        parser.parse_args(words)
+    command = importlib.import_module(f"telemetry.commands.{words[0]}")
+    command.add_arguments(parsers[words[0]])
     try:
-        for setting, port in (("grpc_port", arguments.grpc_port), ("http_port", arguments.http_port)):
-            listen(setting, arguments.host, port).close()
-        page = listen("page_port", arguments.host, arguments.page_port)
-    except PortTakenError as error:
-        raise SystemExit(error.strerror) from None
-    logging.getLogger(__name__).info("the page: http://%s:%d/telemetry", arguments.host, page.getsockname()[1])
-    server = uvicorn.Server(uvicorn.Config(collector.asgi, log_level="warning", timeout_graceful_shutdown=1))
-    with contextlib.suppress(KeyboardInterrupt):
-        server.run(sockets=[page])
+        return int(command.run(parser.parse_args(words)))
+    except (TelemetryError, PortTakenError) as error:
+        print(error.strerror if isinstance(error, OSError) else error, file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -49,6 +49,8 @@ class CollectorConfig(BaseModel):
     """OTLP over gRPC; 0 takes any free port."""
     http_port: int = Field(default=4318, ge=0, le=65535)
     """OTLP over HTTP; 0 takes any free port."""
+    page_port: int = Field(default=8088, ge=0, le=65535)
+    """The page and its API, where `python -m telemetry` runs; behind the ingress they have no port of their own."""
     max_body_bytes: int = Field(default=16 * 2**20, gt=0)
     """Largest request, after decompression."""
     retention_s: float = Field(default=3600.0, gt=0)

@@ -110,5 +110,5 @@ def test_the_command_runs_and_ends_cleanly_on_ctrl_c():
         _, said = process.communicate(timeout=10)
     assert process.returncode == 0
     assert "Traceback" not in said
-    assert again.returncode == 1
+    assert again.returncode == 2
     assert again.stderr.strip().startswith(f"grpc_port must be free on 127.0.0.1, got {ports[0]}")

@@ -1,0 +1,50 @@
+"""Reads collector.yaml."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from telemetry.collector import CollectorConfig
+from telemetry.errors import ConfigurationError
+
+
+def read(path: Path | None, overrides: Mapping[str, Any]) -> CollectorConfig:
+    """The settings in `path` (the defaults without one), with `overrides` in place of what it says.
+
+    Raises:
+        ConfigurationError: it names the file, the setting, the rule and what was got.
+    """
+    return parse({**(_content(path) if path else {}), **overrides}, str(path or "the command line"))
+
+
+def parse(settings: Mapping[str, Any], where: str) -> CollectorConfig:
+    """`settings` as the collector's.
+
+    Raises:
+        ConfigurationError: it names `where`, the setting, the rule and what was got.
+    """
+    try:
+        return CollectorConfig.model_validate(dict(settings))
+    except ValidationError as error:
+        problems = [
+            f"{where}: {'.'.join(map(str, item['loc']))}: {item['msg']}, got {item['input']!r}"
+            for item in error.errors(include_url=False)
+        ]
+        raise ConfigurationError("; ".join(problems) + f" (known: {', '.join(CollectorConfig.model_fields)})") from None
+
+
+def _content(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigurationError(f"{path}: the file must be readable, got {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: the file must be YAML: {' '.join(str(error).split())}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"{path}: the file must be settings by name, got a {type(content).__name__}")
+    return {str(name): value for name, value in content.items()}
