@@ -1,25 +1,82 @@
-"""What every detector does."""
+"""What every detector does, and what it refuses."""
 
-from typing import Protocol, TypeVar
+import math
+from typing import Any, Protocol, TypeVar
 
 X = TypeVar("X", contravariant=True)
 
+State = dict[str, Any]
+"""What a detector has learnt, as JSON says it."""
+
+
+class DetectorError(ValueError):
+    """A value, a time or a state that a detector cannot take."""
+
 
 class Detector(Protocol[X]):
-    """Says how unusual a value is, given only values that came before; what to do about it `watching.decision` decides.
+    """Says how unusual a value is, given only what it was told to learn before.
 
-    Call `score_one`, then `learn_one` unless the value should not count as normal. Scores are finite and at least 0;
-    0 is what a constant series gets.
+    Call `score_one`, then `learn_one` unless the value is part of an incident: a detector learns nothing by scoring,
+    for however long. Scores are finite and at least 0; 0 is what a constant series gets, 1.0 is at the threshold whose
+    rate of false alarms the class states. What to make of scores `watching` decides.
+
+    Times are seconds, as the sender's or the collector's clock has them: a clock may step.
     """
 
-    def score_one(self, x: X) -> float:
-        """How far `x` lies above what was learnt; learns nothing."""
+    def score_one(self, x: X, time_s: float) -> float:
+        """How unusual `x` is at `time_s`; learns nothing.
+
+        Raises:
+            DetectorError: `x` or `time_s` is not finite.
+        """
         ...
 
-    def learn_one(self, x: X) -> None:
-        """Take `x` as an example of what is usual."""
+    def learn_one(self, x: X, time_s: float) -> None:
+        """Take `x` as an example of what is usual.
+
+        Raises:
+            DetectorError: `x` or `time_s` is not finite.
+        """
         ...
 
-    def expected(self) -> tuple[float, float]:
-        """The range in which values usually lay."""
+    def expected(self, time_s: float) -> tuple[float, float]:
+        """The range in which values usually lie at `time_s`."""
         ...
+
+    def state(self) -> State:
+        """All that was learnt, as JSON."""
+        ...
+
+    def restore(self, state: State) -> None:
+        """Go on from what `state` returned, by a detector with the same settings.
+
+        Raises:
+            DetectorError: it is not a state of such a detector.
+        """
+        ...
+
+
+def require_finite(x: float, time_s: float) -> None:
+    """Refuse NaN and infinity.
+
+    Raises:
+        DetectorError: one of them is not finite.
+    """
+    if not math.isfinite(x):
+        raise DetectorError(f"a value must be finite, got {x}; leave it out")
+    if not math.isfinite(time_s):
+        raise DetectorError(f"a time must be finite, got {time_s}")
+
+
+def numbers(state: State, name: str) -> list[float]:
+    """The finite numbers under `name`.
+
+    Raises:
+        DetectorError: there are none, or they are not finite numbers.
+    """
+    found = state.get(name)
+    if not isinstance(found, list) or not all(
+        isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x) for x in found
+    ):
+        raise DetectorError(f"state.{name} must be a list of finite numbers, got {found!r:.80}; learn anew")
+    return [float(x) for x in found]

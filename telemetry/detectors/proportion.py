@@ -3,6 +3,8 @@
 import math
 from typing import NamedTuple
 
+from telemetry.detectors.detector import DetectorError, State, numbers, require_finite
+
 
 class Proportion(NamedTuple):
     """`num_hits` of `num_trials`."""
@@ -31,25 +33,44 @@ class ProportionShift:
         self._num_trials = 0.0
         self._num_learnt = 0
 
-    def score_one(self, x: Proportion) -> float:
+    def score_one(self, x: Proportion, time_s: float) -> float:
         """How far the proportion is above the baseline, by what its number of trials can prove."""
+        _require_proportion(x, time_s)
         if self._num_learnt < self._warmup or x.num_hits < self._min_hits:
             return 0.0
         baseline = self._baseline()
         return max(0.0, (wilson_lower(x, self._z) - baseline) / max(self._floor, baseline / 2))
 
-    def learn_one(self, x: Proportion) -> None:
+    def learn_one(self, x: Proportion, time_s: float) -> None:
         """Let `x` count towards the baseline."""
+        _require_proportion(x, time_s)
         self._num_hits = self._num_hits * self._kept + x.num_hits
         self._num_trials = self._num_trials * self._kept + x.num_trials
         self._num_learnt = min(self._num_learnt + 1, self._warmup)
 
-    def expected(self) -> tuple[float, float]:
+    def expected(self, time_s: float) -> tuple[float, float]:  # noqa: ARG002 - the same at all times
         """From 0 to the baseline."""
         return 0.0, self._baseline()
 
+    def state(self) -> State:
+        """What counts towards the baseline: hits, trials, proportions learnt."""
+        return {"counts": [self._num_hits, self._num_trials, self._num_learnt]}
+
+    def restore(self, state: State) -> None:
+        """Take the counts up again."""
+        counts = numbers(state, "counts")
+        if len(counts) != 3 or not 0 <= counts[0] <= counts[1]:
+            raise DetectorError(f"state.counts must be hits, trials and proportions learnt, got {counts}; learn anew")
+        self._num_hits, self._num_trials, self._num_learnt = counts[0], counts[1], int(counts[2])
+
     def _baseline(self) -> float:
         return self._num_hits / self._num_trials if self._num_trials else 0.0
+
+
+def _require_proportion(x: Proportion, time_s: float) -> None:
+    require_finite(x.num_trials, time_s)
+    if not 0 <= x.num_hits <= x.num_trials:
+        raise DetectorError(f"a proportion must have 0 <= num_hits <= num_trials, got {x.num_hits} of {x.num_trials}")
 
 
 def wilson_lower(x: Proportion, z: float) -> float:

@@ -47,7 +47,7 @@ class ErrorWatch:
         window = self._window(frame.time_s)
         if window.num_trials < self.MIN_REQUESTS:
             return None
-        score, expected = self._detector.score_one(window), self._detector.expected()
+        score, expected = self._detector.score_one(window, frame.time_s), self._detector.expected(frame.time_s)
         unusual = score >= 1.0
         self._num_unusual = self._num_unusual + 1 if unusual else 0
         self._learn(frame.time_s)
@@ -73,6 +73,6 @@ class ErrorWatch:
     def _learn(self, now_s: float) -> None:
         """Learn what is too old to be part of a window: its first seconds, not yet unusual, may be an incident's."""
         while self._recent and now_s - self._recent[0][0] >= self.MAX_WINDOW_S:
-            _, proportion = self._recent.popleft()
+            time_s, proportion = self._recent.popleft()
             if self._num_unusual % LEARNT_WHILE_UNUSUAL == 0:
-                self._detector.learn_one(proportion)
+                self._detector.learn_one(proportion, time_s)

@@ -22,9 +22,14 @@ class LatencyWatch:
     decision = Decision(num_needed=4, num_considered=5)
 
     def __init__(self, config: DetectionConfig) -> None:
-        self._unusual_from = config.latency_score
-        floor = config.latency_shift_s / config.latency_score
-        self._detectors = {name: RobustZScore(absolute_floor=floor) for name in ("p95 latency", "median latency")}
+        self._detectors = {
+            name: RobustZScore(
+                threshold=config.latency_score,
+                least_ratio=config.latency_score / 4,
+                least_shift=config.latency_shift_s,
+            )
+            for name in ("p95 latency", "median latency")
+        }
         self._gathered, self._gathered_s = Distribution(), 0.0
         self._num_unusual = 0
 
@@ -38,14 +43,16 @@ class LatencyWatch:
         values = dict(zip(self._detectors, self._gathered.quantiles(0.95, 0.5), strict=True))
         weight = min(1.0, self._gathered.num_values / self.FULL_REQUESTS)
         self._gathered, self._gathered_s = Distribution(), 0.0
-        scores = {name: weight * detector.score_one(values[name]) for name, detector in self._detectors.items()}
+        scores = {
+            name: weight * detector.score_one(values[name], frame.time_s) for name, detector in self._detectors.items()
+        }
         name = max(scores, key=lambda name: scores[name])
-        unusual = scores[name] >= self._unusual_from
-        expected = self._detectors[name].expected()
+        unusual = scores[name] >= 1.0
+        expected = self._detectors[name].expected(frame.time_s)
         self._num_unusual = self._num_unusual + 1 if unusual else 0
         if self._num_unusual % LEARNT_WHILE_UNUSUAL == 0:
             for each, detector in self._detectors.items():
-                detector.learn_one(values[each])
+                detector.learn_one(values[each], frame.time_s)
         return Verdict(
             time_s=frame.time_s,
             unusual=unusual,

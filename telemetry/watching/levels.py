@@ -13,8 +13,6 @@ from telemetry.watching.decision import Decision
 from telemetry.watching.durations import duration_range, duration_text
 from telemetry.watching.watch import LEARNT_WHILE_UNUSUAL, Verdict
 
-SCORE = 8.0
-"""Robust standard deviations above the median from which a level is unusual."""
 MIB = 2.0**20
 
 
@@ -74,7 +72,7 @@ class LevelWatch:
     def __init__(self, level: Level) -> None:
         self.signal = level.signal
         self._level = level
-        self._detector = RobustZScore(relative_floor=level.ratio / SCORE, absolute_floor=level.shift / SCORE)
+        self._detector = RobustZScore(least_ratio=level.ratio, least_shift=level.shift)
         self._num_unusual = 0
 
     def see(self, frame: Frame) -> Verdict | None:
@@ -83,11 +81,11 @@ class LevelWatch:
         value = frame.signals.get(level.of, math.nan) / (frame.num_instances if level.per_instance else 1)
         if math.isnan(value):
             return None
-        score, expected = self._detector.score_one(value), self._detector.expected()
-        unusual = score >= SCORE
+        score, expected = self._detector.score_one(value, frame.time_s), self._detector.expected(frame.time_s)
+        unusual = score >= 1.0
         self._num_unusual = self._num_unusual + 1 if unusual else 0
         if self._num_unusual % LEARNT_WHILE_UNUSUAL == 0:
-            self._detector.learn_one(value)
+            self._detector.learn_one(value, frame.time_s)
         return Verdict(
             time_s=frame.time_s,
             unusual=unusual,
