@@ -1,0 +1,1 @@
+"""Every request as it came, on disk before it is acknowledged."""
