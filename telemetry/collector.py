@@ -18,6 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.applications import Starlette
 
 from telemetry.failures import Failures
+from telemetry.incidents import routes as incident_routes
+from telemetry.incidents.book import IncidentBook
+from telemetry.incidents.changes import Changes
 from telemetry.page import routes, views
 from telemetry.receivers.grpc import GrpcReceiver
 from telemetry.receivers.http import HttpReceiver
@@ -27,7 +30,7 @@ from telemetry.series.service import Service
 from telemetry.series.store import SeriesStore
 from telemetry.series.stream import Increment
 from telemetry.series.traces import SpanStore
-from telemetry.watching.alerts import AlertBook
+from telemetry.watching.alerts import Alert, AlertBook
 from telemetry.watching.detection import DetectionConfig
 from telemetry.watching.watcher import Watcher
 from telemetry.watching.watches import watches
@@ -76,6 +79,8 @@ class Collector:
         )
         self.services: dict[str, Service] = {}
         self.alerts = AlertBook()
+        self.changes = Changes()
+        self.incidents = IncidentBook(self.alerts, self.changes, self._accept, clock)
         self.spans = SpanStore()
         self._watchers: dict[str, Watcher] = {}
         self._failures = Failures(logger)
@@ -92,6 +97,7 @@ class Collector:
                 services=self.services, series=self.series, alerts=self.alerts, spans=self.spans, clock=clock
             ),
             self._lifespan,
+            incident_routes.routes(self.incidents, self.changes, clock),
         )
 
     @property
@@ -168,12 +174,17 @@ class Collector:
             return
         self._expired_s = now_s
         self.series.expire(now_s)
+        self.incidents.expire(now_s - self.config.retention_s)
         self.alerts.expire(now_s - self.config.retention_s)
         for name, service in list(self.services.items()):
             service.expire(now_s)
             if now_s - service.touched_s > self.config.retention_s:
                 del self.services[name]
                 self._watchers.pop(name, None)
+
+    def _accept(self, alert: Alert) -> None:
+        if watcher := self._watchers.get(alert.service):
+            watcher.accept(alert, self._clock())
 
     def _watch(self, service: Service, now_s: float) -> None:
         frame = service.frame(now_s)

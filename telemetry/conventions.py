@@ -151,6 +151,12 @@ GPU_UTILIZATION = Instrument(
 GPU_MEMORY_USAGE = Instrument(
     name="hw.gpu.memory.usage", kind="updowncounter", unit="By", description="GPU memory in use."
 )
+PROCESS_ENDED = Instrument(
+    name="trimtab.process.ended",
+    kind="gauge",
+    unit="1",
+    description="1 in the last report of a process that ends in order: nobody need look for it.",
+)
 TRAIN_STEP_DURATION = Instrument(
     name="trimtab.train.step.duration",
     kind="histogram",

@@ -10,7 +10,7 @@ well as alone. Links are relative; nothing is loaded from another origin.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -49,8 +49,10 @@ _HEADERS = {
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
 
-def application(sources: views.Sources, lifespan: Lifespan | None = None) -> Starlette:
-    """The page and the JSON behind it."""
+def application(
+    sources: views.Sources, lifespan: Lifespan | None = None, others: Sequence[BaseRoute] = ()
+) -> Starlette:
+    """The page and the JSON behind it, beside the routes of `others`."""
 
     async def services(request: Request) -> Response:  # noqa: ARG001 - Starlette's signature
         """`{now, num_refused, num_skewed, services}`, each service with name, versions, roles, num_instances, seen,
@@ -87,6 +89,7 @@ def application(sources: views.Sources, lifespan: Lifespan | None = None) -> Sta
         Route("/api/services", services),
         Route("/api/series", series),
         Route("/api/alerts", alerts),
+        *others,
         *(Route(f"/{name}", _file(name, media_type)) for name, media_type in _FILES.items()),
     ]
     return Starlette(

@@ -1,10 +1,26 @@
 """What a service did in one interval."""
 
+import math
 from dataclasses import dataclass, field
 
 from telemetry.series.distribution import Distribution
 
 MIN_INTERVAL_S = 1.0
+
+
+@dataclass(kw_only=True, slots=True)
+class InstanceFrame:
+    """What one process did in one interval; NaN is a gauge that it does not report."""
+
+    version: str = ""
+    role: str = ""
+    host: str = ""
+    num_requests: int = 0
+    num_server_errors: int = 0
+    total_s: float = 0.0
+    """Seconds that its requests took, all together."""
+    memory: float = math.nan
+    cpu: float = math.nan
 
 
 @dataclass(kw_only=True)
@@ -27,3 +43,5 @@ class Frame:
     signals: dict[str, float] = field(default_factory=dict)
     work: dict[str, float] = field(default_factory=dict)
     """Mean seconds of a step that each train worker spent on its own, by rank."""
+    instances: dict[str, InstanceFrame] = field(default_factory=dict)
+    """Of the processes that are alive, by name."""

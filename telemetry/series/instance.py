@@ -7,6 +7,7 @@ from telemetry import conventions as names
 from telemetry.receivers.attributes import Attributes
 from telemetry.receivers.origin import Origin
 from telemetry.series.distribution import Buckets, Distribution
+from telemetry.series.frame import InstanceFrame
 from telemetry.series.stream import Increment
 
 UNKNOWN_INTERVAL_S = 60.0
@@ -15,6 +16,8 @@ NUM_MISSED = 2.5
 """Intervals without a report after which an instance has ended."""
 NUM_IDLE = 1.5
 """Intervals in which an instance reports, but not a count, after which that count stands still."""
+EARLY = 0.9
+"""A report that comes after less than this share of the interval is one that a process sends as it ends."""
 
 _TRAINING = (names.TRAIN_STEP_DURATION.name, names.TRAIN_SAMPLES.name)
 
@@ -67,9 +70,13 @@ class Instance:
     gauges: dict[str, dict[Attributes, float]] = field(default_factory=dict)
     """Of the version it reports now."""
     rates: dict[str, Rate] = field(default_factory=dict)
+    counted: InstanceFrame = field(default_factory=InstanceFrame)
+    """Its requests since the last frame."""
     work: Distribution = field(default_factory=Distribution)
     """A train worker's own part of its steps since the last frame."""
     rank: str = ""
+    said_goodbye: bool = False
+    """Whether its last report was one that a process sends as it ends in order."""
     step: str = ""
     """What a train worker trains: the step whose counts moved last."""
     step_since_s: float = 0.0
@@ -85,11 +92,21 @@ class Instance:
             self.gauges.clear()  # what the version before was
         self.origin = increment.origin
         if self.latest_s and increment.end_s > self.latest_s:
-            self.interval_s = max(0.05, increment.end_s - self.latest_s)
+            self._space(max(0.05, increment.end_s - self.latest_s))
         self.latest_s = max(self.latest_s, increment.end_s)
         self.seen_s, self.reported = now_s, True
+        if increment.key.metric == names.PROCESS_ENDED.name:
+            self.said_goodbye = True
         if increment.key.metric in _TRAINING and _has_moved(increment.amount):
             self._train(str(dict(increment.key.attributes).get(names.STEP, "")), now_s)
+
+    def frame(self) -> InstanceFrame:
+        """What it did since the last frame."""
+        counted = self.counted
+        counted.version, counted.role, counted.host = self.origin.version, self.origin.role, self.origin.host
+        counted.memory = self._sum(names.PROCESS_MEMORY_USAGE.name)
+        counted.cpu = self._sum(names.PROCESS_CPU_UTILIZATION.name)
+        return counted
 
     def losses(self, step: str) -> list[float]:
         """Its losses in one training step, or in all where the step is not known; a loss may name none."""
@@ -103,7 +120,18 @@ class Instance:
         idle_s = NUM_IDLE * self.interval_s if self.reported else math.inf
         for rate in self.rates.values():
             rate.close(now_s, idle_s)
-        self.reported, self.work = False, Distribution()
+        self.reported, self.work, self.counted = False, Distribution(), InstanceFrame()
+
+    def _space(self, gap_s: float) -> None:
+        """Note the time between two reports; a single one that comes early is the last, until another follows."""
+        early = self.interval_s != UNKNOWN_INTERVAL_S and gap_s < EARLY * self.interval_s
+        self.said_goodbye = early and not self.said_goodbye
+        if not self.said_goodbye:
+            self.interval_s = gap_s
+
+    def _sum(self, metric: str) -> float:
+        values = self.gauges.get(metric)
+        return sum(values.values()) if values else math.nan
 
     def _train(self, step: str, now_s: float) -> None:
         if step != self.step:

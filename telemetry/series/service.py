@@ -99,6 +99,7 @@ class Service:
                 return
             self._distributions[metric].add(amount)
             if metric == names.REQUEST_DURATION.name:
+                instance.counted.total_s += amount.total
                 self._count_requests(instance, increment, amount.num_values, now_s)
         elif increment.gauge:
             instance.gauges.setdefault(metric, {})[increment.key.attributes] = amount
@@ -109,6 +110,7 @@ class Service:
 
     def _count_requests(self, instance: Instance, increment: Increment, num_requests: int, now_s: float) -> None:
         attributes = dict(increment.key.attributes)
+        instance.counted.num_requests += num_requests
         instance.rates.setdefault("requests", Rate()).add(increment, num_requests, now_s)
         self._frame.num_requests += num_requests
         status = _status(attributes.get(names.STATUS_CODE))
@@ -116,6 +118,7 @@ class Service:
             self._frame.num_client_errors += num_requests
         elif status >= 500 or names.ERROR_TYPE in attributes:
             self._frame.num_server_errors += num_requests
+            instance.counted.num_server_errors += num_requests
 
     def _count_cascaded(self, increment: Increment, num_rows: int) -> None:
         who = dict(increment.key.attributes).get(names.ANSWERED_BY)
@@ -129,6 +132,7 @@ class Service:
         frame.num_instances = len(alive)
         frame.durations = self._distributions[names.REQUEST_DURATION.name]
         frame.work = {each.rank: each.work.mean() for each in alive if each.work.num_values}
+        frame.instances = {instance.origin.instance: instance.frame() for instance in alive}
         for instance in alive:
             instance.close(now_s)
         frame.signals = signals(frame, self._distributions, alive)

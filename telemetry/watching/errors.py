@@ -34,7 +34,12 @@ class ErrorWatch:
         self._counted = counted
         self._among, self._of = f"num_{among}", "requests" if among == "requests" else "rows"
         self._text = text
-        self._detector = ProportionShift(floor=config.error_shift, warmup=warmup)
+        self._floor, self._warmup = config.error_shift, warmup
+        self.relearn()
+
+    def relearn(self) -> None:
+        """Forget what was usual; what comes next is."""
+        self._detector = ProportionShift(floor=self._floor, warmup=self._warmup)
         self._recent: deque[tuple[float, Proportion]] = deque()
         self._num_unusual = 0
 

@@ -22,6 +22,12 @@ class LatencyWatch:
     decision = Decision(num_needed=4, num_considered=5)
 
     def __init__(self, config: DetectionConfig) -> None:
+        self._config = config
+        self.relearn()
+
+    def relearn(self) -> None:
+        """Forget what was usual."""
+        config = self._config
         self._detectors = {
             name: RobustZScore(
                 threshold=config.latency_score,

@@ -72,7 +72,11 @@ class LevelWatch:
     def __init__(self, level: Level) -> None:
         self.signal = level.signal
         self._level = level
-        self._detector = RobustZScore(least_ratio=level.ratio, least_shift=level.shift)
+        self.relearn()
+
+    def relearn(self) -> None:
+        """Forget what was usual."""
+        self._detector = RobustZScore(least_ratio=self._level.ratio, least_shift=self._level.shift)
         self._num_unusual = 0
 
     def see(self, frame: Frame) -> Verdict | None:

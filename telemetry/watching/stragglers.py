@@ -22,6 +22,9 @@ class StragglerWatch:
     signal = "straggler"
     decision = Decision(num_needed=4, num_considered=5)
 
+    def relearn(self) -> None:
+        """Nothing is learnt here: workers are compared with each other."""
+
     def see(self, frame: Frame) -> Verdict | None:
         """Judge the slowest worker; None while there are no two to compare."""
         ratios = slowness(frame.work)

@@ -34,3 +34,7 @@ class Watch(Protocol):
     def see(self, frame: Frame) -> Verdict | None:
         """Score the frame, then learn it; None while there are too few requests to say anything."""
         ...
+
+    def relearn(self) -> None:
+        """Forget what was usual; what comes next is."""
+        ...

@@ -42,6 +42,15 @@ class Watcher:
         for watched in self._watched:
             self._end_if_quiet(watched, now_s)
 
+    def accept(self, alert: Alert, now_s: float) -> None:
+        """Take what `alert`'s signal is now for usual from now on."""
+        for watched in self._watched:
+            if watched.alert is alert:
+                watched.machine.resolve(now_s)
+                watched.watch.relearn()
+                alert.state, alert.resolved_s, alert.ended_by = State.RESOLVED, now_s, "accepted"
+                self._book.changed(alert)
+
     def _raise(self, watched: "_Watched", verdict: Verdict) -> None:
         alert = watched.alert
         if alert is None or (alert.state is not State.FIRING and not watched.machine.is_refractory(verdict.time_s)):
@@ -58,15 +67,21 @@ class Watcher:
                 score=-math.inf,
                 sentence="",
             )
-            self._book.add(alert)
-        alert.state, alert.resolved_s = State.FIRING, None
+        begins = alert.score == -math.inf
+        relapses = alert.state is not State.FIRING
+        alert.state, alert.resolved_s, alert.last = State.FIRING, None, verdict.value
         if verdict.score > alert.score:
             alert.score, alert.value = verdict.score, verdict.value
             alert.expected_low, alert.expected_high = verdict.expected
             alert.sentence = f"{self._service}: {verdict.sentence}"
+        if begins:
+            self._book.add(alert)
+        elif relapses:
+            self._book.changed(alert)
 
     def _resolve(self, alert: Alert, now_s: float) -> None:
-        alert.state, alert.resolved_s = State.RESOLVED, now_s
+        alert.state, alert.resolved_s, alert.ended_by = State.RESOLVED, now_s, "returned"
+        self._book.changed(alert)
 
     def _end_if_quiet(self, watched: "_Watched", now_s: float) -> None:
         if watched.alert and watched.alert.state is State.FIRING and now_s - watched.seen_s > QUIET_S:

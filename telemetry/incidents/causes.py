@@ -1,0 +1,26 @@
+"""What probably caused an incident: what changed shortly before it began."""
+
+from collections.abc import Iterable
+
+from telemetry.incidents.changes import Change
+from telemetry.incidents.incident import Incident
+
+BEFORE_S = 900.0
+"""Changes from longer before the first unusual value are not suspected."""
+AFTER_S = 30.0
+"""A change is seen up to this late: a new version is known once its first report came."""
+WEIGHTS = {"version": 4.0, "node": 3.0, "instances": 2.0, "load": 2.0, "collector": 0.5, "accepted": 0.0}
+"""How often a change of this kind is to blame, before it is known how near it was."""
+
+
+def causes(incident: Incident, changes: Iterable[Change]) -> list[Change]:
+    """The changes that may be to blame, the most probable first: by kind, and by how shortly before they came."""
+    onset_s, services = incident.started_s, set(incident.services)
+    suspects = {
+        change: weight / (1.0 + abs(onset_s - change.time_s) / 120.0)
+        for change in changes
+        if onset_s - BEFORE_S <= change.time_s <= onset_s + AFTER_S
+        and (not change.service or change.service in services)
+        and (weight := WEIGHTS[change.kind]) > 0
+    }
+    return sorted(suspects, key=lambda change: -suspects[change])
