@@ -21,7 +21,8 @@ from telemetry.failures import Failures
 from telemetry.incidents import routes as incident_routes
 from telemetry.incidents.book import IncidentBook
 from telemetry.incidents.changes import Changes
-from telemetry.page import routes, views
+from telemetry.page import routes
+from telemetry.page.sources import Sources
 from telemetry.receivers.grpc import GrpcReceiver
 from telemetry.receivers.http import HttpReceiver
 from telemetry.receivers.origin import NOBODY, Peer
@@ -92,12 +93,11 @@ class Collector:
             self, host=self.config.host, port=self.config.http_port, max_body_bytes=self.config.max_body_bytes
         )
         self._ticking: asyncio.Task[None] | None = None
+        self.sources = Sources(
+            services=self.services, series=self.series, alerts=self.alerts, spans=self.spans, clock=clock
+        )
         self.asgi = routes.application(
-            views.Sources(
-                services=self.services, series=self.series, alerts=self.alerts, spans=self.spans, clock=clock
-            ),
-            self._lifespan,
-            incident_routes.routes(self.incidents, self.changes, clock),
+            self.sources, self._lifespan, incident_routes.routes(self.incidents, self.changes, clock)
         )
 
     @property

@@ -33,7 +33,26 @@ export function increments(unit) {
 
 export const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString([], { hour12: false });
 
+const DAY = { month: "short", day: "numeric" };
+const MINUTE = { hour12: false, hour: "2-digit", minute: "2-digit" };
+
+// With the day, where it is another than today.
+export function moment(seconds) {
+  const time = new Date(seconds * 1000);
+  const today = time.toDateString() === new Date().toDateString();
+  return today ? clock(seconds) : `${time.toLocaleDateString([], DAY)}, ${clock(seconds)}`;
+}
+
+// A label on an axis of time, `step` seconds from the next: midnights are days.
+export function when(seconds, step, first) {
+  const time = new Date(seconds * 1000);
+  const midnight = time.getHours() + time.getMinutes() === 0;
+  if (step >= 86400 || (midnight && !first)) return time.toLocaleDateString([], DAY);
+  return time.toLocaleTimeString([], MINUTE);
+}
+
 export function ago(seconds) {
   if (seconds < 90) return `${Math.max(0, Math.round(seconds))} s`;
-  return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`;
+  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
+  return seconds < 172800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86400)} d`;
 }

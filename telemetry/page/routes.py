@@ -1,12 +1,18 @@
 """The page's ASGI application.
 
     /, /telemetry/             the page, with its scripts and styles beside it
+    .../api/overview           who reports, each with small lines over a range
     .../api/services           who reports, with last signals
-    .../api/series?service=&since=    one service's plots, artifact and traces
+    .../api/series?service=    one service's plots, processes, artifact and traces
+    .../api/process?service=&instance=    one process
+    .../api/node?node=         what runs on a node
     .../api/alerts             all alerts
 
-Every path is served both bare and under /telemetry, so that the application works behind a prefix (`root_path`) as
-well as alone. Links are relative; nothing is loaded from another origin.
+A range is `since` and `until` in Unix seconds, or the last `range` seconds (15 minutes where nothing is said);
+`compare` is how many seconds earlier the range lies that is drawn beside it, `points` the most that a line may have.
+Every path is served
+both bare and under /telemetry, so that the application works behind a prefix (`root_path`) as well as alone. Links
+are relative; nothing is loaded from another origin.
 """
 
 import math
@@ -18,26 +24,28 @@ from typing import Any
 import orjson
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from telemetry.page import views
+from telemetry.page import processes, views
+from telemetry.page.grid import MAX_POINTS
+from telemetry.page.sources import Json, Range, Sources
+from telemetry.series.service import Service
 
 PREFIX = "/telemetry"
+LONGEST_S = 400 * 86400.0
+"""Seconds that one answer covers at most."""
 
 _HERE = Path(__file__).parent
-_FILES = {
-    "": "text/html",
-    "page.css": "text/css",
-    "app.js": "text/javascript",
-    "plots.js": "text/javascript",
-    "format.js": "text/javascript",
-    "icon.svg": "image/svg+xml",
-    "uPlot.min.css": "text/css",
-    "uPlot.iife.min.js": "text/javascript",
+_MEDIA_TYPES = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
 }
 _HEADERS = {
     "content-security-policy": "default-src 'self'; base-uri 'none'; form-action 'none'; object-src 'none'",
@@ -49,52 +57,75 @@ _HEADERS = {
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
 
-def application(
-    sources: views.Sources, lifespan: Lifespan | None = None, others: Sequence[BaseRoute] = ()
-) -> Starlette:
+def application(sources: Sources, lifespan: Lifespan | None = None, others: Sequence[BaseRoute] = ()) -> Starlette:
     """The page and the JSON behind it, beside the routes of `others`."""
+    rooms = sorted({room for route in others if (room := _room(route))})
 
     async def services(request: Request) -> Response:  # noqa: ARG001 - Starlette's signature
         """`{now, num_refused, num_skewed, services}`, each service with name, versions, roles, num_instances, seen,
-        num_firing and last.
+        num_firing and last; `rooms` are those beside the page that answer.
         """
-        return _json(views.services(sources))
+        return _json(views.services(sources) | {"rooms": rooms})
+
+    async def overview(request: Request) -> Response:
+        """`services`, each with `sparks`, lines of 60 points, and `nodes: [{node, num_instances, services, cpu,
+        memory}]`.
+        """
+        answer = views.overview(sources, _range(request, sources.clock()))
+        return _json(answer | {"nodes": processes.nodes(sources), "rooms": rooms})
 
     async def series(request: Request) -> Response:
-        """`{now, since, service, times, plots: [{key, title, unit, lines: [{label, values, last}]}], last, artifact,
-        traces}`.
+        """`{now, since, until, service, times, plots: [{key, title, unit, lines: [{label, values, last}]}], last,
+        instances, artifact, traces}`.
 
-        `service` is a name from `services`, `since` Unix seconds (15 minutes ago where it is left out); a line has at
-        most 600 values, null where there is none.
+        `service` is a name from `services`; a line has at most `points` (600) values, null where there is none, with
+        `low` and `high` where a value covers several, and `before` where it is compared.
         """
-        name = request.query_params.get("service", "")
-        service = sources.services.get(name)
-        if service is None:
-            return _json({"error": f"service must be one that has reported, got {name[:256]!r}"}, 404)
-        now_s = sources.clock()
-        try:
-            since_s = float(request.query_params.get("since", now_s - 900))
-        except ValueError:
-            since_s = math.nan
-        if not math.isfinite(since_s):
-            got = request.query_params["since"][:40]
-            return _json({"error": f"since must be a time in Unix seconds, got {got!r}"}, 400)
-        return _json(views.series(sources, service, min(max(since_s, now_s - 24 * 3600), now_s)))
+        service = named(request)
+        return _json(views.series(sources, service, _range(request, sources.clock())))
+
+    async def process(request: Request) -> Response:
+        """`{now, since, until, process, times, plots}`; `instance` is one of `instances` in `series`."""
+        service, name = named(request), request.query_params.get("instance", "")
+        instance = service.instances.get(name)
+        if instance is None:
+            raise HTTPException(404, f"instance must be one that has reported, got {name[:256]!r}")
+        return _json(processes.process(sources, service, instance, _range(request, sources.clock())))
+
+    async def node(request: Request) -> Response:
+        """`{now, since, until, node, processes, times, plots}`; `node` is one of `nodes` in `overview`."""
+        name = request.query_params.get("node", "")
+        answer = processes.node(sources, name, _range(request, sources.clock()))
+        if answer is None:
+            raise HTTPException(404, f"node must be one that has reported, got {name[:256]!r}")
+        return _json(answer)
 
     async def alerts(request: Request) -> Response:  # noqa: ARG001 - Starlette's signature
         """`{now, alerts: [{id, service, signal, state, started_s, fired_s, resolved_s, value, ..., sentence}]}`."""
         return _json(views.alerts(sources))
 
+    def named(request: Request) -> Service:
+        name = request.query_params.get("service", "")
+        service = sources.services.get(name)
+        if service is None:
+            raise HTTPException(404, f"service must be one that has reported, got {name[:256]!r}")
+        return service
+
     paths: list[BaseRoute] = [
+        Route("/api/overview", overview),
         Route("/api/services", services),
         Route("/api/series", series),
+        Route("/api/process", process),
+        Route("/api/node", node),
         Route("/api/alerts", alerts),
         *others,
-        *(Route(f"/{name}", _file(name, media_type)) for name, media_type in _FILES.items()),
+        Route("/", _file("index.html")),
+        *(Route(f"/{name}", _file(name)) for name in _files()),
     ]
     return Starlette(
         routes=[Mount(PREFIX, routes=paths), *paths],
         middleware=[Middleware(_Edge)],
+        exception_handlers={HTTPException: _refused},
         lifespan=lifespan,
     )
 
@@ -122,12 +153,65 @@ class _Edge:
         await app(scope, receive, with_headers)
 
 
-def _file(name: str, media_type: str) -> Callable[[Request], Any]:
+def _files() -> list[str]:
+    """Names of the page's files, below this folder."""
+    found = (path for path in _HERE.rglob("*") if path.suffix in _MEDIA_TYPES)
+    return sorted(path.relative_to(_HERE).as_posix() for path in found)
+
+
+def _file(name: str) -> Callable[[Request], Any]:
     async def serve(request: Request) -> Response:  # noqa: ARG001 - Starlette's signature
-        return FileResponse(_HERE / (name or "index.html"), media_type=media_type)
+        return FileResponse(_HERE / name, media_type=_MEDIA_TYPES[Path(name).suffix])
 
     return serve
 
 
-def _json(content: views.Json, status_code: int = 200) -> Response:
-    return Response(orjson.dumps(content), status_code, media_type="application/json")
+def _room(route: BaseRoute) -> str:
+    """What a room is called by its path: `/api/traces/{id}` is of `traces`; empty where it answers others than us."""
+    path = route.path if isinstance(route, Route) else ""
+    return path.removeprefix("/api/").partition("/")[0] if path.startswith("/api/") else ""
+
+
+def _range(request: Request, now_s: float) -> Range:
+    """The range that the query asks for.
+
+    Raises:
+        HTTPException: one of its numbers is none, or `points` lies outside its limits.
+    """
+    until_s = min(_number(request, "until", now_s, "a time in Unix seconds"), now_s)
+    range_s = _number(request, "range", 900.0, "a number of seconds")
+    since_s = _number(request, "since", until_s - range_s, "a time in Unix seconds")
+    compare_s = _number(request, "compare", 0.0, "a number of seconds")
+    max_points = _number(request, "points", MAX_POINTS, "a number")
+    if not 1 <= max_points <= MAX_POINTS:
+        raise HTTPException(400, f"points must lie in [1, {MAX_POINTS}], got {max_points:g}")
+    return Range(
+        since_s=min(max(since_s, until_s - LONGEST_S), until_s),
+        until_s=until_s,
+        compare_s=max(0.0, compare_s) or None,
+        max_points=int(max_points),
+    )
+
+
+def _number(request: Request, name: str, default: float, meaning: str) -> float:
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise HTTPException(400, f"{name} must be {meaning}, got {text[:40]!r}")
+    return value
+
+
+async def _refused(request: Request, refusal: Exception) -> Response:  # noqa: ARG001 - Starlette's signature
+    assert isinstance(refusal, HTTPException)
+    return _json({"error": refusal.detail}, refusal.status_code)
+
+
+def _json(content: Json, status_code: int = 200) -> Response:
+    return Response(
+        orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), status_code, media_type="application/json"
+    )

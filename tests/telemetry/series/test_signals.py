@@ -8,6 +8,8 @@ from opentelemetry.proto.metrics.v1 import metrics_pb2 as otlp
 
 from telemetry.collector import Collector
 from telemetry.page import views
+from telemetry.page.grid import MAX_POINTS
+from telemetry.page.sources import Range
 from telemetry.receivers.origin import Peer
 from tests.telemetry.traffic import START_S, Clock, Sender, attributes
 
@@ -80,7 +82,7 @@ def test_signals_end_with_their_senders():
         collector.tick()
     assert math.isnan(column(collector, "throughput")[-1])
     assert sum(map(math.isnan, column(collector, "throughput"))) == 1
-    assert views.services(views_of(collector, clock))["services"][0]["num_instances"] == 0
+    assert views.services(collector.sources)["services"][0]["num_instances"] == 0
 
 
 def test_error_shares_follow_status_and_error_type():
@@ -221,7 +223,7 @@ def test_one_time_an_hour_ahead_freezes_nothing(delta, caplog):
 def test_a_sender_whose_clock_is_off_is_counted_by_the_collectors(ahead_s, delta):
     collector, clock = run([Sender(delta=delta, clock_s=ahead_s)], 30)
     assert column(collector, "throughput")[2:] == pytest.approx([20] * (len(column(collector, "throughput")) - 2))
-    assert collector.series.num_skewed == views.services(views_of(collector, clock))["num_skewed"] == 1
+    assert collector.series.num_skewed == views.services(collector.sources)["num_skewed"] == 1
     (stream,) = collector.series.of("digits", "process.cpu.utilization")
     assert stream.track.times[-1] == pytest.approx(clock.now_s)
 
@@ -274,20 +276,10 @@ def test_the_loss_is_that_of_the_step_that_is_trained_now():
         collector.tick()
     assert column(collector, "train_loss")[4] == 2.0
     assert column(collector, "train_loss")[-1] == 0.5
-    shown = views.series(views_of(collector, clock), collector.services["digits"], START_S)
+    shown = views.series(collector.sources, collector.services["digits"], Range(since_s=START_S, until_s=clock.now_s))
     (plot,) = [plot for plot in shown["plots"] if plot["key"] == "loss"]
     assert [line["last"] for line in plot["lines"]] == [0.5] * 3
     assert shown["last"]["train_loss"] == 0.5
-
-
-def views_of(collector, clock):
-    return views.Sources(
-        services=collector.services,
-        series=collector.series,
-        alerts=collector.alerts,
-        spans=collector.spans,
-        clock=clock,
-    )
 
 
 @pytest.mark.parametrize("seconds", [300, 900, 3600])
@@ -298,9 +290,11 @@ def test_a_plot_has_at_most_600_points_and_keeps_the_peak(seconds):
         clock.now_s = START_S + at_s
         duration = 5.0 if at_s == seconds // 2 else 0.002
         collector.receive_metrics(sender.request({200: np.full(5, duration)}, clock.now_s))
-    shown = views.series(views_of(collector, clock), collector.services["digits"], clock.now_s - seconds)
+    shown = views.series(
+        collector.sources, collector.services["digits"], Range(since_s=clock.now_s - seconds, until_s=clock.now_s)
+    )
     (latency,) = [plot for plot in shown["plots"] if plot["key"] == "latency"]
     values = np.array(latency["lines"][1]["values"], float)
-    assert len(values) == len(shown["times"]) <= views.MAX_POINTS + 1
+    assert len(values) == len(shown["times"]) <= MAX_POINTS + 1
     assert np.nanmax(values) > 2.5
     assert np.isfinite(values[5:-1]).all()

@@ -1,6 +1,8 @@
 """The share of a cascade that goes to its teacher, and what of that is not answered: a series, and an alert where it
 rises. OTLP messages in simulated time."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from opentelemetry.proto.metrics.v1 import metrics_pb2 as otlp
@@ -8,6 +10,7 @@ from opentelemetry.proto.metrics.v1 import metrics_pb2 as otlp
 from telemetry import conventions
 from telemetry.collector import Collector
 from telemetry.page import views
+from telemetry.page.sources import Range
 from telemetry.watching.alerts import Alert
 from tests.telemetry.traffic import START_S, Clock, Sender, attributes
 
@@ -53,14 +56,9 @@ def test_the_share_is_a_series_beside_the_one_that_was_measured() -> None:
     assert np.mean(history["cascade_sent"].values[5:]) == pytest.approx(EXPECTED, abs=0.02)
     assert history["cascade_expected"].values[-1] == EXPECTED
     assert history["cascade_unanswered"].values[-1] == 0
-    sources = views.Sources(
-        services=collector.services,
-        series=collector.series,
-        alerts=collector.alerts,
-        spans=collector.spans,
-        clock=lambda: START_S + ENDS_S,
-    )
-    shown = views.series(sources, collector.services["digits"], START_S)
+    now_s = START_S + ENDS_S
+    sources = replace(collector.sources, clock=lambda: now_s)
+    shown = views.series(sources, collector.services["digits"], Range(since_s=START_S, until_s=now_s))
     (plot,) = (each for each in shown["plots"] if each["key"] == "cascade")
     assert [each["label"] for each in plot["lines"]] == ["sent on", "when measured", "unanswered"]
     assert alerts == []

@@ -1,0 +1,38 @@
+// Incidents as shaded bands over a plot, changes as lines.
+
+import { clock } from "./format.js";
+import { element } from "./elements.js";
+
+// The signals that a plot shows.
+const SIGNALS = {
+  latency: ["latency"],
+  errors: ["server_errors", "client_errors"],
+  waiting: ["queue", "inference"],
+  cascade: ["cascade", "teacher"],
+  step: ["train_step"],
+  memory: ["memory"],
+};
+const concerns = (key, mark) => (SIGNALS[key] ?? []).includes(mark.signal);
+
+export function place(over, key, series, { bands = [], changes = [] }) {
+  for (const mark of over.querySelectorAll(".band, .change")) mark.remove();
+  const span = series.until - series.since;
+  const part = (seconds) => `${((seconds - series.since) / span) * 100}%`;
+  for (const band of bands) {
+    const from = Math.max(band.started_s, series.since);
+    const to = Math.min(band.resolved_s ?? series.now, series.until);
+    if (to <= from) continue;
+    const made = element("div", undefined, concerns(key, band) ? "band" : "band other");
+    made.dataset.alert = band.id;
+    made.style.left = part(from);
+    made.style.width = `${((to - from) / span) * 100}%`;
+    over.prepend(made);
+  }
+  for (const change of changes) {
+    if (change.time_s < series.since || change.time_s > series.until) continue;
+    const made = element("div", undefined, "change");
+    made.title = `${clock(change.time_s)} ${change.text}`;
+    made.style.left = part(change.time_s);
+    over.prepend(made);
+  }
+}

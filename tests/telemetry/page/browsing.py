@@ -1,0 +1,95 @@
+"""A browser, a collector that saw some minutes of traffic, and pages in which nothing may go wrong."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+from opentelemetry.proto.metrics.v1 import metrics_pb2 as otlp
+
+from telemetry.conventions import ARTIFACT_LATENCY, ARTIFACT_QUALITY, ARTIFACT_SIZE
+from tests.telemetry.running import Running
+from tests.telemetry.traffic import START_S, Clock, Sender, attributes
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+)
+EVIL = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
+SPIKE_S = 540
+"""From when on, in seconds after the start, requests take a hundred times as long."""
+SECONDS = 600
+
+
+@dataclass
+class Visits:
+    """Opens views; what went wrong in them, and what they asked for, is noted."""
+
+    browser: Any
+    url: str
+    problems: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+    contexts: list[Any] = field(default_factory=list)
+
+    def __call__(self, fragment: str = "model/digits", ready: str = ".plot canvas", **options: Any) -> Any:
+        """The view that `fragment` names, once `ready` is there."""
+        context = self.browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+        self.contexts.append(context)
+        context.set_default_timeout(15_000)
+        page = context.new_page()
+        page.on("console", lambda message: self.problems.append(message.text) if message.type != "log" else None)
+        page.on("pageerror", lambda error: self.problems.append(str(error)))
+        page.on("request", lambda request: self.requests.append(request.url))
+        page.goto(f"{self.url}/#{fragment}")
+        page.wait_for_selector(ready)
+        return page
+
+    def close(self) -> None:
+        """Close all; nothing may have gone wrong or have been asked of another host."""
+        for context in self.contexts:
+            context.close()
+        assert self.problems == []
+        assert {urlsplit(url).netloc for url in self.requests} <= {urlsplit(self.url).netloc}
+
+
+def of_artifact() -> list[otlp.Metric]:
+    """What is reported of how a model was made."""
+    metrics = []
+    for instrument, values, more in (
+        (ARTIFACT_SIZE, {"teacher": 48e6, "quantize": 4e5}, {}),
+        (ARTIFACT_LATENCY, {"teacher": 0.004, "quantize": 0.0002}, {"trimtab__batch__size": 1}),
+        (ARTIFACT_QUALITY, {"teacher": 0.986, "quantize": 0.975}, {"trimtab__statistic": "value"}),
+    ):
+        metric = otlp.Metric(name=instrument.name, unit=instrument.unit)
+        for step, value in values.items():
+            metric.gauge.data_points.add(
+                time_unix_nano=int(START_S * 1e9), as_double=value, attributes=attributes(trimtab__step=step, **more)
+            )
+        metrics.append(metric)
+    return metrics
+
+
+def see(running: Running, clock: Clock, *, seconds: int = SECONDS) -> Callable[[], None]:
+    """Two replicas of `digits`, the latter slow in the end, and a service with markup for a name; returns what makes
+    one second more."""
+    replica = {"service.version": "7", "trimtab.role": "replica"}
+    senders = [Sender(instance=name, resource={**replica, "host.name": f"node-{name}"}) for name in "ab"]
+    evil = Sender(service=EVIL, instance=EVIL, resource={"host.name": EVIL, "service.version": EVIL})
+    senders[0].extra = of_artifact()
+    rng = np.random.default_rng(0)
+
+    def second() -> None:
+        clock.now_s += 1
+        slow = 100.0 if clock.now_s - START_S > SPIKE_S else 1.0
+        for sender in senders:
+            durations = 0.002 * slow * np.exp(0.3 * rng.standard_normal(30))
+            running.collector.receive_metrics(sender.request({200: durations}, clock.now_s))
+        running.collector.receive_metrics(evil.request({200: np.full(20, 0.002)}, clock.now_s))
+        running.collector.tick()
+
+    for _ in range(seconds):
+        second()
+    return second
