@@ -6,8 +6,16 @@ The last line is JSON.
 from pathlib import Path
 
 from benchmarks.measurements import Measurement, parser_of, print_figures, wanted_of
+from benchmarks.observing import drift, fidelity
 
-MEASUREMENTS: tuple[Measurement, ...] = ()
+MEASUREMENTS: tuple[Measurement, ...] = (
+    Measurement(keys=("drift_delay", "drift_delay_p95"), measure=lambda options, _: drift.delay_figures(options)),
+    Measurement(keys=("drift_false", "drift_false_streams"), measure=lambda options, _: drift.false_figures(options)),
+    Measurement(
+        keys=("fidelity_delay", "fidelity_delay_p90", "fidelity_false"),
+        measure=lambda options, _: fidelity.figures(options),
+    ),
+)
 
 
 def main() -> None:

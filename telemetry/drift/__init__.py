@@ -1,0 +1,1 @@
+"""Whether what a model is asked, and what it answers, is distributed as when it was made."""

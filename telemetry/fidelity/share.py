@@ -1,0 +1,108 @@
+"""A share that should not fall, such as agreement with a teacher: what it is now, and whether it has fallen.
+
+It is compared with what the manifest says, which was itself measured on so many examples: `telemetry.drift.change_test`
+knows how sure that is.
+"""
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+from telemetry.drift.distribution import WatchedDistribution
+from telemetry.drift.model_drift import ALPHA
+from telemetry.fidelity.confidence_sequence import interval
+
+KNOWN_ROWS = 20_000
+"""What was measured on more examples is taken as no surer than on so many."""
+SPACING_ROWS = 250
+"""Rows from one place at which a loss may have begun to the next."""
+RECENT_LOTS = 20
+"""Lots of `LOT_ROWS` that what it is now is told of."""
+LOT_ROWS = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShareReading:
+    """What is known of the share now."""
+
+    expected: float
+    """What the manifest says."""
+    expected_low: float
+    expected_high: float
+    rows: int
+    """Seen since it is watched."""
+    value: float
+    """Of the latest rows; NaN before the first."""
+    low: float
+    high: float
+    """The interval of `value`, which holds at every number of rows at once."""
+    evidence: float
+    """Nats for a loss; `needed` make one."""
+    needed: float
+    has_fallen: bool
+    fallen_rows: int
+    """Rows since it began to fall, as far as that can be told; 0 where it has not."""
+
+
+class WatchedShare:
+    """Good and bad rows in, a reading out; false alarms with probability `alpha` at most, however long."""
+
+    def __init__(self, *, num_good: int, num_rows: int, alpha: float = ALPHA) -> None:
+        """`num_good` of `num_rows` is what was measured when the artifact was made.
+
+        Raises:
+            ValueError: there were no rows, or fewer than those that were good.
+        """
+        if not 0 <= num_good <= num_rows or num_rows < 1:
+            raise ValueError(f"num_good must lie in [0, num_rows], got {num_good} of {num_rows}")
+        self._needed = math.log(1 / alpha)
+        self._good, self._rows = num_good, num_rows
+        self._watched = WatchedDistribution(
+            "share", (num_good, num_rows - num_good), "losses", known_rows=KNOWN_ROWS, spacing_rows=SPACING_ROWS
+        )
+        self._lots: deque[tuple[int, int]] = deque(maxlen=RECENT_LOTS)
+
+    def take(self, *, num_good: int, num_bad: int) -> None:
+        """Count rows."""
+        if num_good + num_bad == 0:
+            return
+        self._watched.take((num_good, num_bad), self._needed)
+        if self._lots and sum(self._lots[-1]) < LOT_ROWS:
+            good, bad = self._lots.pop()
+            num_good, num_bad = good + num_good, bad + num_bad
+        self._lots.append((num_good, num_bad))
+
+    @property
+    def has_fallen(self) -> bool:
+        """Whether it has fallen, and not risen again."""
+        return self._watched.is_drifted
+
+    def reading(self) -> ShareReading:
+        """What is known now."""
+        told = self._watched.reading(self._needed)
+        good, rows = sum(lot[0] for lot in self._lots), sum(map(sum, self._lots))
+        low, high = interval(good, rows)
+        expected_low, expected_high = interval(self._good, self._rows)
+        return ShareReading(
+            expected=self._good / self._rows,
+            expected_low=expected_low,
+            expected_high=expected_high,
+            rows=told.rows,
+            value=good / rows if rows else float("nan"),
+            low=low,
+            high=high,
+            evidence=told.evidence,
+            needed=told.needed,
+            has_fallen=told.is_drifted,
+            fallen_rows=told.drifted_rows,
+        )
+
+    def state(self) -> dict[str, Any]:
+        """What it takes to go on after a restart, as JSON says it."""
+        return {"seen": self._watched.state(), "lots": [list(lot) for lot in self._lots]}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from `state`."""
+        self._watched.restore(state["seen"])
+        self._lots = deque(((good, bad) for good, bad in state["lots"]), maxlen=RECENT_LOTS)
