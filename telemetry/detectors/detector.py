@@ -9,6 +9,12 @@ State = dict[str, Any]
 """What a detector has learnt, as JSON says it."""
 
 
+FALSE_ALARM_RATE = 1e-3
+"""The share of values of steady noise that score 1 or more, at most."""
+LARGEST_SCORE = 1e6
+"""Of what differs where nothing ever has, such as a value above a window of equal ones."""
+
+
 class DetectorError(ValueError):
     """A value, a time or a state that a detector cannot take."""
 
@@ -17,8 +23,8 @@ class Detector(Protocol[X]):
     """Says how unusual a value is, given only what it was told to learn before.
 
     Call `score_one`, then `learn_one` unless the value is part of an incident: a detector learns nothing by scoring,
-    for however long. Scores are finite and at least 0; 0 is what a constant series gets, 1.0 is at the threshold whose
-    rate of false alarms the class states. What to make of scores `watching` decides.
+    for however long. Scores are finite and at least 0; 0 is what a constant series gets. Of steady values, independent
+    of each other, at most `FALSE_ALARM_RATE` score 1 or more. What to make of scores `watching` decides.
 
     Times are seconds, as the sender's or the collector's clock has them: a clock may step.
     """
@@ -68,15 +74,18 @@ def require_finite(x: float, time_s: float) -> None:
         raise DetectorError(f"a time must be finite, got {time_s}")
 
 
-def numbers(state: State, name: str) -> list[float]:
-    """The finite numbers under `name`.
+def numbers(state: State, name: str, *, num: int | None = None) -> list[float]:
+    """The finite numbers under `name`, `num` of them where it is given.
 
     Raises:
-        DetectorError: there are none, or they are not finite numbers.
+        DetectorError: there are none, or they are not that many finite numbers.
     """
     found = state.get(name)
-    if not isinstance(found, list) or not all(
-        isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x) for x in found
-    ):
-        raise DetectorError(f"state.{name} must be a list of finite numbers, got {found!r:.80}; learn anew")
+    if not isinstance(found, list) or not all(map(_is_number, found)) or (num is not None and len(found) != num):
+        many = "finite numbers" if num is None else f"{num} finite numbers"
+        raise DetectorError(f"state.{name} must be a list of {many}, got {found!r:.80}; learn anew")
     return [float(x) for x in found]
+
+
+def _is_number(x: Any) -> bool:
+    return isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x)

@@ -58,8 +58,8 @@ class ProportionShift:
 
     def restore(self, state: State) -> None:
         """Take the counts up again."""
-        counts = numbers(state, "counts")
-        if len(counts) != 3 or not 0 <= counts[0] <= counts[1]:
+        counts = numbers(state, "counts", num=3)
+        if not 0 <= counts[0] <= counts[1]:
             raise DetectorError(f"state.counts must be hits, trials and proportions learnt, got {counts}; learn anew")
         self._num_hits, self._num_trials, self._num_learnt = counts[0], counts[1], int(counts[2])
 
