@@ -49,7 +49,8 @@ export function times(params) {
 }
 
 export function query({ from, to, seconds, live, compare }, more = {}) {
-  const made = new URLSearchParams(live ? { range: seconds } : { since: from, until: to });
+  const made = new URLSearchParams(live ? { range: seconds } : { since: from });
+  if (to) made.set("until", to);
   if (compare) made.set("compare", compare);
   for (const [name, value] of Object.entries(more)) made.set(name, value);
   return made;

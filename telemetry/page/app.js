@@ -6,6 +6,8 @@ import { element, link, renew } from "./elements.js";
 import { ago } from "./format.js";
 import { Range } from "./range.js";
 import { showBanners } from "./views/banners.js";
+import { mount as incident } from "./views/incident.js";
+import { mount as incidents } from "./views/incidents.js";
 import { mount as model } from "./views/model.js";
 import { mount as node } from "./views/node.js";
 import { mount as overview } from "./views/overview.js";
@@ -13,10 +15,11 @@ import { mount as process } from "./views/process.js";
 import { mount as trainings } from "./views/trainings.js";
 
 const REFRESH_MS = 2000;
-const VIEWS = { overview, model, process, node, trainings };
-// In the bar: a view, its name there, and the room that must answer for it to be shown.
+const VIEWS = { overview, model, process, node, incidents, incident, trainings };
+// In the bar: a view and its name there.
 const BAR = [
   ["overview", "Overview"],
+  ["incidents", "Incidents"],
   ["trainings", "Trainings"],
 ];
 const $ = (id) => document.getElementById(id);
@@ -55,9 +58,9 @@ async function refresh() {
   showBar(where.view);
   try {
     const wanted = Date.now() >= due;
-    const [summary, book, content] = await Promise.all([ask("api/services"), ask("api/alerts"), wanted ? view.load(span, where.params) : null]);
+    const [summary, book, content] = await Promise.all([ask("api/services"), ask("api/incidents"), wanted ? view.load(span, where.params) : null]);
     if (mine !== turn) return;
-    const common = { ...summary, alerts: book.alerts, span };
+    const common = { ...summary, incidents: book.incidents, silences: book.silences, span };
     $("empty").hidden = summary.services.length > 0;
     $("view").hidden = summary.services.length === 0;
     showBanners($("banners"), common);
@@ -108,5 +111,6 @@ document.querySelector(".skip").addEventListener("click", (event) => {
   $("view").focus();
 });
 addEventListener("hashchange", now);
+addEventListener("told", now);
 document.addEventListener("visibilitychange", () => document.hidden || now());
 refresh();

@@ -56,3 +56,14 @@ export function ago(seconds) {
   if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
   return seconds < 172800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86400)} d`;
 }
+
+// How long something took, in its two largest units.
+export function lasting(seconds) {
+  const parts = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
+  const at = Math.max(0, parts.findIndex(([length]) => seconds >= length));
+  const [length, unit] = parts[seconds < 1 ? 3 : at];
+  const whole = Math.floor(seconds / length);
+  const [shorter, name] = parts[at + 1] ?? [1, ""];
+  const rest = name ? Math.round((seconds - whole * length) / shorter) : 0;
+  return rest ? `${whole} ${unit} ${rest} ${name}` : `${whole} ${unit}`;
+}

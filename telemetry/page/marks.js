@@ -3,16 +3,15 @@
 import { clock } from "./format.js";
 import { element } from "./elements.js";
 
-// The signals that a plot shows.
+// The signals that a plot shows, where they are called otherwise than it is.
 const SIGNALS = {
-  latency: ["latency"],
   errors: ["server_errors", "client_errors"],
   waiting: ["queue", "inference"],
   cascade: ["cascade", "teacher"],
   step: ["train_step"],
-  memory: ["memory"],
+  throughput: ["throughput", "absence"],
 };
-const concerns = (key, mark) => (SIGNALS[key] ?? []).includes(mark.signal);
+export const shows = (key, signal) => (SIGNALS[key] ?? [key]).includes(signal);
 
 export function place(over, key, series, { bands = [], changes = [] }) {
   for (const mark of over.querySelectorAll(".band, .change")) mark.remove();
@@ -22,7 +21,7 @@ export function place(over, key, series, { bands = [], changes = [] }) {
     const from = Math.max(band.started_s, series.since);
     const to = Math.min(band.resolved_s ?? series.now, series.until);
     if (to <= from) continue;
-    const made = element("div", undefined, concerns(key, band) ? "band" : "band other");
+    const made = element("div", undefined, shows(key, band.signal) ? "band" : "band other");
     made.dataset.alert = band.id;
     made.style.left = part(from);
     made.style.width = `${((to - from) / span) * 100}%`;

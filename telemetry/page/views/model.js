@@ -2,11 +2,13 @@
 
 import { href, query } from "../address.js";
 import { ask } from "../ask.js";
-import { badge, element, fill, link, panel, renew, table, within } from "../elements.js";
+import { element, fill, link, panel, renew, table, within } from "../elements.js";
 import { ago, format, moment } from "../format.js";
 import { Plots } from "../plots.js";
 import { artifactPanel } from "./artifact.js";
 import { showCards } from "./cards.js";
+import { showChanges } from "./changes.js";
+import { bandsOf, showIncidents } from "./incident-list.js";
 import { processTable } from "./processes.js";
 
 export function mount(root, [name]) {
@@ -19,27 +21,35 @@ export function mount(root, [name]) {
   parent.setAttribute("aria-label", "Over time");
   const processes = processTable("Processes", ["process", "node", "version", "requests/s", "CPU", "memory", "reported"]);
   const artifact = artifactPanel();
-  const alerts = panel("Alerts");
-  const list = element("ol", undefined, "events");
-  alerts.append(list);
+  const [incidents, changes] = [panel("Incidents"), panel("Changes")];
+  const [list, changed] = [element("ol", undefined, "events"), element("ol", undefined, "events")];
+  incidents.append(list);
+  changes.append(changed);
   const traces = panel("Sampled traces");
   const spans = table(["trace", "name", "duration", "time", "status"]);
   traces.append(spans);
-  root.append(services, within("div", "title", title, about), cards, parent, processes.panel, artifact.panel, alerts, traces);
+  root.append(services, within("div", "title", title, about), cards, parent, processes.panel, artifact.panel, incidents, changes, traces);
   const plots = new Plots(parent);
 
   return {
-    load: (span) => ask(`api/series?${query(span, { service: name, points: plots.points() })}`),
+    async load(span) {
+      const asked = ask(`api/series?${query(span, { service: name, points: plots.points() })}`);
+      const [series, { changes: all }] = await Promise.all([asked, ask("api/changes?since=0")]);
+      return { ...series, changes: all.filter((change) => !change.service || change.service === name) };
+    },
     show(content, common) {
       const service = common.services.find((each) => each.name === name);
       showServices(services, common.services, name);
       about.textContent = described(service, common.now);
       showCards(cards, service, content.last, common.span);
-      const mine = common.alerts.filter((alert) => alert.service === name);
-      plots.update(content, { bands: mine });
+      const mine = common.incidents.filter((incident) => incident.services.includes(name));
+      plots.update(content, { bands: bandsOf(mine, name), changes: content.changes });
       processes.show(content.instances, content.now);
       artifact.show(content.artifact);
-      showAlerts(list, mine);
+      showIncidents(list, mine);
+      const recent = content.changes.filter((change) => change.time_s >= content.since && change.time_s <= content.until);
+      changes.hidden = !recent.length;
+      showChanges(changed, recent);
       traces.hidden = !content.traces.length;
       fill(spans, content.traces.slice(0, 12).map(traceRow));
     },
@@ -69,26 +79,10 @@ function showServices(nav, services, chosen) {
     const training = last.train_loss != null ? `loss ${format(last.train_loss, "")}` : "idle";
     const rate = last.throughput != null ? `${format(last.throughput, "/s")} req/s` : training;
     made.href = href("model", [service.name]);
-    made.lastChild.textContent = service.num_firing ? "alert firing" : service.num_instances ? rate : "ended";
+    made.lastChild.textContent = service.num_firing ? "incident" : service.num_instances ? rate : "ended";
     made.classList.toggle("alerting", service.num_firing > 0);
     if (service.name === chosen) made.setAttribute("aria-current", "page");
     else made.removeAttribute("aria-current");
-  });
-}
-
-function showAlerts(list, alerts) {
-  if (!alerts.length) {
-    renew(list, [""], () => "none", () => element("li", "None. Latency and errors are compared with what was usual before."));
-    return;
-  }
-  renew(list, alerts.slice(0, 50), (alert) => alert.id, () => element("li"), (item, alert) => {
-    const firing = alert.state === "firing";
-    const until = firing ? "now" : moment(alert.resolved_s);
-    item.replaceChildren(
-      badge(alert.state, firing),
-      element("span", alert.sentence),
-      element("time", `${moment(alert.started_s)} – ${until}`),
-    );
   });
 }
 

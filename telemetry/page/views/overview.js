@@ -50,7 +50,7 @@ function tile(service) {
 }
 
 export function stateOf(service) {
-  if (service.num_firing) return ["bad", "alert firing"];
+  if (service.num_firing) return ["bad", "incident"];
   return service.num_instances ? ["good", "reporting"] : ["ended", "ended"];
 }
 

@@ -5,6 +5,7 @@ import { ask } from "../ask.js";
 import { element, link, within } from "../elements.js";
 import { ago } from "../format.js";
 import { Plots } from "../plots.js";
+import { bandsOf } from "./incident-list.js";
 
 export function mount(root, [service, instance]) {
   const about = element("p");
@@ -25,7 +26,7 @@ export function mount(root, [service, instance]) {
       ];
       about.replaceChildren(said.filter(Boolean).join(" · "));
       if (process.node) about.append(" · ", link(process.node, href("node", [process.node])));
-      plots.update(content, { bands: common.alerts.filter((alert) => alert.service === service) });
+      plots.update(content, { bands: bandsOf(common.incidents, service) });
     },
     missing(message) {
       about.textContent = message;

@@ -55,15 +55,16 @@ def test_plots_numbers_and_the_artifact_are_shown(visit):
     assert page.eval_on_selector("[data-plot=latency] canvas", drawn)
 
 
-def test_a_spike_is_a_banner_a_band_on_the_plot_and_a_sentence_in_the_list(visit):
+def test_a_spike_is_one_banner_a_band_on_the_plot_and_a_line_in_the_list(visit):
     page = visit()
     band = page.wait_for_selector("[data-plot=latency] .band:not(.other)")
     box, plot = band.bounding_box(), page.query_selector("[data-plot=latency] .u-over").bounding_box()
     assert box["width"] >= 2
     assert box["height"] > 100
     assert plot["x"] <= box["x"] <= plot["x"] + plot["width"]
+    assert page.locator("#banners p").count() == 1
     assert "digits: p95 latency" in page.inner_text("#banners")
-    assert "firing" in page.inner_text("section[aria-label=Alerts]")
+    assert "digits: p95 latency" in page.inner_text("section[aria-label=Incidents]")
 
 
 VIEWS = {
@@ -71,6 +72,8 @@ VIEWS = {
     "model/digits?range=300": ".plot canvas",
     "process/digits/a": ".plot canvas",
     "node/node-a": ".plot canvas",
+    "incidents": ".events a",
+    "incident/1": "[data-plot=latency] .band",
     "trainings": ".panel",
 }
 
@@ -193,6 +196,32 @@ def test_a_card_and_its_plots_legend_say_the_same_in_every_range(visit):
         legend = page.inner_text("[data-plot=latency] .u-series:has-text('p95') .u-value")
         assert card == legend
         assert card.endswith("ms")
+
+
+def test_an_incident_shows_its_evidence_and_takes_what_a_person_says(browser):
+    clock = Clock()
+    with running(clock=clock) as it:
+        see(it, clock)
+        visit = Visits(browser, it.page)
+        page = visit("overview", "#banners a")
+        page.click("#banners a")
+        page.wait_for_selector("[data-plot=latency] .band:not(.other)")
+        assert "first unusual value of latency" in page.inner_text("section[aria-label=Timeline]")
+        page.fill("form:has-text('Acknowledge') [name=by]", "<b>Ann</b>")
+        page.click("text=Acknowledge >> nth=-1")
+        page.wait_for_selector("#banners :has-text('<b>Ann</b> is looking at it')")
+        page.fill("form:has-text('Silence') [name=why]", "being repaired")
+        page.click("button:has-text('Silence')")
+        page.wait_for_selector("#banners", state="hidden")
+        page.click("nav >> text=Incidents")
+        page.wait_for_selector("td:has-text('being repaired')")
+        page.click("text=Lift")
+        page.wait_for_selector("#banners a")
+        page.click("#banners a")
+        page.fill("form:has-text('Accept') [name=why]", "the new model is slower")
+        page.click("button:has-text('Accept as normal')")
+        page.wait_for_selector(".title .badge:has-text('accepted')")
+        visit.close()
 
 
 def test_without_data_it_says_what_to_do(browser):
