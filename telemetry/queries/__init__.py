@@ -1,0 +1,1 @@
+"""Answers questions about what was recorded: PromQL in Prometheus' own shape, traces, logs."""
