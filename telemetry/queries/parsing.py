@@ -6,6 +6,8 @@ from telemetry.queries.errors import QueryError
 from telemetry.queries.limits import Limits
 from telemetry.queries.matching import Matcher
 
+MAX_DAYS = 36_500
+MAX_TIME_S = 1e11
 _NESTING = frozenset("([{+-*/%^=<>,")
 _OPS = {"MatchOp.Equal": "=", "MatchOp.NotEqual": "!=", "MatchOp.Re": "=~", "MatchOp.NotRe": "!~"}
 
@@ -23,9 +25,23 @@ def parsed(query: str, limits: Limits) -> ast.Expr:
             "bad_data", f'invalid parameter "query": it must have at most {limits.max_nesting} brackets and operators'
         )
     try:
-        return ast.parse(query)
+        tree = ast.parse(query)
     except ValueError as error:
         raise QueryError("bad_data", f'invalid parameter "query": parse error: {error}') from None
+    ast.walk(tree, _check_times)
+    return tree
+
+
+def _check_times(node: ast.Expr) -> None:
+    """Refuse what the parser takes but no date or duration can hold."""
+    try:
+        durations = [getattr(node, name, None) for name in ("offset", "range", "step")]
+        at = getattr(node, "at", None)
+        is_far = at is not None and at.at is not None and abs(at.at.timestamp()) > MAX_TIME_S
+    except (ValueError, OverflowError):
+        is_far, durations = True, []
+    if is_far or any(abs(each.days) > MAX_DAYS for each in durations if each is not None):
+        raise QueryError("bad_data", 'invalid parameter "query": times and durations must lie within a hundred years')
 
 
 def matchers_of(selector: ast.VectorSelector) -> list[Matcher]:
