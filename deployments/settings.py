@@ -47,9 +47,13 @@ class ServerSettings(AccessSettings):
     """Arguments of `deployments.app:server`, the endpoints that speak for all models."""
 
     trace_ratio: float = Field(default=0.01, ge=0, le=1)
-    """Fraction of the requests without a `traceparent` of their own that are reported as spans."""
+    """Fraction of the requests without a `traceparent` of their own that are reported as spans. Those that fail or are
+    slow are reported in any case."""
+    trace_slow_s: float | None = Field(default=None, gt=0)
+    """Seconds from which a request is slow; if not given, one is that takes longer than 99 of 100 like it."""
     telemetry_endpoint: str | None = None
-    """URL of the OTLP/gRPC collector; `OTEL_EXPORTER_OTLP_ENDPOINT`, else port 4317 of Ray's head node."""
+    """URL of Trimtab's OTLP/gRPC collector, `none` if there is none; `TRIMTAB_COLLECTOR`, else port 4317 of Ray's head
+    node. `OTEL_EXPORTER_OTLP_ENDPOINT` and its like name another that gets the same."""
     max_body_bytes: int = Field(default=64 * 2**20, ge=1)
     """Largest request body in bytes, packed and unpacked; a larger one gets status 413, or RESOURCE_EXHAUSTED where it
     is a gRPC message. `server` passes streams and compressed messages on to the models: it takes as much of them."""

@@ -23,9 +23,13 @@ PROCESS_PID = "process.pid"
 CONTAINER_ID = "container.id"
 POD_UID = "k8s.pod.uid"
 ROLE = "trimtab.role"
-"""What the process does: "replica", "pipeline", "stage", "server", "train_worker", "collector"."""
+"""What the process does: "replica", "pipeline", "stage", "teacher", "server", "ingress", "embeddings", "shard",
+"store", "score", "train_worker", "collector"."""
 
 # Data point attributes.
+MODEL_VERSION = "trimtab.model.version"
+"""Of all that is counted of a model: a process may hold several versions, of which `service.version` is the one that
+answers where a request names none."""
 METHOD = "http.request.method"
 SCHEME = "url.scheme"
 ROUTE = "http.route"
@@ -41,11 +45,19 @@ CACHE_HIT = "trimtab.cache.hit"
 PLACE = "trimtab.scatter.place"
 """Of a part of a large request: "here", in the replica that got the request, or "elsewhere"."""
 STAGE = "trimtab.stage"
+OUTCOME = "trimtab.outcome"
+"""Of a row: "good" or "bad"; of rows looked up: "near", read from a shard's memory, "kept" here, or "fetched"."""
+RESOURCE = "trimtab.resource"
+"""What a saturation is of: "session", "queue" or "bytes"."""
+TABLE = "trimtab.embeddings.table"
+BATCH_REQUESTS = "trimtab.batch.requests"
 ANSWERED_BY = "trimtab.cascade.answered_by"
 """Of a row: "student", "teacher", or "unsure_student" where the teacher did not answer."""
 RANK = "trimtab.train.rank"
 TELEMETRY_SOURCE = "trimtab.telemetry.source"
 """What failed, of a process's own reporting."""
+SERVER_ADDRESS = "server.address"
+"""Host and port of a collector, of what became of what it was sent."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +93,27 @@ QUEUE_DURATION = Instrument(
     description="Time a request waited for its batch.",
     boundaries=_SECONDS,
 )
+PREPROCESS_DURATION = Instrument(
+    name="trimtab.preprocess.duration",
+    kind="histogram",
+    unit="s",
+    description="Time from a request's head to its tensors: its body read, unpacked and decoded.",
+    boundaries=_SECONDS,
+)
+RAW_DURATION = Instrument(
+    name="trimtab.raw.duration",
+    kind="histogram",
+    unit="s",
+    description="Time to make tensors of the raw input of one batch: texts cut into tokens, pictures decoded.",
+    boundaries=_SECONDS,
+)
+BATCH_DURATION = Instrument(
+    name="trimtab.batch.duration",
+    kind="histogram",
+    unit="s",
+    description="Time to make one batch of the requests' tensors, and to give each its own outputs.",
+    boundaries=_SECONDS,
+)
 INFERENCE_DURATION = Instrument(
     name="trimtab.inference.duration",
     kind="histogram",
@@ -97,6 +130,19 @@ INFERENCE_BATCH_SIZE = Instrument(
 )
 INFERENCE_SAMPLES = Instrument(
     name="trimtab.inference.samples", kind="counter", unit="{sample}", description="Samples predicted."
+)
+REQUEST_ERRORS = Instrument(
+    name="trimtab.request.errors",
+    kind="counter",
+    unit="{request}",
+    description="Requests that were refused or failed; error.type says why.",
+)
+SATURATION = Instrument(
+    name="trimtab.saturation",
+    kind="gauge",
+    unit="1",
+    description="How much of what a replica has is taken: of the session's time since the last export, of the places "
+    "in the queue, of the bytes that bodies may have.",
 )
 CACHE_LOOKUPS = Instrument(
     name="trimtab.cache.lookups",
@@ -136,14 +182,107 @@ VERSION_LOADS = Instrument(
     unit="{version}",
     description="Versions a replica has loaded; with error.type, those it could not.",
 )
+TEACHER_DURATION = Instrument(
+    name="trimtab.cascade.teacher.duration",
+    kind="histogram",
+    unit="s",
+    description="Time that a cascade's teacher took for some rows; with error.type, of those it did not answer.",
+    boundaries=_SECONDS,
+)
+LOOKUP_DURATION = Instrument(
+    name="trimtab.embeddings.lookup.duration",
+    kind="histogram",
+    unit="s",
+    description="Time to look up the rows of one request, or in a shard those it was asked for at once.",
+    boundaries=_SECONDS,
+)
+LOOKUP_ROWS = Instrument(
+    name="trimtab.embeddings.rows",
+    kind="counter",
+    unit="{row}",
+    description="Rows of a table that were looked up; trimtab.outcome says where they were found.",
+)
+CHANGE_DURATION = Instrument(
+    name="trimtab.embeddings.change.duration",
+    kind="histogram",
+    unit="s",
+    description="Time until a change of rows was in every copy; with error.type, of those that were not.",
+    boundaries=_SECONDS,
+)
+SCORED_ROWS = Instrument(
+    name="trimtab.score.rows",
+    kind="counter",
+    unit="{row}",
+    description="Rows that an offline job has scored; trimtab.outcome says whether they were good.",
+)
+CHUNK_DURATION = Instrument(
+    name="trimtab.score.chunk.duration",
+    kind="histogram",
+    unit="s",
+    description="Time to read, score and write one chunk of an offline job; with error.type, of those that failed.",
+    boundaries=(*_SECONDS, 30.0, 60.0, 120.0, 300.0),
+)
+PUSHED_BYTES = Instrument(
+    name="trimtab.pushed.received",
+    kind="counter",
+    unit="By",
+    description="Bytes of pushed versions that a node has got from other nodes.",
+)
+PUSHED_DURATION = Instrument(
+    name="trimtab.pushed.fetch.duration",
+    kind="histogram",
+    unit="s",
+    description="Time until a pushed version was whole on a node; with error.type, of those that did not become so.",
+    boundaries=(0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0),
+)
 PROCESS_CPU_UTILIZATION = Instrument(
     name="process.cpu.utilization",
     kind="gauge",
     unit="1",
     description="CPU seconds the process used per second and available CPU.",
 )
+CPU_THROTTLED_PERIODS = Instrument(
+    name="trimtab.cpu.throttled.periods",
+    kind="counter",
+    unit="{period}",
+    description="Periods in which the process's control group was out of CPU time and had to wait for the next.",
+)
+CPU_THROTTLED_TIME = Instrument(
+    name="trimtab.cpu.throttled.time", kind="counter", unit="s", description="Time that was waited so."
+)
 PROCESS_MEMORY_USAGE = Instrument(
-    name="process.memory.usage", kind="updowncounter", unit="By", description="Resident memory of the process."
+    name="process.memory.usage",
+    kind="updowncounter",
+    unit="By",
+    description="Physical memory of the process; of what several processes map, such as weights, its share.",
+)
+PROCESS_FILE_DESCRIPTORS = Instrument(
+    name="process.unix.file_descriptor.count",
+    kind="updowncounter",
+    unit="{file_descriptor}",
+    description="File descriptors that the process has open.",
+)
+PROCESS_FILE_DESCRIPTORS_LIMIT = Instrument(
+    name="trimtab.process.file_descriptor.limit",
+    kind="gauge",
+    unit="{file_descriptor}",
+    description="File descriptors that the process may have open.",
+)
+EVENT_LOOP_LAG = Instrument(
+    name="trimtab.event_loop.lag",
+    kind="histogram",
+    unit="s",
+    description="How much later than asked for the event loop came to a timer.",
+    boundaries=_SECONDS,
+)
+OBJECT_STORE_USAGE = Instrument(
+    name="trimtab.object_store.usage",
+    kind="gauge",
+    unit="By",
+    description="Memory that Ray's object store on this node has touched.",
+)
+OBJECT_STORE_LIMIT = Instrument(
+    name="trimtab.object_store.limit", kind="gauge", unit="By", description="Memory that it may have."
 )
 GPU_UTILIZATION = Instrument(
     name="hw.gpu.utilization", kind="gauge", unit="1", description="Fraction of time the GPU was busy."
@@ -157,6 +296,10 @@ PROCESS_ENDED = Instrument(
     unit="1",
     description="1 in the last report of a process that ends in order: nobody need look for it.",
 )
+GPU_MEMORY_LIMIT = Instrument(
+    name="hw.gpu.memory.limit", kind="updowncounter", unit="By", description="Memory of the GPU."
+)
+GPU_POWER = Instrument(name="hw.power", kind="gauge", unit="W", description="Power that the GPU draws.")
 TRAIN_STEP_DURATION = Instrument(
     name="trimtab.train.step.duration",
     kind="histogram",
@@ -192,4 +335,28 @@ TELEMETRY_FAILURES = Instrument(
     kind="counter",
     unit="{failure}",
     description="Observations and exports that raised an exception in the process that reports.",
+)
+PROCESSED_SPANS = Instrument(
+    name="otel.sdk.processor.span.processed",
+    kind="counter",
+    unit="{span}",
+    description="Spans that were to be reported; with error.type, those dropped before any collector had them.",
+)
+EXPORTED_SPANS = Instrument(
+    name="otel.sdk.exporter.span.exported",
+    kind="counter",
+    unit="{span}",
+    description="Spans that a collector took; with error.type, those it did not.",
+)
+EXPORTED_POINTS = Instrument(
+    name="otel.sdk.exporter.metric_data_point.exported",
+    kind="counter",
+    unit="{data_point}",
+    description="Data points that a collector took; with error.type, those it did not: the next export has the totals.",
+)
+EXPORTED_LOGS = Instrument(
+    name="otel.sdk.exporter.log.exported",
+    kind="counter",
+    unit="{log_record}",
+    description="Log records that a collector took; with error.type, those it did not.",
 )

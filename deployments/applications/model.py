@@ -18,6 +18,7 @@ from deployments.embeddings.remote import RemoteTable
 from deployments.errors import UnavailableError
 from deployments.execution.byte_budget import ByteBudget
 from deployments.execution.load import load_predictor
+from deployments.execution.meters import report_budget
 from deployments.execution.predicting import Predicting
 from deployments.execution.predictor import Predictor
 from deployments.http.asgi import Answer, Call, call
@@ -66,6 +67,7 @@ class Model(AsgiReplica):
             ),
         )
         self._demand = Demand(self._emitter, lambda: self._versions.ongoing, num_cpus=settings.num_threads)
+        report_budget(self._budget, self._emitter)
         app = VersionedModel(self._versions, self._emitter)
         gate = gate_of(settings, settings.artifact)
         self._app = fast_path.open_fast_path(

@@ -19,6 +19,7 @@ from deployments.oip import grpc_service
 from deployments.ray_private import http_host
 from deployments.settings import AccessSettings, ServerSettings
 from telemetry.emitting import resources
+from telemetry.emitting.destinations import COLLECTOR
 from telemetry.emitting.emitter import Emitter
 
 ON_HEAD = {"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}}
@@ -78,15 +79,16 @@ def plain_emitter(
         version=version,
         role=role,
         instance=serve.get_replica_context().replica_id.unique_id,
-        endpoint=settings.telemetry_endpoint or _collector_endpoint(),
+        endpoint=settings.telemetry_endpoint or collector_endpoint(),
         trace_ratio=settings.trace_ratio if trace_ratio is None else trace_ratio,
+        slow_s=settings.trace_slow_s,
     )
 
 
-def _collector_endpoint() -> str | None:
-    """The collector on Ray's head node, or none where the SDK's own variable says otherwise."""
-    if "OTEL_EXPORTER_OTLP_ENDPOINT" in os.environ:
-        return None
+def collector_endpoint() -> str:
+    """Trimtab's collector: where a variable says, else on Ray's head node."""
+    if given := os.environ.get(COLLECTOR):
+        return given
     head = ray.get_runtime_context().gcs_address.rpartition(":")[0]
     on_head = head == ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
     return f"http://{'localhost' if on_head else head}:4317"

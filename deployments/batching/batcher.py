@@ -60,6 +60,11 @@ class Batcher:
         self._idle = asyncio.Event()
         self._idle.set()
 
+    @property
+    def queue_share(self) -> float:
+        """How much of the queue is taken."""
+        return self._admission.num_waiting / self._limits.max_queue_size
+
     def start(self) -> None:
         """Begin to take requests; needs a running event loop."""
         self._loop = asyncio.get_running_loop()
@@ -257,6 +262,7 @@ class Batcher:
         if isinstance(done.outcome, Exception):
             fail(done.batch, done.outcome)
             return
+        counted = done.counted()
         for waiting, outputs in zip(done.batch, done.outcome, strict=True):
             if not waiting.answer.done():  # its client is still there
                 waiting.answer.set_result(
@@ -265,8 +271,8 @@ class Batcher:
                         submitted_ns=waiting.submitted_ns,
                         started_ns=done.started_ns,
                         ended_ns=done.ended_ns,
+                        call=counted,
                     )
                 )
-        counted = done.counted()
         self._pace.learn(done.work, counted.duration_s)
         self._report(counted)

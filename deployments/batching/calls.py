@@ -39,6 +39,7 @@ class Done:
     stacked_ns: int
     ended_ns: int
     shared_ns: int
+    raw_s: float
     uneven: str = ""
     """Why these requests had to be called apart from those they came with, if they had."""
 
@@ -49,6 +50,8 @@ class Done:
             duration_s=(self.ended_ns - self.started_ns) / 1e9,
             input_s=(self.stacked_ns - self.started_ns) / 1e9,
             output_s=(self.shared_ns - self.ended_ns) / 1e9,
+            raw_s=self.raw_s,
+            num_requests=len(self.batch),
         )
 
 
@@ -85,6 +88,7 @@ def call(run: Run, batch: Sequence[Waiting], padding: Padding | None) -> list[Do
             stacked_ns=stacked_ns,
             ended_ns=ended_ns,
             shared_ns=time.time_ns(),
+            raw_s=getattr(run, "raw_s", 0.0),  # of `deployments.raw.inputs.RawRun`
             uneven=str(outcome) if isinstance(outcome, NotByRowsError) else "",
         )
     ]

@@ -77,4 +77,5 @@ def joined(parts: Sequence[Prediction]) -> Prediction:
         submitted_ns=first.submitted_ns,
         started_ns=first.started_ns,
         ended_ns=last.ended_ns,
+        call=first.call,
     )

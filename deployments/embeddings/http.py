@@ -25,6 +25,7 @@ from deployments.oip.infer_request import InferRequest
 from deployments.oip.responses import Response
 from optimization.artifact.manifest import TensorSpec
 from telemetry.emitting.emitter import Emitter
+from telemetry.emitting.trace import current
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +78,9 @@ class EmbeddingApp:
             await self._lifespan(receive, send)
             return
         start_ns = time.time_ns()
-        status, route, error = 200, "", None
+        trace = self._requests.begin(scope)
+        entered = current.set(trace)
+        status, route, error, error_type = 200, "", None, None
         try:
             action = self._action(scope)
             route = f"/v2/embeddings/{{table}}{action}"
@@ -85,12 +88,15 @@ class EmbeddingApp:
         except ClientGone:
             return
         except RequestError as problem:
-            status, error = problem.status, str(problem)
+            status, error, error_type = problem.status, str(problem), type(problem).__name__
             response = Response(body=error_body(error), headers=JSON)
-        except Exception:
+        except Exception as problem:
             logger.exception("a request for table %r failed", self._reader.table.name)
-            status, error = 500, f"table {self._reader.table.name!r} failed; its log says more"
+            status, error_type = 500, type(problem).__name__
+            error = f"table {self._reader.table.name!r} failed; its log says more"
             response = Response(body=error_body(error), headers=JSON)
+        finally:
+            current.reset(entered)
         await respond(send, status, response.body, response.headers)
         self._requests.request(
             method=scope["method"],
@@ -98,9 +104,10 @@ class EmbeddingApp:
             status=status,
             start_ns=start_ns,
             end_ns=time.time_ns(),
-            traceparent=header(scope, b"traceparent"),
+            trace=trace,
             scheme=scheme_of(scope),
             error=error,
+            error_type=error_type,
         )
 
     def _action(self, scope: Scope) -> str:

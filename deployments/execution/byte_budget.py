@@ -12,6 +12,11 @@ class ByteBudget:
         self._max_bytes = max_bytes
         self._reserved_bytes = 0
 
+    @property
+    def share(self) -> float:
+        """How much of them is reserved."""
+        return self._reserved_bytes / self._max_bytes
+
     def check(self, size_bytes: int) -> None:
         """Whether so many more fit.
 

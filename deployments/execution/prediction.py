@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from deployments.oip.tensors import Array
+from telemetry.emitting.spans import BatchSpan
 
 
 @dataclass(kw_only=True, eq=False, slots=True)  # not frozen: that takes half a microsecond of every request
@@ -15,6 +16,10 @@ class Prediction:
     ended_ns: int = 0
     is_cached: bool = False
     """Whether the model gave this answer before and was not asked."""
+    decoded_ns: int = 0
+    """When the request's tensors were there; 0 where nobody has looked."""
+    call: "BatchDone | None" = None
+    """The call that answered it, the first of several."""
 
 
 @dataclass(kw_only=True, eq=False, slots=True)
@@ -27,3 +32,8 @@ class BatchDone:
     """Of it, to make one batch of the requests' inputs."""
     output_s: float
     """Afterwards, to give each request its own rows."""
+    raw_s: float = 0.0
+    """Of the duration, to make tensors of raw input."""
+    num_requests: int = 1
+    span: BatchSpan | None = None
+    """The call as a span, once one of its requests is reported."""

@@ -62,7 +62,6 @@ class Predictor:
         self._cache = cache
         self._scatter = scatter
         self._embedded = embedded
-        self._meters = ModelMeters(emitter)
         self._batcher = Batcher(
             run,
             limits,
@@ -71,16 +70,19 @@ class Predictor:
             pace=pace,
             padding=padding,
         )
+        self._meters = ModelMeters(emitter, manifest.version, lambda: self._batcher.queue_share)
 
     def start(self) -> None:
         """Begin to take requests; needs a running event loop."""
         if self._embedded is not None:
             self._embedded.start()
         self._batcher.start()
+        self._meters.start()
 
     async def stop(self) -> None:
         """Finish what is under way, refuse what waits and let go of the model."""
         await self._batcher.stop()
+        self._meters.stop()
 
     def admit(self) -> None:
         """Refuse early, before a request is read, what `predict` would refuse of a usual one.

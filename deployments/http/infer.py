@@ -1,5 +1,6 @@
 """`/infer`: a body or a message becomes tensors, the predictor is asked, and its outputs go back in the same form."""
 
+import time
 from collections.abc import Awaitable
 from dataclasses import replace
 
@@ -53,8 +54,10 @@ class Infer:
         try:
             length = header(scope, requests.HEADER_LENGTH)
             request = requests.decode(body, length, manifest.inputs, self._outputs, self._raw)
+            decoded_ns = time.time_ns()
             answer = self._predictor.timed(request.inputs, urgency_of(request.parameters, timeout_s))
             prediction = await (while_connected(answer, receive) if self._watch_clients else answer)
+            prediction.decoded_ns = decoded_ns
             response = responses.encode(
                 manifest.name, manifest.version, request, prediction.outputs, self._types, manifest.labels
             )
@@ -70,7 +73,9 @@ class Infer:
         self._bodies.reserve(parsed.size_bytes)
         try:
             request = infer_message.decode(parsed.take(), manifest.inputs, self._outputs, self._raw)
+            decoded_ns = time.time_ns()
             prediction = await self._predictor.timed(request.inputs, urgency_of(request.parameters, timeout_s))
+            prediction.decoded_ns = decoded_ns
             message = infer_message.encode(
                 manifest.name, manifest.version, request, prediction.outputs, self._types, manifest.labels
             )

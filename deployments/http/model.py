@@ -22,7 +22,7 @@ from deployments.errors import (
 from deployments.execution.byte_budget import ByteBudget
 from deployments.execution.meters import report_artifact
 from deployments.execution.predicting import Predicting
-from deployments.http.asgi import JSON, ClientGone, error_body, header, path_below, read_body, respond, respond_message
+from deployments.http.asgi import JSON, ClientGone, error_body, path_below, read_body, respond, respond_message
 from deployments.http.bodies import Bodies
 from deployments.http.generation import Generation
 from deployments.http.infer import Infer
@@ -34,6 +34,7 @@ from deployments.oip.responses import Response
 from deployments.oip.statistics import ModelStatistics
 from optimization.artifact.manifest import TensorSpec
 from telemetry.emitting.emitter import Emitter
+from telemetry.emitting.trace import Trace, current
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ class ModelApp:
         self._infer = Infer(predictor, bodies, raw)
         self._generation = Generation(predictor, bodies, raw)
         self._emitter = emitter
-        self._requests = RequestMeter(emitter)
+        self._requests = RequestMeter(emitter, manifest.version)
         self._raw = raw
         self._max_batch_size = max_batch_size or predictor.limits.max_batch_size
 
@@ -110,7 +111,15 @@ class ModelApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         start_ns = time.time_ns()
-        status, route, error, prediction = 200, "", None, None
+        trace = self._requests.begin(scope)
+        entered = current.set(trace)
+        try:
+            await self._answer(scope, receive, send, trace, start_ns)
+        finally:
+            current.reset(entered)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, trace: Trace, start_ns: int) -> None:
+        status, route, error, error_type, prediction = 200, "", None, None, None
         response: Response | Message | None
         try:
             action = self._action(scope)
@@ -126,12 +135,12 @@ class ModelApp:
         except ClientGone:
             return
         except RequestError as problem:
-            status, error = problem.status, str(problem)
+            status, error, error_type = problem.status, str(problem), type(problem).__name__
             advice = (problem.retry_after,) if isinstance(problem, OverloadedError) else ()
             response = Response(body=error_body(error), headers=(*JSON, *advice))
-        except Exception:
+        except Exception as problem:
             logger.exception("a request for model %r failed", self._manifest.name)
-            status, error = 500, failed(self._manifest.name)
+            status, error, error_type = 500, failed(self._manifest.name), type(problem).__name__
             response = Response(body=error_body(error), headers=JSON)
         if response is not None:
             if isinstance(response, Response):
@@ -147,9 +156,10 @@ class ModelApp:
             status=status,
             start_ns=start_ns,
             end_ns=end_ns,
-            traceparent=header(scope, b"traceparent"),
+            trace=trace,
             scheme=scheme_of(scope),
             error=error,
+            error_type=error_type,
             prediction=prediction,
         )
 

@@ -163,10 +163,11 @@ def server_app(
     def measured(route: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Any]:
         async def answer(request: Request) -> Response:
             start_ns = time.time_ns()
+            trace, error_type = meter.begin(request.scope), None
             try:
                 response = await endpoint(request)
             except RequestError as problem:
-                response = _error(str(problem), problem.status)
+                response, error_type = _error(str(problem), problem.status), type(problem).__name__
             except ClientGone:
                 return Response(status_code=400)
             if route not in _PROBES:
@@ -176,7 +177,8 @@ def server_app(
                     status=response.status_code,
                     start_ns=start_ns,
                     end_ns=time.time_ns(),
-                    traceparent=request.headers.get("traceparent"),
+                    trace=trace,
+                    error_type=error_type,
                     scheme=scheme_of(request.scope),
                 )
             return response

@@ -97,7 +97,7 @@ class IngressLog(asyncio.DatagramProtocol):
             status=line.status,
             start_ns=now_ns - int(line.duration_s * 1e9),
             end_ns=now_ns,
-            traceparent=None,
+            trace=None,
             scheme=self._scheme,
             times=line.stands_for,
         )

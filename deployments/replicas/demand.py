@@ -16,6 +16,9 @@ TOO_MANY_REQUESTS = 429
 ONGOING = "running_requests"
 """Ray's own name for the requests of a replica: it does not see those that take the fast path past its wrapper."""
 
+_IN_A_CALL = (conventions.INFERENCE_DURATION, conventions.BATCH_DURATION, conventions.RAW_DURATION)
+"""What a call of the model consists of."""
+
 
 class Demand:
     """Reads what has happened since it last read."""
@@ -23,7 +26,7 @@ class Demand:
     def __init__(self, emitter: Emitter, ongoing: Callable[[], int], *, num_cpus: int) -> None:
         self._histograms = {
             instrument: emitter.histogram(instrument)
-            for instrument in (conventions.REQUEST_DURATION, conventions.QUEUE_DURATION, conventions.INFERENCE_DURATION)
+            for instrument in (conventions.REQUEST_DURATION, conventions.QUEUE_DURATION, *_IN_A_CALL)
         }
         self._ongoing = ongoing
         self._ongoing_before = 0
@@ -42,11 +45,11 @@ class Demand:
         """
         now_s, cpu_s = time.monotonic(), time.process_time()
         elapsed_s = max(1e-3, now_s - self._read_s)
-        inferred = self._since(conventions.INFERENCE_DURATION)
+        called_s = sum(self._since(instrument).total for instrument in _IN_A_CALL)
         waited = self._since(conventions.QUEUE_DURATION)
         answered = self._since(conventions.REQUEST_DURATION, lambda status: status != TOO_MANY_REQUESTS)
         refused = self._since(conventions.REQUEST_DURATION, lambda status: status == TOO_MANY_REQUESTS)
-        busy = max(inferred.total / elapsed_s, (cpu_s - self._cpu_s) / elapsed_s / self._num_cpus)
+        busy = max(called_s / elapsed_s, (cpu_s - self._cpu_s) / elapsed_s / self._num_cpus)
         ongoing = self._ongoing()
         came = answered.num_values + refused.num_values + ongoing - self._ongoing_before
         self._read_s, self._cpu_s, self._ongoing_before = now_s, cpu_s, ongoing

@@ -4,12 +4,14 @@ import random
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 from deployments.errors import OverloadedError, UnavailableError
 from deployments.scatter.part import LostError, Refusal
 from deployments.stages.stage_call import Failure, Missing, StageCall, StageReplica, Tensor
 from telemetry import conventions
 from telemetry.emitting.emitter import Emitter
+from telemetry.emitting.trace import Asked
 
 REST_S = 5.0
 """A replica that went while it had a call is asked last for so long: it may only have been slow to say that it goes."""
@@ -61,11 +63,11 @@ class AskedStage:
         lost: LostError | None = None
         while (replica := self._next(tried)) is not None:
             tried.add(replica.name)
-            began_s = time.perf_counter()
+            began_s, asked = time.perf_counter(), Asked(f"ask {self.name}")
             self._outstanding[replica.name] += 1
             outcome = "CancelledError"
             try:
-                answer = await replica.answer(call)
+                answer = await replica.answer(replace(call, trace=asked.passed))
                 outcome = answer.kind if isinstance(answer, Failure) else type(answer).__name__
             except LostError as error:
                 outcome = type(error).__name__
@@ -82,6 +84,7 @@ class AskedStage:
                 if not self._outstanding[replica.name]:
                     del self._outstanding[replica.name]  # else replicas that have gone would stay for ever
                 self._count(time.perf_counter() - began_s, outcome)
+                asked.ended(((conventions.STAGE, self.name),), None if outcome == "dict" else outcome)
             match answer:
                 case Refusal():
                     refusals.append(answer)

@@ -24,6 +24,7 @@ from deployments.oip.tensors import DTYPES, Array, from_binary, to_binary
 from deployments.oip.urgency import Urgency
 from deployments.scatter.part import LostError, Refusal
 from deployments.stages.stage_call import Failure, Missing, StageAnswer, StageCall, Stored, Tensors
+from telemetry.emitting.trace import Passed
 
 logger = logging.getLogger(__name__)
 
@@ -186,6 +187,7 @@ def _head_of(number: int, call: StageCall) -> dict[str, Any]:
         "priority": call.urgency.priority,
         "has_rows": call.rows is not None,
         "all_rows": list(call.all_rows),
+        "trace": call.trace,
     }
 
 
@@ -201,6 +203,7 @@ def _call_of(frame: _Frame) -> StageCall:
         inputs=tensors,
         urgency=Urgency(timeout_s=head["timeout_s"], priority=head["priority"]),
         all_rows=frozenset(head["all_rows"]),
+        trace=Passed(*head["trace"]) if head["trace"] else None,
     )
 
 

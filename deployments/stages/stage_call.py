@@ -15,6 +15,7 @@ from deployments.errors import DeadlineError, RequestError, UnavailableError
 from deployments.oip.tensors import Array
 from deployments.oip.urgency import Urgency
 from deployments.scatter.part import Refusal
+from telemetry.emitting.trace import Passed
 
 LARGE_BYTES = 2**20
 """From so many bytes on a tensor lies in shared memory and is named to whoever takes it; smaller ones are sent."""
@@ -62,6 +63,8 @@ class StageCall:
     """Which of the request's rows it is given; all if not given."""
     all_rows: frozenset[str] = frozenset()
     """Inputs that have the other rows, too."""
+    trace: Passed | None = None
+    """The span that it is asked under."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,8 @@ from typing import Protocol
 
 from deployments.errors import OverloadedError, RequestError, UnavailableError
 from deployments.execution.byte_budget import ByteBudget
+from deployments.execution.prediction import Prediction
+from deployments.execution.predictor import Predictor
 from deployments.http.meters import RequestMeter
 from deployments.oip.tensors import Array
 from deployments.oip.urgency import Urgency
@@ -18,10 +20,14 @@ from deployments.replicas.versions import Versions
 from deployments.scatter.part import Refusal
 from deployments.stages.stage_call import Failure, Missing, StageAnswer, StageCall, Stored, TensorGoneError, TensorStore
 from telemetry.emitting.emitter import Emitter
+from telemetry.emitting.trace import current
 
 logger = logging.getLogger(__name__)
 
 INTERNAL_ERROR = 500
+
+_Answered = tuple[StageAnswer, int, str | None, Prediction | None]
+"""What is answered, as which status, why not, and where the time went."""
 
 
 class Predicts(Protocol):
@@ -78,7 +84,7 @@ class Worker:
         self._budget = budget
         self._store = store
         self.emitter = emitter
-        self._requests = RequestMeter(emitter)
+        self._meters: dict[str, RequestMeter] = {}
 
     def start(self) -> None:
         """Begin to take calls; the event loop runs."""
@@ -93,19 +99,33 @@ class Worker:
     async def answer(self, call: StageCall) -> StageAnswer:
         """Outputs, or why there are none."""
         start_ns = time.time_ns()
-        answer, status, error = await self._answer(call)
-        self._requests.request(
+        trace = self.emitter.begin(*call.trace or (None,))
+        entered = current.set(trace)
+        try:
+            answer, status, error, prediction = await self._answer(call)
+        finally:
+            current.reset(entered)
+        error_type = answer.kind if isinstance(answer, Failure) else type(answer).__name__ if error else None
+        self._meter(call.version).request(
             method="POST",
             route=self._route,
             status=status,
             start_ns=start_ns,
             end_ns=time.time_ns(),
-            traceparent=None,
+            trace=trace,
             error=error,
+            error_type=error_type,
+            prediction=prediction,
         )
         return answer
 
-    async def _answer(self, call: StageCall) -> tuple[StageAnswer, int, str | None]:
+    def _meter(self, version: str) -> RequestMeter:
+        meter = self._meters.get(version)
+        if meter is None:
+            meter = self._meters[version] = RequestMeter(self.emitter, version)
+        return meter
+
+    async def _answer(self, call: StageCall) -> _Answered:
         held = self.versions.find(call.version)
         if held is None:
             return _refused(UnavailableError(f"it does not hold version {call.version!r}"))
@@ -114,19 +134,23 @@ class Worker:
         try:
             inputs, missing = await self._inputs(call)
             if missing:
-                return Missing(inputs=missing), UnavailableError.status, f"inputs have gone: {', '.join(missing)}"
+                return Missing(inputs=missing), UnavailableError.status, f"inputs have gone: {', '.join(missing)}", None
             needed_bytes = sum(array.nbytes for array in inputs.values())
             self._budget.reserve(needed_bytes)
             size_bytes = needed_bytes
-            return dict(await held.app.predictor.predict(inputs, call.urgency)), 200, None
+            predictor = held.app.predictor
+            if not isinstance(predictor, Predictor):
+                return dict(await predictor.predict(inputs, call.urgency)), 200, None, None
+            prediction = await predictor.timed(inputs, call.urgency)
+            return dict(prediction.outputs), 200, None, prediction
         except (OverloadedError, UnavailableError) as error:
             return _refused(error)
         except RequestError as error:
-            return Failure(kind=type(error).__name__, message=str(error)), error.status, str(error)
+            return Failure(kind=type(error).__name__, message=str(error)), error.status, str(error), None
         except Exception as error:
             logger.exception("stage %s failed", self.name)
             message = f"{type(error).__name__}: {error}"
-            return Failure(kind=type(error).__name__, message=message), INTERNAL_ERROR, message
+            return Failure(kind=type(error).__name__, message=message), INTERNAL_ERROR, message, None
         finally:
             held.ongoing -= 1
             self._budget.release(size_bytes)
@@ -145,6 +169,6 @@ class Worker:
         return found, tuple(missing)
 
 
-def _refused(error: OverloadedError | UnavailableError) -> tuple[Refusal, int, str]:
+def _refused(error: OverloadedError | UnavailableError) -> _Answered:
     retry_after_s = error.retry_after_s if isinstance(error, OverloadedError) else 0.0
-    return Refusal(reason=str(error), retry_after_s=retry_after_s), error.status, str(error)
+    return Refusal(reason=str(error), retry_after_s=retry_after_s), error.status, str(error), None

@@ -1,11 +1,11 @@
-"""Reports a process by OTLP/gRPC: counted in place, exported in bulk, spans only for the sampled requests.
+"""Reports a process by OTLP: counted in place, exported in bulk, spans of the requests that are worth it.
 
-    record()/add()/set() -> bucket arrays of this process -> every interval one MetricsData -> OTLPMetricExporter
-    span()               -> SDK tracer, only if sampled   -> BatchSpanProcessor             -> OTLPSpanExporter
-
-The OpenTelemetry SDK's own instruments cost some 8 µs a call; a bucket array behind a lock costs 0.4. Totals are
-cumulative, so an export that fails loses nothing: the next one carries it. Nothing that goes wrong here reaches the
-process that is reported.
+    record()/add()/set() -> bucket arrays of this process -> every interval one export -> Totals -+
+    request()            -> spans, encoded where kept     ------------------------------> Queue  -+-> each collector,
+                                                                                                     a thread of its own
+The OpenTelemetry SDK's own instruments cost some 8 µs a call, its spans 25; a bucket array behind a lock costs 0.4, a
+span written by hand 1.5. Totals are cumulative, so an export that fails loses nothing: the next one carries it. Nothing
+that goes wrong here reaches the process that is reported, and what is dropped is counted.
 """
 
 import logging
@@ -13,21 +13,25 @@ import os
 import socket
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
+from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
 from opentelemetry.sdk.metrics import export as otel
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from telemetry.conventions import (
     ERROR_TYPE,
+    EXPORTED_LOGS,
+    EXPORTED_POINTS,
+    EXPORTED_SPANS,
     HOST_NAME,
     OWN_NAMESPACE,
     PROCESS_PID,
+    PROCESSED_SPANS,
     ROLE,
+    SERVER_ADDRESS,
     SERVICE_INSTANCE_ID,
     SERVICE_NAME,
     SERVICE_NAMESPACE,
@@ -36,32 +40,31 @@ from telemetry.conventions import (
     TELEMETRY_SOURCE,
     Instrument,
 )
+from telemetry.emitting import destinations, environment
 from telemetry.emitting.counter import Counter
 from telemetry.emitting.data_points import CUMULATIVE, Attributes, numbers
-from telemetry.emitting.gauge import Gauge
+from telemetry.emitting.destinations import Destination
+from telemetry.emitting.gauge import Gauge, Observe
 from telemetry.emitting.histogram import Histogram
-from telemetry.emitting.spans import Spans, is_sampled
+from telemetry.emitting.protobuf import SCOPE_NAME
+from telemetry.emitting.sampling import Slowness, sampler_of
+from telemetry.emitting.spans import Spans
+from telemetry.emitting.trace import Trace, caller_of, state_of
 from telemetry.failures import Failures
 
 logger = logging.getLogger(__name__)
 
-EXPORT_TIMEOUT_S = 3.0
-SHUTDOWN_S = 5.0
+SHUTDOWN_S = 4.5
 """Longest that `shutdown` waits, whatever an observer or the network does."""
-MAX_ENDED_VERSIONS = 8
-"""Versions whose last totals are kept while no collector answers."""
-_ONE_TRY_S = 0.7
-"""A timeout that the SDK tries an export once in: it waits for 0.8 s or more before it tries again."""
-_SCOPE = InstrumentationScope("trimtab")
+_SCOPE = InstrumentationScope(SCOPE_NAME)
+_EXPORTED = {"metrics": EXPORTED_POINTS, "traces": EXPORTED_SPANS, "logs": EXPORTED_LOGS}
 
 _Kind = TypeVar("_Kind", Counter, Gauge, Histogram)
 
 
 class Emitter:
-    """Reports one process under one resource.
-
-    The endpoint, its TLS and its headers are the SDK's own settings (`OTEL_EXPORTER_OTLP_ENDPOINT`, ...), unless
-    `endpoint` is given; they default to the collector on this host, http://localhost:4317.
+    """Reports one process under one resource: to Trimtab's collector at `endpoint`, by OTLP/gRPC, and to where
+    OpenTelemetry's variables say, if they do. Without either it is http://localhost:4317.
     """
 
     def __init__(
@@ -74,7 +77,11 @@ class Emitter:
         endpoint: str | None = None,
         interval_s: float = 1.0,
         trace_ratio: float = 0.01,
+        slow_s: float | None = None,
     ) -> None:
+        """Of its requests `trace_ratio` are reported as spans, unless their callers decide, and all that fail or take
+        longer than `slow_s`; if not given, than 99 of 100 like it.
+        """
         self.resource = Resource.create(
             {
                 SERVICE_NAME: service,
@@ -86,27 +93,31 @@ class Emitter:
                 PROCESS_PID: os.getpid(),
             }
         )
-        self._interval_s = interval_s
         self.trace_ratio = trace_ratio
+        self._slow_s = slow_s
         self._began_ns = self._start_ns = time.time_ns()
         """When the process began to count, and when the version it serves did."""
         self._totals: dict[str, Counter | Histogram] = {}
         self._gauges: dict[str, Gauge] = {}
-        self._ended: deque[otel.ResourceMetrics] = deque(maxlen=MAX_ENDED_VERSIONS)
-        """Last totals of versions that are no longer served, until they are delivered."""
         self._lock = threading.Lock()
         """Held while totals are read or restarted, so that an export never mixes two versions."""
         self._failures = Failures(logger)
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self._delivered = True
-        self._has_collector: bool | None = None
-        """Whether one has answered so far; none before the first export has ended."""
-        self._endpoint = endpoint
-        self._exporter = OTLPMetricExporter(endpoint=endpoint, timeout=EXPORT_TIMEOUT_S)
-        # The SDK logs each failed export; `_export` says it once.
-        logging.getLogger("opentelemetry.exporter.otlp.proto.grpc.exporter").setLevel(logging.CRITICAL)
-        self._spans = Spans(self.resource, endpoint=endpoint, timeout_s=EXPORT_TIMEOUT_S, interval_s=interval_s)
+        self._starters: list[Callable[[], None]] = []
+        self._stoppers: list[Callable[[], None]] = []
+        variables = dict(os.environ)
+        self._environment = environment.read(variables, interval_s=interval_s)
+        self._sampler = sampler_of(variables, trace_ratio)
+        self._reads_callers = variables.get("OTEL_PROPAGATORS", "").strip().lower() != "none"
+        self._destinations: list[Destination] = destinations.of(
+            endpoint, variables, self._environment, interval_s=interval_s, failures=self._failures
+        )
+        self._interval_s = min((each.interval_s for each in self._destinations), default=interval_s)
+        self.spans = Spans(_encoded(self.resource), self._environment.span_limits)
+        for each in self._destinations:
+            if each.spans:
+                self.spans.deliver_to(*each.spans)
 
     def serves(self, version: str) -> None:
         """Report as `version` from now on: what the one before has counted goes out a last time, and totals start at
@@ -115,11 +126,13 @@ class Emitter:
         with self._lock:
             now_ns = max(time.time_ns(), self._start_ns + 1)
             last = _metrics((each.instrument, each.restart(self._start_ns, now_ns)) for each in self._totals.values())
-            if last:
-                self._ended.append(_under(self.resource, last))
+            ended = _body(self.resource, last) if last else b""
             self._start_ns = now_ns
             self.resource = self.resource.merge(Resource({SERVICE_VERSION: version}))
-        self._spans.report_as(self.resource)
+        for each in self._destinations:
+            if each.totals:
+                each.totals[0].keep(ended)
+        self.spans.report_as(_encoded(self.resource))
 
     def counter(self, instrument: Instrument) -> Counter:
         """The counter for `instrument`, the same one each time."""
@@ -127,104 +140,122 @@ class Emitter:
 
     def histogram(self, instrument: Instrument) -> Histogram:
         """The histogram for `instrument`, the same one each time."""
-        return _known(self._totals, Histogram(instrument))
+        return _known(self._totals, Histogram(instrument, self._environment.exemplars))
 
-    def gauge(self, instrument: Instrument, observe: Callable[[], Mapping[Attributes, float]] | None = None) -> Gauge:
-        """The gauge for `instrument`, the same one each time; `observe`, if given, gives the values at each export.
+    def gauge(self, instrument: Instrument, observe: Observe | None = None) -> Gauge:
+        """The gauge for `instrument`, the same one each time; `observe`, if given, gives values at each export.
 
         An `observe` that raises leaves out this gauge alone.
         """
-        return _known(self._gauges, Gauge(instrument, observe))
+        gauge = _known(self._gauges, Gauge(instrument))
+        if observe is not None:
+            gauge.observe(observe)
+        return gauge
 
-    def sampled(self, traceparent: str | None) -> bool:
-        """Whether a request gets spans: as its caller decided (W3C Trace Context), else by the sampling ratio."""
-        return is_sampled(traceparent, self.trace_ratio)
+    def begin(self, traceparent: str | None, tracestate: str | None = None) -> Trace:
+        """A request's place in its trace; whether it is reported is decided by its caller, else by the ratio."""
+        caller = caller_of(traceparent) if traceparent is not None and self._reads_callers else None
+        return self._sampler.begin(caller, state_of(tracestate) if caller else "")
 
-    def span(
-        self,
-        name: str,
-        *,
-        start_ns: int,
-        end_ns: int,
-        traceparent: str | None = None,
-        attributes: Mapping[str, str | int | float | bool],
-        error: str | None = None,
-        children: Iterable[tuple[str, int, int]] = (),
-    ) -> None:
-        """Report a server span that has ended, as a child of `traceparent`, with `(name, start, end)` children."""
-        self._spans.add(
-            name,
-            start_ns=start_ns,
-            end_ns=end_ns,
-            traceparent=traceparent,
-            attributes=attributes,
-            error=error,
-            children=children,
-        )
+    def slowness(self) -> Slowness:
+        """What tells which requests of one kind are slow."""
+        return Slowness(self._slow_s)
+
+    def on_start(self, begin: Callable[[], None]) -> None:
+        """Call `begin` where `start` is called."""
+        self._starters.append(begin)
+
+    def on_shutdown(self, end: Callable[[], None]) -> None:
+        """Call `end` where `shutdown` is."""
+        self._stoppers.append(end)
 
     def start(self) -> None:
         """Begin to export every interval."""
+        if self._environment.is_disabled:
+            return
+        for begin in self._starters:
+            with self._failures.contained("beginning to observe"):
+                begin()
         self._thread = threading.Thread(target=self._run, name="telemetry", daemon=True)
         self._thread.start()
+        for each in self._destinations:
+            each.start()
 
     def shutdown(self) -> None:
-        """Export once more and stop, within `SHUTDOWN_S`; what the collector does not take by then is lost.
-
-        Where no collector has ever answered, it is tried once and not waited for.
-        """
+        """Export once more and stop, within `SHUTDOWN_S`; what the collectors do not take by then is lost."""
+        ends_s = time.monotonic() + SHUTDOWN_S
+        for end in self._stoppers:
+            with self._failures.contained("ending to observe"):
+                end()
         self._stopping.set()
-        if self._has_collector is False:
-            with self._failures.contained("ending an export that is being tried again"):
-                self._exporter.shutdown()
+        if self._environment.is_disabled:
+            return
         if self._thread is None:
             self.start()
         assert self._thread is not None, "it was just started"
-        self._thread.join(SHUTDOWN_S)
-        if self._thread.is_alive():
-            logger.warning("telemetry did not end within %g s: its last totals may be lost", SHUTDOWN_S)
+        self._thread.join(SHUTDOWN_S / 2)
+        for each in self._destinations:
+            each.stop()
+        late = [each.name for each in self._destinations if not each.join(ends_s)]
+        if self._thread.is_alive() or late:
+            who = ", ".join(late) or "an observer"
+            logger.warning("telemetry did not end within %g s because of %s: its last is lost", SHUTDOWN_S, who)
 
     def _run(self) -> None:
         while not self._stopping.wait(self._interval_s):
             self._export()
-        if self._has_collector is False:
-            self._exporter = OTLPMetricExporter(endpoint=self._endpoint, timeout=_ONE_TRY_S)
-        self._export()
-        for ended in (self._exporter, self._spans):
-            with self._failures.contained("ending telemetry"):
-                ended.shutdown()
+        self._export(is_last=True)
 
-    def _export(self) -> None:
-        delivered = False
+    def _export(self, *, is_last: bool = False) -> None:
         with self._failures.contained("an export of telemetry"):
-            ended = list(self._ended)
-            result = self._exporter.export(otel.MetricsData([*ended, self._now()]))
-            delivered = result is otel.MetricExportResult.SUCCESS
-            for each in ended if delivered else ():
-                self._ended.remove(each)
-        self._has_collector = self._has_collector or delivered
-        if delivered is not self._delivered:
-            self._delivered = delivered
-            if delivered:
-                logger.info("the OTLP collector answers again")
-            else:
-                logger.warning("no OTLP collector answers at %s; counting goes on", self._exporter._endpoint)
+            now_s = time.monotonic()
+            self.spans.flush(**({"linger_s": 0.0} if is_last else {}))
+            due = [each for each in self._destinations if each.totals and (is_last or each.is_due(now_s))]
+            if not due:
+                return
+            is_full = is_last or any(each.lacks_constants(now_s) for each in due)
+            body, num_points, has_constants = self._now(is_full=is_full)
+            for each in due:
+                each.offer(body, num_points, is_full=is_full, has_constants=has_constants)
 
-    def _now(self) -> otel.ResourceMetrics:
+    def _now(self, *, is_full: bool) -> tuple[bytes, int, bool]:
+        """An export, how many data points it has, and whether some of them are sent seldom."""
         with self._lock:
             resource, start_ns, now_ns = self.resource, self._start_ns, time.time_ns()
             reported = [(each.instrument, each.data(start_ns, now_ns)) for each in list(self._totals.values())]
+        has_constants = is_full
         for gauge in list(self._gauges.values()):
+            if not (gauge.is_observed or gauge.has_changed or is_full):
+                continue
+            has_constants = has_constants or not gauge.is_observed
+            since_ns = self._began_ns if gauge.instrument.kind == "counter" else start_ns
             with self._failures.contained(f"observing {gauge.instrument.name}"):
-                reported.append((gauge.instrument, gauge.data(start_ns, now_ns)))
-        reported.append((TELEMETRY_FAILURES, self._num_failures(now_ns)))
-        return _under(resource, _metrics(reported))
+                reported.append((gauge.instrument, gauge.data(since_ns, now_ns)))
+        reported += [(instrument, self._sum(counts, now_ns)) for instrument, counts in self._own().items()]
+        metrics = _metrics(reported)
+        return _body(resource, metrics), sum(len(each.data.data_points) for each in metrics), has_constants
 
-    def _num_failures(self, now_ns: int) -> otel.DataT:
-        counts: dict[Attributes, float] = {
-            ((TELEMETRY_SOURCE, name), (ERROR_TYPE, error)): count
-            for (name, error), count in self._failures.counts.items()
+    def _own(self) -> dict[Instrument, dict[Attributes, float]]:
+        """What became of what was reported, or was to be."""
+        found: dict[Instrument, dict[Attributes, float]] = {
+            TELEMETRY_FAILURES: {
+                ((TELEMETRY_SOURCE, name), (ERROR_TYPE, error)): count
+                for (name, error), count in list(self._failures.counts.items())
+            },
+            PROCESSED_SPANS: {_error(error): count for error, count in list(self.spans.counts.items())},
         }
+        for delivery in (delivery for each in self._destinations for delivery in each.deliveries()):
+            counts = found.setdefault(_EXPORTED[delivery.signal], {})
+            for error, count in list(delivery.counts.items()):
+                counts[((SERVER_ADDRESS, delivery.name), *_error(error))] = count
+        return found
+
+    def _sum(self, counts: Mapping[Attributes, float], now_ns: int) -> otel.DataT:
         return otel.Sum(numbers(counts, self._began_ns, now_ns), CUMULATIVE, is_monotonic=True)
+
+
+def _error(error: str) -> Attributes:
+    return ((ERROR_TYPE, error),) if error else ()
 
 
 def _known(instruments: dict[str, Any], new: _Kind) -> _Kind:
@@ -238,5 +269,14 @@ def _metrics(reported: Iterable[tuple[Instrument, otel.DataT]]) -> list[otel.Met
     return [otel.Metric(i.name, i.description, i.unit, data) for i, data in reported if data.data_points]
 
 
-def _under(resource: Resource, metrics: list[otel.Metric]) -> otel.ResourceMetrics:
-    return otel.ResourceMetrics(resource, [otel.ScopeMetrics(_SCOPE, metrics, "")], "")
+def _body(resource: Resource, metrics: list[otel.Metric]) -> bytes:
+    """A part of an export request: parts one after the other are a request as well."""
+    scoped = otel.ResourceMetrics(resource, [otel.ScopeMetrics(_SCOPE, metrics, "")], "")
+    return encode_metrics(otel.MetricsData([scoped])).SerializeToString()
+
+
+def _encoded(resource: Resource) -> bytes:
+    """The resource alone, as spans and log records bear it."""
+    scoped = otel.ResourceMetrics(resource, [], "")
+    (found,) = encode_metrics(otel.MetricsData([scoped])).resource_metrics
+    return found.resource.SerializeToString()

@@ -7,23 +7,43 @@ from opentelemetry.sdk.metrics import export as otel
 from telemetry.conventions import Instrument
 from telemetry.emitting.data_points import CUMULATIVE, Attributes, numbers
 
+Observe = Callable[[], Mapping[Attributes, float]]
+
 
 class Gauge:
-    """A number that is what it is now: the last one set, or what `observe` gives at export.
+    """A number that is what it is now: the last one set, or what observers give at export.
 
-    An amount that can be summed over processes, such as memory, goes out as OpenTelemetry's UpDownCounter.
+    What was set is exported when it has changed, and now and then. An amount that can be summed over processes, such as
+    memory, goes out as OpenTelemetry's UpDownCounter; a total that somebody else counts, as a counter.
     """
 
-    kinds = ("gauge", "updowncounter")
+    kinds = ("gauge", "updowncounter", "counter")
 
-    def __init__(self, instrument: Instrument, observe: Callable[[], Mapping[Attributes, float]] | None = None) -> None:
+    def __init__(self, instrument: Instrument) -> None:
         self.instrument = instrument
-        self._observe = observe
+        self.has_changed = False
+        """Whether another value was set since the last export."""
+        self._observers: list[Observe] = []
         self._values: dict[Attributes, float] = {}
+
+    @property
+    def is_observed(self) -> bool:
+        """Whether somebody gives its values at each export."""
+        return bool(self._observers)
+
+    def observe(self, observe: Observe) -> None:
+        """Let `observe` give values as well, from now on."""
+        self._observers.append(observe)
+
+    def forget(self, observe: Observe) -> None:
+        """Ask `observe` no more."""
+        self._observers = [each for each in self._observers if each != observe]
 
     def set(self, value: float, attributes: Attributes = ()) -> None:
         """Replace the value."""
-        self._values[attributes] = value
+        if self._values.get(attributes) != value:
+            self._values[attributes] = value
+            self.has_changed = True
 
     def clear(self) -> None:
         """Forget every value."""
@@ -31,8 +51,11 @@ class Gauge:
 
     def data(self, start_ns: int, now_ns: int) -> otel.DataT:
         """The values now."""
-        values = self._observe() if self._observe else dict(self._values)
+        self.has_changed = False
+        values = dict(self._values)
+        for observe in list(self._observers):
+            values |= observe()
         points = numbers(values, start_ns, now_ns)
-        if self.instrument.kind == "updowncounter":
-            return otel.Sum(points, CUMULATIVE, is_monotonic=False)
-        return otel.Gauge(points)
+        if self.instrument.kind == "gauge":
+            return otel.Gauge(points)
+        return otel.Sum(points, CUMULATIVE, is_monotonic=self.instrument.kind == "counter")

@@ -1,99 +1,112 @@
-"""Spans of the sampled requests, by OpenTelemetry's SDK."""
+"""Spans of the requests that are kept, encoded as they end and put where each collector takes them from."""
 
-import random
-import re
 import threading
-from collections.abc import Iterable, Mapping
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-from opentelemetry import trace
-from opentelemetry.context import Context
-from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from telemetry.emitting.buffers import Queue
+from telemetry.emitting.data_points import Attributes
+from telemetry.emitting.delivery import Delivery
+from telemetry.emitting.environment import Limits
+from telemetry.emitting.span_bytes import shape_of, span
+from telemetry.emitting.trace import INTERNAL, SERVER, Child, Link, Trace, new_span_id
 
-_TRACEPARENT = re.compile(
-    r"[ \t]*(?P<version>(?!ff)[0-9a-f]{2})-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]"
-    r"(?P<flags>[0-9a-f])(?P<rest>-.*)?[ \t]*"
-)
-"""Read here for the decision alone: by the SDK's propagator it would take 8 µs of every request that has one."""
+MAX_CALLS = 1024
+"""Calls of a model that wait for their requests to end; of more, the requests are reported and the calls are not."""
+LINGER_S = 1.0
+"""After so long all the requests of a call have ended."""
+
+
+@dataclass(eq=False, slots=True)
+class BatchSpan:
+    """One call of a model for several requests, as a span that links to those of them that are kept."""
+
+    trace_id: int
+    parent_id: int
+    start_ns: int
+    end_ns: int
+    attributes: Attributes
+    span_id: int = field(default_factory=new_span_id)
+    links: list[Link] = field(default_factory=list)
+    kept_s: float = field(default_factory=time.monotonic)
 
 
 class Spans:
-    """Reports requests that have ended as spans; the SDK's thread that exports them begins with the first."""
+    """What a process reports of its requests; the methods may be called from any thread."""
 
-    def __init__(self, resource: Resource, *, endpoint: str | None, timeout_s: float, interval_s: float) -> None:
+    def __init__(self, resource: bytes, limits: Limits) -> None:
+        self.counts: Counter[str] = Counter()
+        """Spans by what became of them: kept under "", else under the reason that they were dropped for."""
         self._resource = resource
-        self._endpoint = endpoint
-        self._timeout_s = timeout_s
-        self._interval_s = interval_s
-        self._processor: BatchSpanProcessor | None = None
-        self._tracer: trace.Tracer | None = None
+        self._limits = limits
+        self._queues: list[tuple[Queue, Delivery]] = []
+        self._batches: list[BatchSpan] = []
         self._lock = threading.Lock()
 
-    def report_as(self, resource: Resource) -> None:
-        """Let spans that come from now on bear `resource`."""
-        with self._lock:
-            self._resource = resource
-            self._tracer = None
+    def deliver_to(self, queue: Queue, delivery: Delivery) -> None:
+        """Put spans there as well from now on."""
+        self._queues.append((queue, delivery))
 
-    def add(
+    def report_as(self, resource: bytes) -> None:
+        """Let spans that come from now on bear `resource`."""
+        self._resource = resource
+
+    def request(
         self,
+        trace: Trace,
         name: str,
         *,
         start_ns: int,
         end_ns: int,
-        traceparent: str | None,
-        attributes: Mapping[str, str | int | float | bool],
-        error: str | None,
-        children: Iterable[tuple[str, int, int]],
-    ) -> None:
-        """Report a server span, as a child of `traceparent`, with `(name, start, end)` children."""
-        tracer = self._tracer or self._new_tracer()
-        span = tracer.start_span(
-            name,
-            context=_parent(traceparent),
-            kind=trace.SpanKind.SERVER,
-            attributes=attributes,
-            start_time=start_ns,
-        )
-        inside = trace.set_span_in_context(span)
-        for child_name, child_start_ns, child_end_ns in children:
-            tracer.start_span(child_name, context=inside, start_time=child_start_ns).end(child_end_ns)
-        if error is not None:
-            span.set_status(trace.StatusCode.ERROR, error)
-        span.end(end_ns)
+        attributes: Attributes,
+        error: str | None = None,
+        children: Sequence[Child] = (),
+        kind: int = SERVER,
+    ) -> bool:
+        """Report a request that has ended, and what was done for it; whether any collector may get it."""
+        if not self._queues:
+            return False
+        trace_id, span_id, state = trace.trace_id, trace.own_id(), trace.state
+        shape = shape_of(name, kind, self._limits.of(attributes))
+        records = [span(trace_id, span_id, trace.parent_id, shape, start_ns, end_ns, state=state, error=error)]
+        for child in (*(trace.children or ()), *children):
+            shape = shape_of(child.name, child.kind, self._limits.of(child.attributes))
+            child_id = child.span_id or new_span_id()
+            times = child.start_ns, child.end_ns
+            records.append(
+                span(trace_id, child_id, span_id, shape, *times, state=state, error=child.error, links=child.links)
+            )
+        return self._put(records)
 
-    def shutdown(self) -> None:
-        """Export what is left and stop."""
-        if self._processor is not None:
-            self._processor.shutdown()  # type: ignore[no-untyped-call]
-
-    def _new_tracer(self) -> trace.Tracer:
+    def batch(self, call: BatchSpan) -> None:
+        """Report a call of a model once its requests have ended, which add themselves to its links meanwhile."""
         with self._lock:
-            if self._processor is None:
-                exporter = OTLPSpanExporter(endpoint=self._endpoint, timeout=self._timeout_s)
-                self._processor = BatchSpanProcessor(exporter, schedule_delay_millis=self._interval_s * 1000)
-            provider = TracerProvider(sampler=ALWAYS_ON, resource=self._resource, shutdown_on_exit=False)
-            provider.add_span_processor(self._processor)
-            self._tracer = provider.get_tracer("trimtab")
-            return self._tracer
+            if len(self._batches) < MAX_CALLS:
+                self._batches.append(call)
+            else:
+                self.counts["queue_full"] += 1
 
+    def flush(self, *, linger_s: float = LINGER_S) -> None:
+        """Put the calls where collectors get them, whose requests have ended."""
+        until_s = time.monotonic() - linger_s
+        with self._lock:
+            ended = [each for each in self._batches if each.kept_s <= until_s]
+            self._batches = [each for each in self._batches if each.kept_s > until_s]
+        for call in ended:
+            shape = shape_of("batch", INTERNAL, self._limits.of(call.attributes))
+            ids, times = (call.trace_id, call.span_id, call.parent_id), (call.start_ns, call.end_ns)
+            self._put([span(*ids, shape, *times, links=call.links[: self._limits.num_links])])
 
-def is_sampled(traceparent: str | None, ratio: float) -> bool:
-    """Whether a request gets spans: as its caller decided, else, without a valid `traceparent`, by the ratio.
-
-    The flags are a bit field, of which only the last bit says "sampled"; a version that is not known yet is read as far
-    as version 00 goes (W3C Trace Context, https://www.w3.org/TR/trace-context-2/#trace-flags).
-    """
-    caller = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
-    if caller is None or (caller["rest"] and caller["version"] == "00"):
-        return random.random() < ratio
-    return bool(int(caller["flags"], 16) & 1)
-
-
-def _parent(traceparent: str | None) -> Context:
-    """The caller's span as a context; an empty one where there is none, or no valid one."""
-    return TraceContextTextMapPropagator().extract({"traceparent": traceparent} if traceparent else {}, Context())
+    def _put(self, records: list[bytes]) -> bool:
+        is_kept = False
+        for queue, delivery in self._queues:
+            if queue.put(self._resource, records):
+                is_kept = True
+                if queue.is_due:
+                    delivery.wake()
+            else:
+                delivery.counts["queue_full"] += len(records)
+        self.counts["" if is_kept else "queue_full"] += len(records)
+        return is_kept

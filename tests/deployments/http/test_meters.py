@@ -25,7 +25,7 @@ def test_the_scheme_is_the_clients(scheme, forwarded, reported):
         status=200,
         start_ns=0,
         end_ns=10**6,
-        traceparent=None,
+        trace=None,
         scheme=scheme_of({"scheme": scheme, "headers": headers}),
     )
     (point,) = emitter.histogram(conventions.REQUEST_DURATION).data(0, 1).data_points
