@@ -97,40 +97,46 @@ def sender_to(endpoint: Endpoint, signal: Signal) -> Sender:
 
 
 class GrpcSender:
-    """OTLP/gRPC."""
+    """OTLP/gRPC. A connection that failed is made anew: gRPC would leave the collector alone for longer and longer."""
 
     def __init__(self, endpoint: Endpoint, signal: Signal) -> None:
         self.name = endpoint.target
         self._signal: Signal = signal
         self._headers = tuple((name.lower(), value) for name, value in endpoint.headers)
-        options = [
-            ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
-            ("grpc.max_reconnect_backoff_ms", 5000),  # a collector that comes back is found soon
-            ("grpc.initial_reconnect_backoff_ms", 200),
-        ]
-        compression = grpc.Compression.Gzip if endpoint.compression == "gzip" else grpc.Compression.NoCompression
+        self._compression = grpc.Compression.Gzip if endpoint.compression == "gzip" else grpc.Compression.NoCompression
+        self._credentials: grpc.ChannelCredentials | None = None
         if endpoint.is_secure:
-            credentials = grpc.ssl_channel_credentials(
+            self._credentials = grpc.ssl_channel_credentials(
                 _read(endpoint.certificate), _read(endpoint.client_key), _read(endpoint.client_certificate)
             )
-            self._channel = grpc.secure_channel(self.name, credentials, options, compression)
-        else:
-            self._channel = grpc.insecure_channel(self.name, options, compression)
-        self._call = self._channel.unary_unary(_METHODS[signal], None, None)  # bytes, as they are
+        self._channel: grpc.Channel | None = None
 
     def send(self, body: bytes, timeout_s: float) -> Outcome:
         """Send an encoded export request."""
+        channel = self._channel = self._channel or self._opened()
         try:
-            answer: bytes = self._call(body, timeout=timeout_s, metadata=self._headers)
+            call = channel.unary_unary(_METHODS[self._signal], None, None)  # bytes, as they are
+            answer: bytes = call(body, timeout=timeout_s, metadata=self._headers)
         except grpc.RpcError as error:
-            return _grpc_outcome(error)
+            outcome = _grpc_outcome(error)
+            if outcome.error == grpc.StatusCode.UNAVAILABLE.name:
+                self.close()
+            return outcome
         except ValueError:  # the channel was closed meanwhile
-            return Outcome(error="CANCELLED", may_retry=True)
+            return Outcome(error=grpc.StatusCode.CANCELLED.name, may_retry=True)
         return _taken(self._signal, answer)
 
     def close(self) -> None:
         """End the connection."""
-        self._channel.close()
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.close()
+
+    def _opened(self) -> grpc.Channel:
+        options = [("grpc.max_receive_message_length", MAX_ANSWER_BYTES), ("grpc.use_local_subchannel_pool", 1)]
+        if self._credentials is not None:
+            return grpc.secure_channel(self.name, self._credentials, options, self._compression)
+        return grpc.insecure_channel(self.name, options, self._compression)
 
 
 class HttpSender:

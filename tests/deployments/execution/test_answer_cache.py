@@ -131,4 +131,5 @@ def test_a_model_is_asked_once_for_the_same_inputs_whatever_else_the_requests_sa
     assert answers[2].content.endswith(expected_probabilities(rows).tobytes())
     assert wrong.status_code == 400
     lookups = emitter.counter(conventions.CACHE_LOOKUPS)._totals
-    assert lookups == {((conventions.CACHE_HIT, False),): 2, ((conventions.CACHE_HIT, True),): 2}
+    version = (conventions.MODEL_VERSION, "1")
+    assert lookups == {(version, (conventions.CACHE_HIT, False)): 2, (version, (conventions.CACHE_HIT, True)): 2}

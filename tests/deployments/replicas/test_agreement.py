@@ -16,7 +16,6 @@ from deployments.replicas.source import Directory, Remote
 from deployments.replicas.status import VersionStatus, in_all
 from deployments.replicas.versions import Versions
 from optimization.artifact.store import MODEL, ArtifactError, load
-from telemetry.emitting import emitter
 from telemetry.emitting.emitter import Emitter
 from tests.conftest import free_port, publish_tiny
 from tests.deployments.replicas.file_server import FileServer
@@ -25,12 +24,11 @@ from tests.deployments.replicas.shared_store import SharedStore
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """Look often, and do not wait for a collector that is not there."""
+    """Look often."""
     monkeypatch.setattr(versions_module, "LOOK_EVERY_S", 0.02)
     monkeypatch.setattr(versions_module, "AGREE_EVERY_S", 0.02)
     monkeypatch.setattr(module, "REPORT_EVERY_S", 0.02)
     monkeypatch.setattr(failures, "FIRST_PAUSE_S", 0.05)
-    monkeypatch.setattr(emitter, "EXPORT_TIMEOUT_S", 0.01)
 
 
 @pytest.fixture

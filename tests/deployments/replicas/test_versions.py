@@ -26,7 +26,6 @@ from deployments.replicas.source import Directory
 from deployments.replicas.versions import Versions
 from deployments.settings import ModelSettings
 from optimization.artifact.store import MODEL, ArtifactError, load, publish
-from telemetry.emitting import emitter
 from telemetry.emitting.emitter import Emitter
 from tests.conftest import free_port
 from tests.deployments.replicas.shared_store import SharedStore
@@ -145,10 +144,9 @@ async def replica(home, policy=None, keep=2, cache_bytes=0):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """Look often, and do not wait for a collector that is not there."""
+    """Look often."""
     monkeypatch.setattr(module, "LOOK_EVERY_S", 0.02)
     monkeypatch.setattr(module, "AGREE_EVERY_S", 0.02)
-    monkeypatch.setattr(emitter, "EXPORT_TIMEOUT_S", 0.01)
 
 
 def run(scenario):

@@ -17,6 +17,8 @@ class Sink(metrics_service_pb2_grpc.MetricsServiceServicer, trace_service_pb2_gr
     def __init__(self):
         self.metrics = []
         self.spans = []
+        self.span_resources = []
+        self.logs = []
         self.resources = []
         self.requests = []
 
@@ -28,7 +30,10 @@ class Sink(metrics_service_pb2_grpc.MetricsServiceServicer, trace_service_pb2_gr
                 self.metrics.extend(metric for scope in reported.scope_metrics for metric in scope.metrics)
             return metrics_service_pb2.ExportMetricsServiceResponse()
         for reported in request.resource_spans:
-            self.spans.extend(span for scope in reported.scope_spans for span in scope.spans)
+            resource = {a.key: a.value.string_value for a in reported.resource.attributes}
+            spans = [span for scope in reported.scope_spans for span in scope.spans]
+            self.spans.extend(spans)
+            self.span_resources.extend((span, resource) for span in spans)
         return trace_service_pb2.ExportTraceServiceResponse()
 
     def last(self, name):

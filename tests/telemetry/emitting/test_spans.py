@@ -1,17 +1,14 @@
-"""Spans and who decides on them, against a real OTLP/gRPC server."""
+"""Spans of requests, against a real OTLP/gRPC server."""
 
 import threading
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from opentelemetry import trace
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from telemetry.emitting.spans import is_sampled
+from telemetry.emitting.spans import BatchSpan
+from telemetry.emitting.trace import CLIENT, Child, Link
 from tests.telemetry.emitting.sink import emitter_to, listening
 
-IDS = "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331"
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 @pytest.fixture
@@ -22,90 +19,95 @@ def sink():
 
 def test_a_span_continues_the_clients_trace(sink):
     emitter = emitter_to(sink.endpoint, trace_ratio=0.0)
-    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    assert emitter.sampled(parent)
-    emitter.span(
+    trace = emitter.begin(PARENT, "vendor=a")
+    assert trace.is_sampled
+    trace.add(Child("ask detect", 4_000, 5_000, 77, CLIENT, (("trimtab.stage", "detect"),), "LostError"))
+    emitter.spans.request(
+        trace,
         "POST /infer",
         start_ns=1_000,
         end_ns=9_000,
-        traceparent=parent,
-        attributes={"http.route": "/infer"},
+        attributes=(("http.route", "/infer"), ("http.response.status_code", 500), ("x", True), ("y", 0.5)),
         error="it broke",
-        children=[("queue", 2_000, 3_000)],
+        children=[Child("queue", 2_000, 3_000, links=(Link(8, 9),))],
     )
     emitter.shutdown()
     spans = {span.name: span for span in sink.spans}
-    server, queue = spans["POST /infer"], spans["queue"]
+    server, queue, asked = spans["POST /infer"], spans["queue"], spans["ask detect"]
     assert server.trace_id.hex() == "0af7651916cd43dd8448eb211c80319c"
     assert server.parent_span_id.hex() == "b7ad6b7169203331"
     assert (server.start_time_unix_nano, server.end_time_unix_nano) == (1_000, 9_000)
-    assert server.status.message == "it broke"
-    assert queue.parent_span_id == server.span_id
+    assert (server.status.code, server.status.message) == (2, "it broke")
+    assert (server.kind, asked.kind) == (2, 3)
+    assert server.trace_state == "vendor=a"
+    values = {a.key: a.value for a in server.attributes}
+    assert values["http.route"].string_value == "/infer"
+    assert values["http.response.status_code"].int_value == 500
+    assert values["x"].bool_value is True
+    assert values["y"].double_value == 0.5
+    assert queue.parent_span_id == asked.parent_span_id == server.span_id
+    assert asked.span_id == (77).to_bytes(8, "big")
+    assert asked.status.message == "LostError"
+    assert [(int.from_bytes(link.trace_id), int.from_bytes(link.span_id)) for link in queue.links] == [(8, 9)]
+
+
+def test_a_trace_that_begins_here_has_no_parent(sink):
+    emitter = emitter_to(sink.endpoint, trace_ratio=1.0)
+    emitter.spans.request(emitter.begin(None), "GET /", start_ns=1, end_ns=2, attributes=())
+    emitter.shutdown()
+    (span,) = sink.spans
+    assert span.parent_span_id == b""
+    assert any(span.trace_id)
+
+
+def test_spans_bear_the_version_that_served_when_they_ended(sink):
+    emitter = emitter_to(sink.endpoint)
+    for version in ("3", "4"):
+        emitter.serves(version)
+        emitter.spans.request(emitter.begin(PARENT), f"as {version}", start_ns=1, end_ns=2, attributes=())
+    emitter.shutdown()
+    assert {span.name: resource["service.version"] for span, resource in sink.span_resources} == {
+        "as 3": "3",
+        "as 4": "4",
+    }
+
+
+def test_a_call_of_the_model_links_to_the_requests_it_answered(sink):
+    emitter = emitter_to(sink.endpoint)
+    first, other = emitter.begin(PARENT), emitter.begin(None)
+    call = BatchSpan(first.trace_id, first.own_id(), 5, 8, (("trimtab.batch.size", 2),))
+    emitter.spans.batch(call)
+    for each in (first, other):
+        call.links.append(Link(each.trace_id, each.own_id()))
+    emitter.shutdown()
+    (span,) = sink.spans
+    assert span.name == "batch"
+    assert (span.start_time_unix_nano, span.end_time_unix_nano) == (5, 8)
+    assert int.from_bytes(span.parent_span_id) == first.span_id
+    assert [int.from_bytes(link.span_id) for link in span.links] == [first.span_id, other.span_id]
 
 
 def test_the_client_decides_on_sampling_else_the_ratio():
     never = emitter_to("http://127.0.0.1:9", trace_ratio=0.0)
     always = emitter_to("http://127.0.0.1:9", trace_ratio=1.0)
-    unsampled = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
-    assert not never.sampled(None)
-    assert always.sampled(None)
-    assert not always.sampled(unsampled)
+    unsampled = f"{PARENT[:-1]}0"
+    assert not never.begin(None).is_sampled
+    assert always.begin(None).is_sampled
+    assert not always.begin(unsampled).is_sampled
 
 
-@pytest.mark.parametrize(
-    ("traceparent", "decision"),
-    [
-        (f"00-{IDS}-01", True),
-        (f"00-{IDS}-03", True),  # sampled and random: trace-context level 2
-        (f"00-{IDS}-ff", True),
-        (f"00-{IDS}-00", False),
-        (f"00-{IDS}-02", False),
-        (f"cc-{IDS}-01", True),  # a version of tomorrow is read as version 00, as far as that goes
-        (f"cc-{IDS}-01-what-the-future-will-be-like", True),
-        (f"cc-{IDS}-02-01", False),
-        (f" 00-{IDS}-01\t", True),
-    ],
-)
-def test_the_last_bit_of_the_flags_decides(traceparent, decision):
-    for ratio in (0.0, 1.0):
-        assert is_sampled(traceparent, ratio) is decision
-
-
-@pytest.mark.parametrize(
-    "traceparent",
-    [
-        "",
-        "01",
-        f"ff-{IDS}-01",
-        f"00-{IDS}-01-more",
-        f"cc-{IDS}-01.what",
-        f"00-{IDS.upper()}-01",
-        f"00-{'0' * 32}-b7ad6b7169203331-01",
-        f"00-0af7651916cd43dd8448eb211c80319c-{'0' * 16}-01",
-        f"00-{IDS}-0g",
-        f"{IDS}-01",
-    ],
-)
-def test_what_is_no_traceparent_decides_nothing(traceparent):
-    assert not is_sampled(traceparent, 0.0)
-    assert is_sampled(traceparent, 1.0)
-
-
-headers = st.text(alphabet=st.characters(min_codepoint=32, max_codepoint=126), max_size=70)
-pieces = st.sampled_from(["00", "01", "ff", IDS, IDS.upper(), "0" * 32, "0" * 16, "-", " ", "03", "more"])
-
-
-@given(headers | st.lists(pieces, max_size=9).map("".join) | st.lists(pieces, max_size=6).map("-".join))
-def test_any_text_is_read_as_opentelemetry_reads_it(text):
-    span = trace.get_current_span(TraceContextTextMapPropagator().extract({"traceparent": text}, trace.Context()))
-    caller = span.get_span_context()
-    for ratio in (0.0, 1.0):
-        assert is_sampled(text, ratio) is (caller.trace_flags.sampled if caller.is_valid else ratio == 1.0)
-
-
-@given(st.integers(0, 254), st.integers(1, 2**128 - 1), st.integers(1, 2**64 - 1), st.integers(0, 255))
-def test_any_well_formed_traceparent_decides_by_its_last_bit(version, trace_id, span_id, flags):
-    assert is_sampled(f"{version:02x}-{trace_id:032x}-{span_id:016x}-{flags:02x}", 0.0) is bool(flags & 1)
+def test_what_does_not_fit_the_queue_is_dropped_and_counted(monkeypatch, sink):
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "4")
+    emitter = emitter_to(sink.endpoint)
+    kept = [emitter.spans.request(emitter.begin(PARENT), f"{n}", start_ns=1, end_ns=2, attributes=()) for n in range(6)]
+    assert kept == [True] * 4 + [False] * 2
+    emitter.shutdown()
+    assert sorted(span.name for span in sink.spans) == ["0", "1", "2", "3"]
+    points = sink.last("otel.sdk.processor.span.processed").sum.data_points
+    assert {tuple(a.value.string_value for a in point.attributes): point.as_int for point in points} == {
+        (): 4,
+        ("queue_full",): 2,
+    }
 
 
 def test_what_has_reported_nothing_has_no_thread():
