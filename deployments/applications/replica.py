@@ -1,10 +1,8 @@
 """What all applications have alike: how they are deployed, who is answered, gRPC, and where they report."""
 
-import os
 from collections.abc import Callable
 from typing import Any
 
-import ray
 from pydantic import BaseModel
 from ray import serve
 from ray.serve import Application, Deployment
@@ -14,12 +12,12 @@ from deployments.access.audit import AuditLog
 from deployments.access.gate import Gate, KeyRing, Need
 from deployments.access.guard import CallGuard, audit_path, guarded, is_loopback, keys_file
 from deployments.access.origin import without_other_sites
+from deployments.collector import collector_url
 from deployments.ingress import fast_path
 from deployments.oip import grpc_service
 from deployments.ray_private import http_host
 from deployments.settings import AccessSettings, ServerSettings
 from telemetry.emitting import resources
-from telemetry.emitting.destinations import COLLECTOR
 from telemetry.emitting.emitter import Emitter
 
 ON_HEAD = {"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}}
@@ -79,16 +77,7 @@ def plain_emitter(
         version=version,
         role=role,
         instance=serve.get_replica_context().replica_id.unique_id,
-        endpoint=settings.telemetry_endpoint or collector_endpoint(),
+        endpoint=settings.telemetry_endpoint or collector_url(),
         trace_ratio=settings.trace_ratio if trace_ratio is None else trace_ratio,
         slow_s=settings.trace_slow_s,
     )
-
-
-def collector_endpoint() -> str:
-    """Trimtab's collector: where a variable says, else on Ray's head node."""
-    if given := os.environ.get(COLLECTOR):
-        return given
-    head = ray.get_runtime_context().gcs_address.rpartition(":")[0]
-    on_head = head == ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
-    return f"http://{'localhost' if on_head else head}:4317"

@@ -8,7 +8,7 @@ import json
 import logging
 import os
 from collections.abc import Generator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext
 from ray.exceptions import RayError
 
+from deployments.collector import collector_url
 from deployments.errors import ScoringError
 from deployments.offline.output import Done
 from deployments.offline.rows import Chunk
@@ -46,6 +47,7 @@ def spread(work: Work, tasks: list[Task], *, num_workers: int | None, niceness: 
         cpus: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         size = min(len(tasks), num_workers or max(1, int(cpus.get("CPU", 1))))
         rows = [{"task": json.dumps(asdict(task))} for task in tasks]
+        work = replace(work, collector=collector_url())
         scored = ray.data.from_items(rows, override_num_blocks=min(len(rows), MOST_BLOCKS)).map_batches(
             _Actor,
             fn_constructor_args=(work, niceness),

@@ -25,8 +25,8 @@ Tensors = Mapping[str, Sequence[Array | None]]
 class Scorer:
     """Answers with one thread; all its calls come from one thread."""
 
-    def __init__(self, artifact: Artifact) -> None:
-        """Load the model, its packed weights shared with the replicas of the node.
+    def __init__(self, artifact: Artifact, emitter: Emitter) -> None:
+        """Load the model, its packed weights shared with the replicas of the node; `emitter` reports its calls.
 
         Raises:
             ArtifactError: it cannot be run here.
@@ -40,7 +40,7 @@ class Scorer:
             limits=Limits(max_batch_size=self._most_rows, is_batched=session.is_batched),
             inline=True,
             pace=session.pace,
-            emitter=Emitter(service=manifest.name, version=manifest.version, role="score", instance="score"),
+            emitter=emitter,
         )
         self._padding = padding_for(manifest.inputs, manifest.outputs)
         self._names = [spec.name for spec in manifest.outputs]

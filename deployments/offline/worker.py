@@ -12,6 +12,7 @@ from deployments.errors import ScoringError
 from deployments.offline import formats
 from deployments.offline.answers import ERROR, Answer, answers, columns
 from deployments.offline.files import Format
+from deployments.offline.meters import ScoreMeter
 from deployments.offline.model import Model
 from deployments.offline.output import Done, Output
 from deployments.offline.rows import Chunk, Rows, Schema
@@ -35,6 +36,8 @@ class Work:
     keep: tuple[str, ...]
     input: str
     output: str
+    collector: str | None = None
+    """Where to report; none for where this machine's variables say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +61,8 @@ class Worker:
         self._copy = work.model.fetched()
         artifact = load(self._copy.path)
         self._answers: list[Answer] = answers(artifact.manifest, work.keep)
-        self._scorer = Scorer(artifact)
+        self._meter = ScoreMeter(artifact.manifest, work.collector)
+        self._scorer = Scorer(artifact, self._meter.emitter)
         self._files, _ = located(work.input)
         self._output = Output(work.output)
 
@@ -66,8 +70,13 @@ class Worker:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Report once more, and let go of the model."""
         self._scorer.close()
         self._copy.release()
+        self._meter.close()
 
     def score(self, task: Task) -> Done:
         """Write the chunk's output file, whole or not at all.
@@ -75,6 +84,12 @@ class Worker:
         Raises:
             ScoringError: an input cannot be read, or has not the rows that were planned.
         """
+        with self._meter.chunk():
+            done = self._score(task)
+        self._meter.scored(done.num_rows, done.num_bad)
+        return done
+
+    def _score(self, task: Task) -> Done:
         began_s = time.time()
         num_rows = num_bad = 0
         examples: list[str] = []

@@ -9,9 +9,8 @@ the variant which was chosen, trained at last.
 """
 
 import math
-import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -58,8 +57,8 @@ class Attempt:
     dataset: Dataset
     teacher_answers: TeacherAnswers
     watched: Split
-    endpoint: str | None
-    """Where to report."""
+    variables: Mapping[str, str]
+    """Those that say where to report."""
     good_enough: float
     """Accuracy on the examples watched from which on a trial is not stopped."""
     teacher_file: Made | None = None
@@ -80,7 +79,7 @@ class Attempt:
         with (
             TemporaryDirectory(prefix="trimtab-") as folder,
             Phases(Console(quiet=True)) as phases,
-            metering.reporting(recipe.name, f"trial{number}-{uuid4().hex[:8]}", number, self.endpoint) as meter,
+            metering.reporting(recipe.name, f"trial{number}-{uuid4().hex[:8]}", number, self.variables) as meter,
         ):
             given = outcome.unpack(self.teacher_file, Path(folder) / "teacher") if self.teacher_file else []
             workspace = Workspace(
@@ -166,7 +165,7 @@ def _try_all(
         dataset=dataset,
         teacher_answers=teacher_answers,
         watched=watched,
-        endpoint=os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"),
+        variables=metering.variables(),
         good_enough=accuracy.of(teacher_answers.teacher, watched, dataset.task) - recipe.search.budget.max_drop
         if teacher_answers.teacher
         else 0.0,

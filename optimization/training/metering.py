@@ -1,12 +1,16 @@
 """What a train worker reports to the collector: its steps, and what it takes of its machine."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from telemetry import conventions
 from telemetry.emitting import resources
 from telemetry.emitting.data_points import Attributes
 from telemetry.emitting.emitter import Emitter
+
+_TOLD = ("OTEL_", "TRIMTAB_COLLECTOR")
+"""How the variables begin."""
 
 
 class Meter:
@@ -29,10 +33,17 @@ class Meter:
         self._loss.set(loss, attributes)
 
 
+def variables() -> dict[str, str]:
+    """Those of this process that say where to report: its workers may be on nodes that have them not."""
+    return {name: value for name, value in os.environ.items() if name.startswith(_TOLD)}
+
+
 @contextmanager
-def reporting(service: str, instance: str, rank: int, endpoint: str | None) -> Iterator[Meter]:
-    """Report as a train worker while the block runs."""
-    emitter = Emitter(service=service, version="training", role="train_worker", instance=instance, endpoint=endpoint)
+def reporting(service: str, instance: str, rank: int, told: Mapping[str, str]) -> Iterator[Meter]:
+    """Report as a train worker while the block runs, to where the variables say that the driver has `told`."""
+    for name, value in told.items():
+        os.environ.setdefault(name, value)
+    emitter = Emitter(service=service, version="training", role="train_worker", instance=instance)
     resources.observe(emitter)
     meter = Meter(emitter, rank)
     emitter.start()

@@ -33,7 +33,7 @@ from optimization.errors import TrainError
 from optimization.pruning.scores import Saliency
 from optimization.readers.examples import Split
 from optimization.recipe.methods import SetPrecision, Training
-from optimization.training import checkpoint
+from optimization.training import checkpoint, metering
 from optimization.training.cluster import connect, held_back
 from optimization.training.coordinator import Coordinator, Progress
 from optimization.training.job import Job
@@ -199,7 +199,7 @@ class Workers:
             "coordinator": self._coordinator,
             "service": self._service,
             "run": uuid4().hex[:8],
-            "endpoint": os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"),
+            "variables": metering.variables(),
         }
         is_elastic = self._min_workers < self._num_workers
         num_workers: Any = (self._min_workers, self._num_workers) if is_elastic else self._num_workers

@@ -26,7 +26,7 @@ def work(config: dict[str, Any]) -> None:
     rank, world = context.get_world_rank(), context.get_world_size()
     place = Place(rank=rank, world=world, device=get_device())
     instance = f"{config['run']}-rank{rank}"
-    with reporting(config["service"], instance, rank, config["endpoint"]) as meter:
+    with reporting(config["service"], instance, rank, config["variables"]) as meter:
         split, number, saved = ray.get(coordinator.join.remote(rank, world))
         while (job := ray.get(coordinator.next_job.remote(number))) is not None:
             if job.is_question:

@@ -102,7 +102,8 @@ class Emitter:
         self._lock = threading.Lock()
         """Held while totals are read or restarted, so that an export never mixes two versions."""
         self._failures = Failures(logger)
-        self._stopping = threading.Event()
+        self._due = threading.Event()
+        self._is_stopping = False
         self._thread: threading.Thread | None = None
         self._starters: list[Callable[[], None]] = []
         self._stoppers: list[Callable[[], None]] = []
@@ -181,13 +182,18 @@ class Emitter:
         for each in self._destinations:
             each.start()
 
+    def hurry(self) -> None:
+        """Export now and not at the end of the interval."""
+        self._due.set()
+
     def shutdown(self) -> None:
         """Export once more and stop, within `SHUTDOWN_S`; what the collectors do not take by then is lost."""
         ends_s = time.monotonic() + SHUTDOWN_S
         for end in self._stoppers:
             with self._failures.contained("ending to observe"):
                 end()
-        self._stopping.set()
+        self._is_stopping = True
+        self._due.set()
         if self._environment.is_disabled:
             return
         if self._thread is None:
@@ -202,15 +208,19 @@ class Emitter:
             logger.warning("telemetry did not end within %g s because of %s: its last is lost", SHUTDOWN_S, who)
 
     def _run(self) -> None:
-        while not self._stopping.wait(self._interval_s):
-            self._export()
+        while True:
+            is_hurried = self._due.wait(self._interval_s)
+            self._due.clear()
+            if self._is_stopping:
+                break
+            self._export(is_hurried=is_hurried)
         self._export(is_last=True)
 
-    def _export(self, *, is_last: bool = False) -> None:
+    def _export(self, *, is_last: bool = False, is_hurried: bool = False) -> None:
         with self._failures.contained("an export of telemetry"):
             now_s = time.monotonic()
             self.spans.flush(**({"linger_s": 0.0} if is_last else {}))
-            due = [each for each in self._destinations if each.totals and (is_last or each.is_due(now_s))]
+            due = [each for each in self._destinations if each.totals and (is_last or is_hurried or each.is_due(now_s))]
             if not due:
                 return
             is_full = is_last or any(each.lacks_constants(now_s) for each in due)

@@ -17,6 +17,7 @@ from deployments.offline.run import Progress
 from deployments.offline.scorer import Scorer
 from optimization.artifact.manifest import Manifest
 from optimization.artifact.store import publish
+from telemetry.emitting.emitter import Emitter
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def test_a_row_that_the_model_refuses_spoils_no_other(lookup):
     indices[7] = indices[60] = 9
     errors = [None] * 100
     errors[3] = "known to be bad"
-    scorer = Scorer(lookup)
+    scorer = Scorer(lookup, Emitter(service="m", version="1", role="score", instance="i", endpoint="none"))
     found = scorer.answers({"index": [np.array(index) for index in indices]}, errors)
     scorer.close()
     assert [at for at, error in enumerate(errors) if error] == [3, 7, 60]

@@ -113,7 +113,7 @@ def test_a_search_stops_and_chooses_without_held_out_examples(
         dataset=sealed,
         teacher_answers=teacher_answers,
         watched=sealed.validation,
-        endpoint=None,
+        variables={},
         good_enough=1.0,
     )
     for number in range(2):

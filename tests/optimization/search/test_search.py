@@ -86,7 +86,7 @@ def attempt(wanted: Recipe, made: tuple[Workspace, TeacherAnswers]) -> Attempt:
         dataset=workspace.dataset,
         teacher_answers=teacher_answers,
         watched=workspace.dataset.validation,
-        endpoint=None,
+        variables={},
         good_enough=0.5,
     )
 
