@@ -100,7 +100,10 @@ ENVIRONMENT = """\
 
 | variable | meaning |
 |---|---|
-| `OTEL_EXPORTER_OTLP_ENDPOINT` | where to report; the SDK's other `OTEL_EXPORTER_OTLP_*` work too |
+| `TRIMTAB_COLLECTOR` | URL of Trimtab's OTLP/gRPC collector where `telemetry_endpoint` is not set; `none`: there is none |
+| `TRIMTAB_COLLECTOR_TOKEN` | bearer token for it |
+| `TRIMTAB_COLLECTOR_CERTIFICATE` | file of the certificates that its own is checked against |
+| `OTEL_*` | OpenTelemetry's own: where to report as well, and how ([telemetry](telemetry.md#what-is-reported)) |
 | `TRIMTAB_ACCESS`, `TRIMTAB_AUDIT` | `access` and `audit` of the applications whose `args` name none |
 | `TRIMTAB_TLS_CERT` | PEM file with a certificate, its chain and its private key: the ingress then speaks TLS alone |
 | `TRIMTAB_HOST` | address the collector listens on where `args` name none; `cluster.yaml` sets it |

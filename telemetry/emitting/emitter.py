@@ -28,6 +28,7 @@ from telemetry.conventions import (
     EXPORTED_SPANS,
     HOST_NAME,
     OWN_NAMESPACE,
+    PROCESS_ENDED,
     PROCESS_PID,
     PROCESSED_SPANS,
     ROLE,
@@ -224,6 +225,8 @@ class Emitter:
             if not due:
                 return
             is_full = is_last or any(each.lacks_constants(now_s) for each in due)
+            if is_last:
+                self.gauge(PROCESS_ENDED).set(1)
             body, num_points, has_constants = self._now(is_full=is_full)
             for each in due:
                 each.offer(body, num_points, is_full=is_full, has_constants=has_constants)
