@@ -100,7 +100,7 @@ ENVIRONMENT = """\
 
 | variable | meaning |
 |---|---|
-| `TRIMTAB_COLLECTOR` | URL of Trimtab's OTLP/gRPC collector where `telemetry_endpoint` is not set; `none`: there is none |
+| `TRIMTAB_COLLECTOR` | URL of Trimtab's OTLP/gRPC collector, where `args` name none; `none`: there is none |
 | `TRIMTAB_COLLECTOR_TOKEN` | bearer token for it |
 | `TRIMTAB_COLLECTOR_CERTIFICATE` | file of the certificates that its own is checked against |
 | `OTEL_*` | OpenTelemetry's own: where to report as well, and how ([telemetry](telemetry.md#what-is-reported)) |
