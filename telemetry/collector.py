@@ -10,6 +10,8 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
+from functools import partial
+from pathlib import Path
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -21,6 +23,7 @@ from telemetry.failures import Failures
 from telemetry.incidents import routes as incident_routes
 from telemetry.incidents.book import IncidentBook
 from telemetry.incidents.changes import Changes
+from telemetry.journal.record import Record
 from telemetry.page import routes
 from telemetry.page.sources import Sources
 from telemetry.receivers.grpc import GrpcReceiver
@@ -31,6 +34,8 @@ from telemetry.series.service import Service
 from telemetry.series.store import SeriesStore
 from telemetry.series.stream import Increment
 from telemetry.series.traces import SpanStore
+from telemetry.storage.config import StorageConfig
+from telemetry.storage.data_folder import DataFolder, sender_of
 from telemetry.watching.alerts import Alert, AlertBook
 from telemetry.watching.detection import DetectionConfig
 from telemetry.watching.watcher import Watcher
@@ -61,6 +66,13 @@ class CollectorConfig(BaseModel):
     """Seconds for which points, signals and ended alerts are kept."""
     max_series: int = Field(default=4000, gt=0)
     """Series kept; each takes up to 64 KB. Points of further ones are refused and counted."""
+    data_dir: Path | None = None
+    """Folder of all that must survive a restart; it is made where it is not there. Where it is not given, the command
+    and the application take `$XDG_STATE_HOME/trimtab/telemetry`, that is `~/.local/state/trimtab/telemetry`; `null`
+    keeps all in memory, and a restart forgets it.
+    """
+    storage: StorageConfig = StorageConfig()
+    """How much is kept in that folder."""
     detection: DetectionConfig = DetectionConfig()
     """When a signal is unusual."""
 
@@ -75,6 +87,9 @@ class Collector:
     def __init__(self, config: CollectorConfig | None = None, *, clock: Callable[[], float] = time.time) -> None:
         self.config = config or CollectorConfig()
         self._clock = clock
+        self.data = DataFolder(self.config.data_dir, self.config.storage)
+        self.documents = self.data.documents
+        self.storage = self.data.storage
         self.series = SeriesStore(
             started_s=clock(), retention_s=self.config.retention_s, max_series=self.config.max_series
         )
@@ -85,7 +100,7 @@ class Collector:
         self.spans = SpanStore()
         self._watchers: dict[str, Watcher] = {}
         self._failures = Failures(logger)
-        self._expired_s = clock()
+        self._expired_s = self._checkpointed_s = clock()
         self._grpc = GrpcReceiver(
             self, host=self.config.host, port=self.config.grpc_port, max_body_bytes=self.config.max_body_bytes
         )
@@ -116,6 +131,7 @@ class Collector:
         Raises:
             PortTakenError: another process listens on one of them.
         """
+        self._replay()
         await self._grpc.start()
         try:
             await self._http.start()
@@ -133,9 +149,19 @@ class Collector:
                 await self._ticking
         await self._http.stop()
         await self._grpc.stop()
+        self.checkpoint()
+        await asyncio.to_thread(self.data.close)
 
     def receive_metrics(self, request: ExportMetricsServiceRequest, peer: Peer = NOBODY) -> Refusal:
-        """Keep the points and watch what they add."""
+        """Keep the points and watch what they add.
+
+        Raises:
+            JournalError: there is no room: nothing of it was taken.
+        """
+        self.data.receive("metrics", request.SerializeToString(), self._clock(), peer)
+        return self._take_metrics(request, peer)
+
+    def _take_metrics(self, request: ExportMetricsServiceRequest, peer: Peer) -> Refusal:
         now_s = self._clock()
         outcome = self.series.ingest(request, now_s, peer)
         added: dict[str, list[Increment]] = defaultdict(list)
@@ -151,12 +177,32 @@ class Collector:
         return Refusal(num_refused=outcome.num_refused, reason=outcome.reason)
 
     def receive_traces(self, request: ExportTraceServiceRequest, peer: Peer = NOBODY) -> Refusal:
-        """Keep the latest spans."""
+        """Keep spans.
+
+        Raises:
+            JournalError: there is no room: nothing of it was taken.
+        """
+        body = request.SerializeToString()
+        self.data.receive("traces", body, self._clock(), peer)
+        return self._take_traces(request, body, peer)
+
+    def _take_traces(self, request: ExportTraceServiceRequest, body: bytes, peer: Peer) -> Refusal:
         num_refused, reason = self.spans.ingest(request, peer)
+        self.storage.add_spans(request, body, self._clock())
         return Refusal(num_refused=num_refused, reason=reason)
 
-    def receive_logs(self, request: ExportLogsServiceRequest, peer: Peer = NOBODY) -> Refusal:  # noqa: ARG002 - nothing reads logs yet
-        """Accept logs, so that senders of all three signals need no special setting; they are not kept."""
+    def receive_logs(self, request: ExportLogsServiceRequest, peer: Peer = NOBODY) -> Refusal:
+        """Keep log records.
+
+        Raises:
+            JournalError: there is no room: nothing of it was taken.
+        """
+        body = request.SerializeToString()
+        self.data.receive("logs", body, self._clock(), peer)
+        return self._take_logs(request, body)
+
+    def _take_logs(self, request: ExportLogsServiceRequest, body: bytes) -> Refusal:
+        self.storage.add_logs(request, body, self._clock())
         return Refusal()
 
     def tick(self) -> None:
@@ -170,6 +216,8 @@ class Collector:
                 self._watch(service, now_s)
                 if watcher := self._watchers.get(name):
                     watcher.tick(now_s)
+        if now_s - self._checkpointed_s >= self.config.storage.checkpoint_s:
+            self.checkpoint()
         if now_s - self._expired_s < EXPIRY_S:
             return
         self._expired_s = now_s
@@ -181,6 +229,32 @@ class Collector:
             if now_s - service.touched_s > self.config.retention_s:
                 del self.services[name]
                 self._watchers.pop(name, None)
+
+    def checkpoint(self) -> None:
+        """Have all that was taken written, with the place in the journal that it reaches to."""
+        self._checkpointed_s = self._clock()
+        self.data.checkpoint(self._checkpointed_s)
+
+    def _replay(self) -> None:
+        """Take again, at the times at which they came, the requests that no checkpoint holds."""
+        clock = self._clock
+        try:
+            for record in self.data.unwritten():
+                self._clock = partial(float, record.time_s)
+                with self._failures.contained("a request from the journal"):
+                    self._take(record)
+                self.tick()
+        finally:
+            self._clock = clock
+
+    def _take(self, record: Record) -> None:
+        peer = sender_of(record)
+        if record.signal == "metrics":
+            self._take_metrics(ExportMetricsServiceRequest.FromString(record.body), peer)
+        elif record.signal == "traces":
+            self._take_traces(ExportTraceServiceRequest.FromString(record.body), record.body, peer)
+        else:
+            self._take_logs(ExportLogsServiceRequest.FromString(record.body), record.body)
 
     def _accept(self, alert: Alert) -> None:
         if watcher := self._watchers.get(alert.service):

@@ -9,15 +9,19 @@ from pydantic import ValidationError
 
 from telemetry.collector import CollectorConfig
 from telemetry.errors import ConfigurationError
+from telemetry.storage.data_folder import default_folder
 
 
 def read(path: Path | None, overrides: Mapping[str, Any]) -> CollectorConfig:
     """The settings in `path` (the defaults without one), with `overrides` in place of what it says.
 
+    Where they name no `data_dir`, it is the user's.
+
     Raises:
         ConfigurationError: it names the file, the setting, the rule and what was got.
     """
-    return parse({**(_content(path) if path else {}), **overrides}, str(path or "the command line"))
+    given = {"data_dir": default_folder(), **(_content(path) if path else {}), **overrides}
+    return parse(given, str(path or "the command line"))
 
 
 def parse(settings: Mapping[str, Any], where: str) -> CollectorConfig:

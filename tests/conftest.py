@@ -3,8 +3,11 @@
 import os
 import shutil
 import signal
+import tempfile
 from pathlib import Path
 
+_STATE = tempfile.TemporaryDirectory(prefix="trimtab-state-")
+os.environ["XDG_STATE_HOME"] = _STATE.name  # what a collector under test keeps is not the user's
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: small models gain nothing from more threads
 
 import numpy as np

@@ -15,6 +15,7 @@ from optimization.recipe import architectures, methods, recipe, sources, teachin
 from optimization.recommenders import recipe as recommenders
 from optimization.sequences import recipe as sequences
 from telemetry.collector import CollectorConfig
+from telemetry.storage.config import StorageConfig
 from telemetry.watching.detection import DetectionConfig
 
 PAGE = Path("docs/settings.md")
@@ -34,6 +35,7 @@ SECTIONS: list[tuple[str, list[type[BaseModel]]]] = [
             AccessSettings,
             CollectorConfig,
             DetectionConfig,
+            StorageConfig,
         ],
     ),
     ("The file of keys", [KeysFile, Key]),

@@ -10,6 +10,7 @@ from deployments.applications.replica import ON_HEAD, application, checked, gate
 from deployments.ray_private import AsgiReplica
 from deployments.settings import AccessSettings, parse, split_access
 from telemetry.collector import Collector, CollectorConfig
+from telemetry.storage.data_folder import default_folder
 
 
 class Telemetry(AsgiReplica):
@@ -20,9 +21,10 @@ class Telemetry(AsgiReplica):
 
 
 def telemetry(args: dict[str, Any]) -> Application:
-    """The collector and its page; `args` are `CollectorConfig`, its host from `TRIMTAB_HOST` where they name none, and
-    `AccessSettings`."""
+    """The collector and its page; `args` are `CollectorConfig`, its host from `TRIMTAB_HOST` and its folder the user's
+    where they name none, and `AccessSettings`."""
     access, rest = split_access(args)
-    config = parse(CollectorConfig, {"host": os.environ.get("TRIMTAB_HOST", "127.0.0.1"), **rest}, "args")
+    places = {"host": os.environ.get("TRIMTAB_HOST", "127.0.0.1"), "data_dir": default_folder()}
+    config = parse(CollectorConfig, {**places, **rest}, "args")
     settings = parse(AccessSettings, access, "args")
     return application(Telemetry, config, settings, max_ongoing_requests=100, ray_actor_options=ON_HEAD)

@@ -36,14 +36,15 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         ConfigurationError: the file or a flag says what cannot be.
         PortTakenError: another process listens on a port.
+        JournalError: another collector uses the folder.
     """
     given = {name: getattr(options, name) for name in FLAGS if getattr(options, name) is not None}
     config = configuration.read(options.file, given)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    collector = Collector(config)
     for setting, port in (("grpc_port", config.grpc_port), ("http_port", config.http_port)):
         listen(setting, config.host, port).close()
     page = listen("page_port", config.host, config.page_port)
+    collector = Collector(config)
     logging.getLogger(__name__).info("the page: http://%s:%d/telemetry", config.host, page.getsockname()[1])
     server = uvicorn.Server(uvicorn.Config(collector.asgi, log_level="warning", timeout_graceful_shutdown=1))
     with contextlib.suppress(KeyboardInterrupt):

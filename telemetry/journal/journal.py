@@ -19,7 +19,7 @@ from typing import Literal
 import zstandard
 
 from telemetry.journal.errors import JournalError
-from telemetry.journal.reader import Reader
+from telemetry.journal.reader import PLACE_SUFFIX, Reader, kept
 from telemetry.journal.record import LEVEL, Header, Place, Signal, encoded
 from telemetry.journal.segment import SUFFIX, Segment
 
@@ -52,6 +52,8 @@ class Journal:
             if not self._segments:
                 self._segments.append(Segment.beginning_at(folder, 0))
             self._file = self._opened_at_its_end()
+            self._absent = {path.stem: kept(path) or 0 for path in folder.glob(f"*{PLACE_SUFFIX}")}
+            """Readers of an earlier process that were not asked for yet."""
         except OSError as error:
             raise JournalError(f"{folder} must be a folder that can be written to, got: {error.strerror}") from error
 
@@ -95,7 +97,17 @@ class Journal:
         """
         if name not in self.readers:
             self.readers[name] = Reader(self, name, self.end if start == "newest" else self.begin)
+            self._absent.pop(name, None)
         return self.readers[name]
+
+    def forget_absent(self) -> None:
+        """Forget the places of readers that were there before and have not been asked for since; until then what they
+        have not read is kept for them.
+        """
+        for name in self._absent:
+            (self.folder / f"{name}{PLACE_SUFFIX}").unlink(missing_ok=True)
+        self._absent.clear()
+        self.release()
 
     def within(self, place: Place) -> Place:
         """The place nearest to `place` that is left."""
@@ -154,7 +166,8 @@ class Journal:
 
     def _remove_what_is_read(self) -> None:
         """Without any reader all is kept, as far as there is room: one may come that wants the oldest."""
-        needed = min((reader.place for reader in self.readers.values()), default=self.begin)
+        places = [*(reader.place for reader in self.readers.values()), *self._absent.values()]
+        needed = min(places, default=self.begin)
         while len(self._segments) > 1 and self._segments[0].end <= needed:
             self._segments.pop(0).path.unlink(missing_ok=True)
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SUFFIX = ".place"
+PLACE_SUFFIX = ".place"
 _NAME = re.compile(r"[\w.-]{1,100}")
 _PLACE = struct.Struct("<QI")
 
@@ -31,11 +31,11 @@ class Reader:
         """Records that were removed before this reader came to them, since the journal was full."""
         self.lost_bytes = 0
         self._journal = journal
-        self._path = journal.folder / f"{name}{SUFFIX}"
-        kept = _kept(self._path)
-        self.place: Place = journal.within(start if kept is None else kept)
+        self._path = journal.folder / f"{name}{PLACE_SUFFIX}"
+        before = kept(self._path)
+        self.place: Place = journal.within(start if before is None else before)
         self._is_logged = False
-        if kept != self.place:
+        if before != self.place:
             self._keep()
 
     @property
@@ -90,7 +90,7 @@ class Reader:
                 )
 
 
-def _kept(path: Path) -> Place | None:
+def kept(path: Path) -> Place | None:
     """The place that was kept; None where there is none that can be believed."""
     try:
         raw = path.read_bytes()

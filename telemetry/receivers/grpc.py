@@ -4,13 +4,26 @@ from collections.abc import Callable
 from typing import Any
 
 import grpc
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError, Message
+from google.rpc.code_pb2 import UNAVAILABLE  # type: ignore[import-untyped]  # no stubs
+from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]  # no stubs
+from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # no stubs
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from telemetry.journal.errors import JournalError
 from telemetry.receivers.origin import Peer, grpc_peer
-from telemetry.receivers.receiver import PortTakenError, Sink, listen, logs_response, metrics_response, traces_response
+from telemetry.receivers.receiver import (
+    RETRY_S,
+    PortTakenError,
+    Sink,
+    listen,
+    logs_response,
+    metrics_response,
+    traces_response,
+)
 
 _PACKAGE = "opentelemetry.proto.collector"
 
@@ -71,6 +84,16 @@ def _service(
         except DecodeError as error:
             rule = f"the body must be an {message.DESCRIPTOR.name}: {error}"
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, rule)
-        return respond(sink, request, grpc_peer(context.peer())).SerializeToString()
+        try:
+            return respond(sink, request, grpc_peer(context.peer())).SerializeToString()
+        except JournalError as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error), (_retry(str(error)),))
 
     return grpc.method_handlers_generic_handler(name, {"Export": grpc.unary_unary_rpc_method_handler(export)})
+
+
+def _retry(message: str) -> tuple[str, bytes]:
+    """Trailing metadata that ask to send again later (https://opentelemetry.io/docs/specs/otlp/#otlpgrpc-throttling)."""
+    status = Status(code=UNAVAILABLE, message=message)
+    status.details.add().Pack(RetryInfo(retry_delay=Duration(seconds=RETRY_S)))
+    return "grpc-status-details-bin", status.SerializeToString()

@@ -9,7 +9,7 @@ from typing import Any
 import uvicorn
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError, Message
-from google.rpc.code_pb2 import INVALID_ARGUMENT, RESOURCE_EXHAUSTED  # type: ignore[import-untyped]  # no stubs
+from google.rpc.code_pb2 import INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNAVAILABLE  # type: ignore[import-untyped]  # no stubs
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # no stubs
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -19,9 +19,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from telemetry.journal.errors import JournalError
 from telemetry.receivers import otlp_json
 from telemetry.receivers.origin import Peer
-from telemetry.receivers.receiver import Sink, listen, logs_response, metrics_response, traces_response
+from telemetry.receivers.receiver import RETRY_S, Sink, listen, logs_response, metrics_response, traces_response
 
 PROTOBUF = "application/x-protobuf"
 JSON = "application/json"
@@ -52,6 +53,10 @@ def application(sink: Sink, max_body_bytes: int) -> Starlette:
                 code = RESOURCE_EXHAUSTED if rejected.status_code == 413 else INVALID_ARGUMENT
                 status = Status(code=code, message=str(rejected))
                 return _answer(status, content_type, rejected.status_code)
+            except JournalError as error:
+                answer = _answer(Status(code=UNAVAILABLE, message=str(error)), content_type, 503)
+                answer.headers["retry-after"] = str(RETRY_S)
+                return answer
             except ClientDisconnect:
                 return Response(status_code=400)
 

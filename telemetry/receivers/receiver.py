@@ -35,8 +35,16 @@ class Refusal:
     reason: str = ""
 
 
+RETRY_S = 5
+"""After so long a sender is asked to try again what could not be taken now."""
+
+
 class Sink(Protocol):
-    """Takes decoded requests; `peer` is who sent them."""
+    """Takes decoded requests; `peer` is who sent them.
+
+    Raises:
+        JournalError: nothing of a request can be taken now; the sender must send it again.
+    """
 
     def receive_metrics(self, request: ExportMetricsServiceRequest, peer: Peer) -> Refusal:
         """Take metrics."""

@@ -160,6 +160,23 @@ def test_files_that_every_reader_is_done_with_are_removed(tmp_path):
     assert len(list(tmp_path.glob("*.journal"))) == 1
 
 
+def test_what_a_reader_of_before_has_not_read_is_kept_until_it_is_forgotten(tmp_path):
+    """One that is opened later must not lose what another one released; one that is gone must not hold the files."""
+    journal = Journal(tmp_path, segment_bytes=500, max_bytes=10**6)
+    journal.reader("early"), journal.reader("late"), journal.reader("gone")
+    for _ in range(100):
+        journal.append("traces", b"x" * 50, 1.0)
+    journal.close()
+    again = Journal(tmp_path, segment_bytes=500, max_bytes=10**6)
+    again.reader("early").commit(again.end)
+    assert len(again.reader("late").read(10**6)) == 100
+    again.reader("late").commit(again.end)
+    assert len(list(tmp_path.glob("*.journal"))) > 10
+    again.forget_absent()
+    assert len(list(tmp_path.glob("*.journal"))) == 1
+    assert sorted(path.stem for path in tmp_path.glob("*.place")) == ["early", "late"]
+
+
 def test_a_second_process_is_told_whose_the_folder_is(tmp_path):
     first = Journal(tmp_path)
     with pytest.raises(JournalError, match=r"must belong to one collector.*set data_dir to another folder"):

@@ -1,0 +1,165 @@
+"""A collector that is killed: nothing acknowledged is lost, nothing counts twice; a full disk refuses and goes on."""
+
+import asyncio
+import subprocess
+import sys
+
+import grpc
+import httpx
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
+
+from telemetry.collector import Collector, CollectorConfig
+from telemetry.journal.errors import JournalError
+from telemetry.receivers.origin import Peer
+from telemetry.storage.logs import LogQuery
+from telemetry.storage.spans import SpanQuery
+from tests.conftest import free_port
+from tests.telemetry.running import running
+from tests.telemetry.storage.test_requests import of_logs, of_spans
+from tests.telemetry.traffic import Clock
+
+
+def opened(folder, clock=None):
+    return Collector(CollectorConfig(data_dir=folder, grpc_port=0, http_port=0), clock=clock or Clock())
+
+
+def kill(collector):
+    """What the death of the process does to its folder: nothing, but that the lock is gone."""
+    collector.data.journal.close()
+
+
+def restarted(folder, clock=None):
+    collector = opened(folder, clock)
+
+    async def start_and_stop():
+        await collector.start()
+        found = roots(collector), {record.body for record in collector.storage.search_logs(LogQuery())}
+        await collector.stop()
+        return found
+
+    return asyncio.run(start_and_stop())
+
+
+def roots(collector):
+    spans = collector.storage.search_spans(SpanQuery(name="POST /infer", limit=1000))
+    return sorted(dict(span.attributes)["number"] for span in spans)
+
+
+@pytest.mark.parametrize("checkpoint_after", [None, 0, 1, 2])
+def test_what_no_checkpoint_holds_is_taken_again_and_nothing_twice(tmp_path, checkpoint_after):
+    collector = opened(tmp_path)
+    for index in range(3):
+        collector.receive_traces(of_spans(index))
+        collector.receive_logs(of_logs(f"line {index}"), Peer("127.0.0.1", "4711"))
+        if index == checkpoint_after:
+            collector.checkpoint()
+            assert collector.storage.flush()
+    kill(collector)
+    for _ in range(2):
+        assert restarted(tmp_path) == ([0, 1, 2], {"line 0", "line 1", "line 2"})
+
+
+def test_a_database_that_is_lost_is_filled_again_from_what_the_journal_still_has(tmp_path):
+    collector = opened(tmp_path)
+    collector.receive_traces(of_spans(7))
+    collector.checkpoint()
+    assert collector.storage.flush()
+    kill(collector)
+    for path in tmp_path.glob("telemetry.sqlite*"):
+        path.write_bytes(b"damaged" * 100)
+    assert restarted(tmp_path)[0] == [7]
+
+
+def test_a_request_that_fails_when_it_is_taken_again_costs_itself_alone(tmp_path):
+    collector = opened(tmp_path)
+    collector.receive_traces(of_spans(1))
+    collector.data.journal.append("traces", b"\xff\xff", 1.0, " ")
+    collector.receive_traces(of_spans(2))
+    kill(collector)
+    assert restarted(tmp_path)[0] == [1, 2]
+
+
+FULL = """
+import asyncio, resource, sys
+from pathlib import Path
+from telemetry.collector import Collector, CollectorConfig
+from telemetry.journal.errors import JournalError
+from telemetry.storage.spans import SpanQuery
+from tests.telemetry.storage.test_requests import of_spans
+collector = Collector(CollectorConfig(data_dir=Path(sys.argv[1])))
+resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, resource.RLIM_INFINITY))
+taken, refused = [], 0
+for index in range(400):
+    if index == 300: resource.setrlimit(resource.RLIMIT_FSIZE, (2**30, resource.RLIM_INFINITY))
+    try:
+        collector.receive_traces(of_spans(*range(10 * index, 10 * index + 10)))
+        taken += range(10 * index, 10 * index + 10)
+    except JournalError: refused += 1
+    if index % 50 == 49: collector.checkpoint()
+assert collector.storage.flush()
+found = collector.storage.search_spans(SpanQuery(name="POST /infer", limit=10**6))
+assert sorted(dict(span.attributes)["number"] for span in found) == taken, (len(found), len(taken))
+print(refused)
+"""
+
+
+def test_on_a_full_disk_requests_are_refused_and_what_was_taken_before_is_kept(tmp_path):
+    """A bound on the size of a process's files stands for the disk: the journal's and SQLite's writes fail in turn."""
+    done = subprocess.run([sys.executable, "-c", FULL, tmp_path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert 10 < int(done.stdout) <= 300
+
+
+@pytest.fixture
+def full(tmp_path, monkeypatch):
+    """A collector that has no room."""
+
+    def refuse(*arguments):
+        raise JournalError("there must be room")
+
+    with running(data_dir=tmp_path) as it:
+        monkeypatch.setattr(it.collector.data, "receive", refuse)
+        yield it
+
+
+def test_without_room_a_sender_is_asked_over_http_to_come_again(full):
+    answer = httpx.post(
+        f"{full.http}/v1/traces",
+        content=of_spans(1).SerializeToString(),
+        headers={"content-type": "application/x-protobuf"},
+    )
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert status_pb2.Status.FromString(answer.content).message == "there must be room"
+
+
+def test_without_room_a_sender_is_asked_over_grpc_to_come_again(full):
+    with grpc.insecure_channel(f"127.0.0.1:{full.collector.grpc_port}") as channel:
+        with pytest.raises(grpc.RpcError) as refused:
+            TraceServiceStub(channel).Export(of_spans(1))
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        details = dict(refused.value.trailing_metadata())["grpc-status-details-bin"]
+    retry = error_details_pb2.RetryInfo()
+    assert status_pb2.Status.FromString(details).details[0].Unpack(retry)
+    assert retry.retry_delay.seconds == 5
+
+
+def test_a_process_that_is_killed_and_started_again_has_all_it_acknowledged(tmp_path):
+    port = free_port()
+    ports = {"grpc-port": free_port(), "http-port": port, "page-port": free_port()}
+    settings = tmp_path / "collector.yaml"
+    settings.write_text(f"data_dir: {tmp_path / 'data'}\nstorage: {{checkpoint_s: 0.3}}\n")
+    flags = [word for name, value in ports.items() for word in (f"--{name}", str(value))]
+    with subprocess.Popen([sys.executable, "-m", "telemetry", settings, *flags]) as process:
+        transport = httpx.HTTPTransport(retries=20)
+        with httpx.Client(transport=transport, base_url=f"http://127.0.0.1:{port}") as client:
+            for index in range(100):
+                answer = client.post(
+                    "/v1/traces",
+                    content=of_spans(index).SerializeToString(),
+                    headers={"content-type": "application/x-protobuf"},
+                )
+                assert answer.status_code == 200
+        process.kill()
+    assert restarted(tmp_path / "data")[0] == list(range(100))
