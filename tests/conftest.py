@@ -6,8 +6,6 @@ import signal
 import tempfile
 from pathlib import Path
 
-_STATE = tempfile.TemporaryDirectory(prefix="trimtab-state-")
-os.environ["XDG_STATE_HOME"] = _STATE.name  # what a collector under test keeps is not the user's
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: small models gain nothing from more threads
 
 import numpy as np
@@ -74,9 +72,15 @@ def tiny_artifact(tmp_path: Path) -> Artifact:
     return publish_tiny(tmp_path / "artifacts")
 
 
+_STATE = tempfile.TemporaryDirectory(prefix="trimtab-state-")
+
+
 def pytest_configure() -> None:
-    """Let the programs under test hear Ctrl-C, though a shell that starts pytest in the background makes it deaf."""
+    """Let the programs under test hear Ctrl-C, though a shell that starts pytest in the background makes it deaf; what
+    their collectors keep is not the user's.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ["XDG_STATE_HOME"] = _STATE.name
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
