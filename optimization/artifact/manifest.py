@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from optimization.artifact.cascade import Cascade
 from optimization.artifact.findings import Findings
+from optimization.artifact.reference.reference import Fidelity, Reference
 
 SCHEMA_VERSION = 1
 
@@ -223,6 +224,11 @@ class Manifest(_Model):
     """Fraction of held-out examples on which the served model and its fp32 form give the same class."""
     machine: Machine | None = None
     histograms: tuple[Histogram, ...] = ()
+    reference: Reference | None = None
+    """What it was asked and what it answered on held-out examples; none where that is not known: then no drift of what
+    is served can be told."""
+    fidelity: Fidelity | None = None
+    """How often it answers as its teacher; none where it has none."""
     preprocessing: Preprocessing | None = None
     """How raw input becomes the model's tensors; none for a model that takes tensors alone."""
     stream: Stream | None = None
@@ -268,6 +274,8 @@ class Manifest(_Model):
                 "preprocessing": self.preprocessing if takes_all else None,
                 "labels": self.labels if answers else None,
                 "histograms": self.histograms if answers else (),
+                "reference": None,
+                "fidelity": None,
                 "task": self.task if answers else None,
                 "measurements": (),
                 "stream": None,

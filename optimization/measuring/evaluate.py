@@ -2,20 +2,25 @@
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from optimization.artifact.manifest import Histogram, Machine, Meaning, Quality
+from optimization.artifact.manifest import Histogram, Machine, Meaning, Quality, TextPreprocessing
+from optimization.artifact.reference.measure import reference_of
+from optimization.artifact.reference.reference import Reference
+from optimization.artifact.reference.views import Columns, Views
+from optimization.artifact.reference.vocabulary import Vocabulary
 from optimization.graphs import graph
 from optimization.measuring import processor
-from optimization.readers.examples import Inputs, Split
+from optimization.readers.examples import Dataset, Inputs, Split
 from optimization.tasks.task import Task
 
 _NUM_BINS = 20
 _PREDICT_AT_ONCE = 256
+_REFERENCE_ROWS = 10_000
 
 
 def predict(path: Path, split: Split, task: Task, output: Meaning) -> NDArray[np.float32]:
@@ -53,9 +58,30 @@ def histograms(inputs: Inputs, watched: Mapping[str, NDArray[np.float32]]) -> tu
     return tuple(_histogram(name, values.ravel()) for name, values in (floats | dict(watched)).items())
 
 
+def reference(path: Path, dataset: Dataset, output: Meaning) -> Reference:
+    """What the file is asked, and what it answers, on held-out examples: `_REFERENCE_ROWS` of them at most."""
+    held_out = dataset.held_out
+    rows = np.linspace(0, len(held_out) - 1, min(len(held_out), _REFERENCE_ROWS)).astype(np.int64)
+    chosen, model, session = held_out.take(np.unique(rows)), graph.read(path), graph.session(path)
+    inputs, outputs = graph.inputs(model), graph.outputs(model, output)
+    vocabulary = None
+    if isinstance(dataset.preprocessing, TextPreprocessing):
+        vocabulary = Vocabulary(dataset.files[dataset.preprocessing.tokenizer])
+    views = Views(inputs, outputs, vocabulary=vocabulary)
+    asked, answered = [], []
+    for _, batch in chosen.batches(_PREDICT_AT_ONCE):
+        asked.append(views.inputs(batch))
+        answered.append(views.outputs({outputs[0].name: graph.predict(session, batch)}))
+    return reference_of(views, _joined(asked), _joined(answered))
+
+
 def machine() -> Machine:
     """Where the latencies are measured."""
     return Machine(cpu=processor.name(), num_cpus=os.cpu_count() or 1)
+
+
+def _joined(batches: Sequence[Columns]) -> Columns:
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
 
 def _histogram(name: str, values: NDArray[np.float32]) -> Histogram:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from optimization.artifact import store
 from optimization.artifact.findings import Examples, Findings, SearchResult
 from optimization.artifact.manifest import Measurement, Provenance
+from optimization.artifact.reference.reference import Fidelity
 from optimization.artifact.store import Artifact
 from optimization.graphs import export, graph
 from optimization.identity import code, named
@@ -162,6 +163,7 @@ def publish(recipe: Recipe, made: Workspace, root: Path, search: SearchResult | 
     with Board(_runs(recipe, root)) as board:
         board.measurements(measurements)
     final = candidates[-1]
+    taught = candidates.index(made.candidates[0])
     if search is not None and recipe.search is not None:
         search = budget.confirmed(search, Pairs.of(right["teacher"], right[final.step]), recipe.search.budget)
     example = final.path.with_name(store.EXAMPLE)
@@ -173,9 +175,8 @@ def publish(recipe: Recipe, made: Workspace, root: Path, search: SearchResult | 
     checks = {step: partial(verify.verify, held_out=held_out, measured=each) for step, each in measured.items()}
     parent = _parent(recipe.teacher)
     if recipe.teacher.publish:
-        taught = next(each for each in measurements if each.step == made.candidates[0].step)
         with phases.phase("publish the teacher"):
-            parent = _publish_teacher(recipe, made, root, example, taught, checks[made.candidates[0].step])
+            parent = _publish_teacher(recipe, made, root, example, measurements[taught], checks[candidates[taught].step])
     served = graph.read(final.path)
     is_quantized = final.step == "quantize"
     with phases.phase("publish"):
@@ -198,6 +199,8 @@ def publish(recipe: Recipe, made: Workspace, root: Path, search: SearchResult | 
             agreement=1 - float(task.changed(predictions[-1], predictions[-2]).mean()) if is_quantized else None,
             machine=evaluate.machine(),
             histograms=evaluate.histograms(held_out.inputs, task.watched(predictions[-1])),
+            reference=evaluate.reference(final.path, dataset, final.output),
+            fidelity=_fidelity(task.changed(predictions[-1], predictions[taught]), parent),
             preprocessing=dataset.preprocessing,
             libraries={name: version(name) for name in LIBRARIES},
             findings=Findings(
@@ -214,6 +217,10 @@ def publish(recipe: Recipe, made: Workspace, root: Path, search: SearchResult | 
                 search=search,
             ),
         )
+
+
+def _fidelity(changed: NDArray[np.bool_], teacher: str | None) -> Fidelity:
+    return Fidelity(teacher=teacher, num_agreed=int((~changed).sum()), num_rows=len(changed))
 
 
 def _examples(dataset: Dataset) -> Examples:

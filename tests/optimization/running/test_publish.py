@@ -56,6 +56,13 @@ def test_teacher_and_small_model_are_described_as_what_they_are(
     precisions = {each.step: each.precision for each in published.measurements}
     assert precisions == {"teacher": "FP32", "quantize": "FP16" if method == "fp16" else "INT8"}
     assert published.measurements[-1].size_bytes == published.files[store.MODEL].size_bytes
+    assert published.reference is not None
+    assert [each.name for each in published.reference.inputs] == [f"features[{column}]" for column in range(8)]
+    assert {"class", "confidence"} < {each.name for each in published.reference.outputs}
+    assert published.reference.num_rows == len(tumours.held_out)
+    assert published.fidelity is not None
+    assert published.fidelity.teacher == published.parent
+    assert published.fidelity.num_agreed >= 0.5 * published.fidelity.num_rows
     said = "\n".join(terminal.statements(published))
     assert ("FP16: " in said) is (method == "fp16")
     assert ("INT8" in said) is (method == "static")
