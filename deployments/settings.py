@@ -97,6 +97,26 @@ class CascadeSettings(_Settings):
     `unsure_student`, or status 503 for the request."""
 
 
+class ShadowSettings(_Settings):
+    """Which requests the teacher answers too, unseen, to learn how often both agree; a setting of `ModelSettings`."""
+
+    teacher: str = Field(pattern=NAME_PATTERN)
+    """Name of the application of the model that this one was made from; asked for the version of then."""
+    share: float = Field(default=0.01, gt=0, le=1)
+    """Share of the requests that are sampled."""
+    max_per_s: float = Field(default=5.0, gt=0)
+    """Most rows a second that each replica asks the teacher for."""
+
+
+class FeedbackSettings(_Settings):
+    """For how long answers wait for their labels; a setting of `ModelSettings`."""
+
+    keep_s: float = Field(default=86_400.0, gt=0)
+    """Seconds for which an answer is kept by its request's id."""
+    max_requests: int = Field(default=10_000, ge=1, le=10**7)
+    """Most requests whose answers a replica keeps; the oldest go first."""
+
+
 class TableInput(_Settings):
     """The table that an input of a model is rows of; a setting of `ModelSettings`."""
 
@@ -148,6 +168,13 @@ class ModelSettings(ServerSettings):
     """Part of a GPU that a replica reserves; with 0.25, four share one and its memory."""
     cascade: CascadeSettings | None = None
     """Who answers what the model is not sure of; without it, it answers everything itself."""
+    watch_drift: bool = True
+    """Whether a sample of the rows is compared with the manifest's reference, where it has one: 50 a second and 1 % of
+    a CPU at most."""
+    shadow: ShadowSettings | None = None
+    """Which requests the teacher answers too; without it, none."""
+    feedback: FeedbackSettings | None = None
+    """For how long answers wait for the labels that `POST .../feedback` brings; without it, none are kept."""
     embeddings: dict[str, TableInput] = {}
     """Inputs of the model that are rows of tables, by name: requests carry ids, whose rows are looked up before
     requests are batched."""
@@ -164,6 +191,12 @@ class ModelSettings(ServerSettings):
     def _teacher_is_another(self) -> Self:
         if self.cascade is not None and self.cascade.teacher == self.artifact:
             raise ValueError(f"cascade.teacher must be another model than {self.artifact!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _shadow_is_another(self) -> Self:
+        if self.shadow is not None and self.shadow.teacher == self.artifact:
+            raise ValueError(f"shadow.teacher must be another model than {self.artifact!r}")
         return self
 
     def source(self) -> source.Source:

@@ -54,6 +54,18 @@ BATCH_REQUESTS = "trimtab.batch.requests"
 ANSWERED_BY = "trimtab.cascade.answered_by"
 """Of a row: "student", "teacher", or "unsure_student" where the teacher did not answer."""
 RANK = "trimtab.train.rank"
+MODEL_VERSION = "trimtab.model.version"
+WATCHED = "trimtab.drift.watched"
+"""What a distribution is of: a column, a statistic of texts or pictures, the class, a projection, a kind of problem."""
+WATCHED_KIND = "trimtab.drift.kind"
+"""Of a distribution: "levels", "categories" or "losses"; the bins of the last two are 0, 1, ..."""
+REFERENCE_COUNTS = "trimtab.reference.counts"
+"""Rows in each bin when the artifact was made, separated by commas."""
+DATA_PROBLEM = "trimtab.data.problem"
+"""What is wrong with a value: "missing", "out_of_range", "new_category" or "wrong_length"."""
+SEGMENT = "trimtab.segment.name"
+"""What rows are told apart by: "class", "bytes", or an attribute that came with labels."""
+SEGMENT_VALUE = "trimtab.segment.value"
 TELEMETRY_SOURCE = "trimtab.telemetry.source"
 """What failed, of a process's own reporting."""
 SERVER_ADDRESS = "server.address"
@@ -175,6 +187,42 @@ CASCADE_EXPECTED = Instrument(
     kind="gauge",
     unit="1",
     description="Share of held-out examples that the teacher was asked for when the cascade was measured.",
+)
+DRIFT_ROWS = Instrument(
+    name="trimtab.drift.rows",
+    kind="histogram",
+    unit="{row}",
+    description="Sampled rows by bin of the manifest's reference, which trimtab.reference.counts tells.",
+)
+DATA_PROBLEMS = Instrument(
+    name="trimtab.data.problems",
+    kind="counter",
+    unit="{row}",
+    description="Sampled rows with a problem, by column; trimtab.data.problem says which.",
+)
+FIDELITY_ROWS = Instrument(
+    name="trimtab.fidelity.rows",
+    kind="histogram",
+    unit="{row}",
+    description="Shadowed rows whose class is the teacher's (bin 0) or another (bin 1).",
+)
+SHADOW_ROWS = Instrument(
+    name="trimtab.shadow.rows",
+    kind="counter",
+    unit="{row}",
+    description="Rows that the teacher was asked for beside the requests; with error.type, those it did not answer.",
+)
+ACCURACY_ROWS = Instrument(
+    name="trimtab.accuracy.rows",
+    kind="histogram",
+    unit="{row}",
+    description="Answered rows whose label came later, right (bin 0) or wrong (bin 1); also by segment.",
+)
+FEEDBACK_LABELS = Instrument(
+    name="trimtab.feedback.labels",
+    kind="counter",
+    unit="{label}",
+    description="Labels that came later; with error.type, those whose request is not known, or no longer.",
 )
 VERSION_LOADS = Instrument(
     name="trimtab.version.loads",

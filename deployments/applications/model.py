@@ -25,6 +25,8 @@ from deployments.http.asgi import Answer, Call, call
 from deployments.http.model import ModelApp
 from deployments.http.versioned import VersionedModel
 from deployments.ingress import fast_path
+from deployments.monitoring.feedback import Label
+from deployments.monitoring.of_model import monitor_of
 from deployments.oip import grpc_service
 from deployments.oip.statistics import ModelStatistics
 from deployments.raw.inputs import raw_input
@@ -104,6 +106,8 @@ class Model(AsgiReplica):
             emitter=self._emitter,
             versions=lambda: self._versions.ready(),
             everywhere=partial(repository.statistics, settings.artifact),
+            monitor=monitor_of(artifact, settings, self._emitter, RemoteTeacher),
+            join=partial(repository.join, settings.artifact),
         )
 
     def _cascaded(self, student: Predictor, cascade: CascadeSettings) -> Predicting:
@@ -154,6 +158,11 @@ class Model(AsgiReplica):
     async def statistics(self) -> list[ModelStatistics]:
         """What each version has answered in this replica; `deployments.replicas.repository` adds the replicas up."""
         return [each.predictor.statistics.snapshot() for each in self._versions.held() if isinstance(each, ModelApp)]
+
+    async def join_labels(self, labels: list[Label]) -> set[tuple[str, int]]:
+        """Judge what this replica answered; `deployments.replicas.repository` asks all of them."""
+        joined = [await each.join(labels) for each in self._versions.held() if isinstance(each, ModelApp)]
+        return set().union(*joined)
 
     async def reload_versions(self) -> list[VersionStatus]:
         """Follow the last order now; `deployments.replicas.repository` calls this on every replica."""

@@ -11,11 +11,14 @@ from deployments.execution.predicting import Predicting
 from deployments.execution.prediction import Prediction
 from deployments.http.asgi import ParsedBody, header, parsed_body, while_connected
 from deployments.http.bodies import Bodies
+from deployments.monitoring.monitor import Monitor
 from deployments.oip import compression, infer_message, requests, responses
 from deployments.oip.responses import Response
 from deployments.oip.urgency import TIMEOUT, seconds_left, urgency_of
 from optimization.artifact.manifest import TensorSpec
 
+REQUEST_ID = b"x-request-id"
+"""Names a request whose body has no `id`."""
 COMPRESS_FROM_BYTES = 1024
 """A smaller response is sent as it is, even to a client that takes compressed ones."""
 
@@ -23,10 +26,13 @@ COMPRESS_FROM_BYTES = 1024
 class Infer:
     """Answers requests that are predicted in one step."""
 
-    def __init__(self, predictor: Predicting, bodies: Bodies, raw: TensorSpec | None) -> None:
+    def __init__(
+        self, predictor: Predicting, bodies: Bodies, raw: TensorSpec | None, monitor: Monitor | None = None
+    ) -> None:
         self._predictor = predictor
         self._bodies = bodies
         self._raw = raw
+        self._monitor = monitor
         self._manifest = manifest = predictor.manifest
         self._outputs = tuple(spec.name for spec in manifest.outputs)
         self._types = {spec.name: spec.datatype for spec in manifest.outputs}
@@ -61,6 +67,8 @@ class Infer:
             response = responses.encode(
                 manifest.name, manifest.version, request, prediction.outputs, self._types, manifest.labels
             )
+            if self._monitor is not None:
+                self._monitor.see(request.id or header(scope, REQUEST_ID), request.inputs, prediction.outputs)
         finally:
             self._bodies.release(len(body))
         if self._predictor.keeps_answers:
@@ -79,6 +87,8 @@ class Infer:
             message = infer_message.encode(
                 manifest.name, manifest.version, request, prediction.outputs, self._types, manifest.labels
             )
+            if self._monitor is not None:
+                self._monitor.see(request.id, request.inputs, prediction.outputs)
         finally:
             self._bodies.release(parsed.size_bytes)
         return message, prediction

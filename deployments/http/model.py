@@ -27,14 +27,20 @@ from deployments.http.bodies import Bodies
 from deployments.http.generation import Generation
 from deployments.http.infer import Infer
 from deployments.http.meters import RequestMeter, scheme_of
+from deployments.monitoring.feedback import Label, labels_of
+from deployments.monitoring.monitor import Monitor
 from deployments.oip import responses
 from deployments.oip.model_config import PLATFORM, model_config
 from deployments.oip.observation import trace_settings, unchanged
 from deployments.oip.responses import Response
 from deployments.oip.statistics import ModelStatistics
 from optimization.artifact.manifest import TensorSpec
+from telemetry import conventions
 from telemetry.emitting.emitter import Emitter
 from telemetry.emitting.trace import Trace, current
+
+Join = Callable[[Sequence[Label]], Awaitable[set[tuple[str, int]]]]
+"""Brings labels to the answers they are of; which of them, by request and row, were found."""
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +52,7 @@ _METHODS = {
     "/generate_stream": ("POST",),
     "/config": ("GET",),
     "/stats": ("GET",),
+    "/feedback": ("POST",),
     "/trace/setting": ("GET", "POST"),
 }
 _PATH = re.compile(rf"(?:/versions/(?P<version>[^/]+))?(?P<action>{'|'.join(_METHODS)})/?")
@@ -62,6 +69,7 @@ class ModelApp:
     POST /v2/models/<name>[/versions/<version>]/generate_stream     the same, an event for each step
     GET  /v2/models/<name>[/versions/<version>]/config   the same in Triton's words, with the largest batch
     GET  /v2/models/<name>[/versions/<version>]/stats    what was answered, and how long it took
+    POST /v2/models/<name>/feedback                      what some answers should have been
     GET, POST /v2/models/<name>/trace/setting            how many requests are traced
     """
 
@@ -76,11 +84,13 @@ class ModelApp:
         emitter: Emitter,
         versions: Callable[[], Sequence[str]] | None = None,
         everywhere: Callable[[], Awaitable[list[ModelStatistics]]] | None = None,
+        monitor: Monitor | None = None,
+        join: Join | None = None,
     ) -> None:
         """`raw` is what a request may carry in place of the model's own inputs; `max_batch_size` what every replica is
         told, if not what this one found best; `budget` bounds the bytes of requests under way, without a bound if not
         given; `versions` tells which versions answer and `everywhere` what all replicas have counted, this one alone if
-        not given.
+        not given; `monitor` sees every answer, and `join` brings labels to those of all replicas.
         """
         self.predictor = predictor
         self._manifest = manifest = predictor.manifest
@@ -88,7 +98,10 @@ class ModelApp:
         self._everywhere = everywhere
         self._max_body_bytes = max_body_bytes
         bodies = Bodies(max_body_bytes, budget or ByteBudget(sys.maxsize))
-        self._infer = Infer(predictor, bodies, raw)
+        self.monitor = monitor
+        self._join = join or self.join
+        self._labels = emitter.counter(conventions.FEEDBACK_LABELS)
+        self._infer = Infer(predictor, bodies, raw, monitor)
         self._generation = Generation(predictor, bodies, raw)
         self._emitter = emitter
         self._requests = RequestMeter(emitter, manifest.version)
@@ -98,6 +111,8 @@ class ModelApp:
     def start(self) -> None:
         """Begin to take requests; needs a running event loop."""
         self.predictor.start()
+        if self.monitor is not None:
+            self.monitor.start()
 
     def serve(self) -> None:
         """Report as this version: requests that name none come here."""
@@ -106,6 +121,8 @@ class ModelApp:
 
     async def stop(self) -> None:
         """Let go of the model."""
+        if self.monitor is not None:
+            await self.monitor.stop()
         await self.predictor.stop()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -204,11 +221,29 @@ class ModelApp:
                 return {
                     "model_stats": [each for each in told if not named or each["version"] == self._manifest.version]
                 }
+            case "/feedback":
+                return await self._feedback(labels_of(await read_body(scope, receive, self._max_body_bytes)))
             case "/trace/setting":
                 body = await read_body(scope, receive, self._max_body_bytes)
                 return unchanged(trace_settings(self._emitter.trace_ratio), body, "trace_ratio in serve_config.yaml")
             case _:
                 return self._describe()
+
+    async def join(self, labels: Sequence[Label]) -> set[tuple[str, int]]:
+        """Judge the answers of this version that `labels` are of; which those are."""
+        feedback = self.monitor.feedback if self.monitor else None
+        return feedback.join(labels) if feedback else set()
+
+    async def _feedback(self, labels: Sequence[Label]) -> dict[str, int]:
+        if self.monitor is None or self.monitor.feedback is None:
+            raise NotFoundError(f"model {self._manifest.name!r} keeps no answers for labels: set feedback in its args")
+        joined = await self._join(labels)
+        version = ((conventions.MODEL_VERSION, self._manifest.version),)
+        num_unknown = sum((label.id, label.row) not in joined for label in labels)
+        self._labels.add(len(labels) - num_unknown, version)
+        if num_unknown:
+            self._labels.add(num_unknown, (*version, (conventions.ERROR_TYPE, "unknown_request")))
+        return {"joined": len(labels) - num_unknown, "unknown": num_unknown}
 
     def _describe(self) -> dict[str, Any]:
         name = self._manifest.name

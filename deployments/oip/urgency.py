@@ -27,6 +27,8 @@ class Urgency:
 
 _PARAMETERS = frozenset(("timeout", "priority"))
 _LAST = 2**64
+BELOW_ALL = _LAST + 1
+"""The priority of what is asked beside the clients: after all of them. No request can name it."""
 _DIGITS = 20
 """Of the largest number below that."""
 _DEFAULT = Urgency()

@@ -7,6 +7,7 @@ The store outlives replicas, so one that starts later follows the same order, an
 
 import asyncio
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from ray import serve
@@ -16,6 +17,7 @@ from ray.serve.exceptions import DeploymentUnavailableError
 from deployments import ray_private
 from deployments.errors import UnavailableError
 from deployments.http.asgi import Answer, Call
+from deployments.monitoring.feedback import Label
 from deployments.oip.statistics import ModelStatistics, together
 from deployments.replicas.agreement import Policy, Reports, order_key, ordered, reports_prefix
 from deployments.replicas.status import VersionStatus, in_all
@@ -87,6 +89,16 @@ async def statistics(model: str) -> list[ModelStatistics]:
     return together(told)
 
 
+async def join(model: str, labels: Sequence[Label]) -> set[tuple[str, int]]:
+    """Bring labels to the replicas of `model`, each of which knows the requests that it answered; which were known.
+
+    Raises:
+        UnavailableError: the replicas do not answer.
+    """
+    told: list[set[tuple[str, int]]] = await _ask(model, "join_labels", INDEX_TIMEOUT_S, list(labels))
+    return set().union(*told)
+
+
 async def ask(model: str, request: Call) -> Answer:
     """What one of the replicas of `model` answers.
 
@@ -109,10 +121,10 @@ async def is_whole(table: str) -> bool:
         return False
 
 
-async def _ask(model: str, method: str, timeout_s: float) -> list[Any]:
+async def _ask(model: str, method: str, timeout_s: float, *arguments: Any) -> list[Any]:
     handle = serve.get_deployment_handle(DEPLOYMENT, model)
     try:
-        answers: list[Any] = await handle.broadcast(method).results_async(timeout_s=timeout_s)
+        answers: list[Any] = await handle.broadcast(method, *arguments).results_async(timeout_s=timeout_s)
     except RayTaskError as error:
         raise error.cause from None  # what the replica raised, without the traceback that Ray writes into its message
     except (DeploymentUnavailableError, RayActorError) as error:

@@ -176,7 +176,9 @@ def publish(recipe: Recipe, made: Workspace, root: Path, search: SearchResult | 
     parent = _parent(recipe.teacher)
     if recipe.teacher.publish:
         with phases.phase("publish the teacher"):
-            parent = _publish_teacher(recipe, made, root, example, measurements[taught], checks[candidates[taught].step])
+            parent = _publish_teacher(
+                recipe, made, root, example, measurements[taught], checks[candidates[taught].step]
+            )
     served = graph.read(final.path)
     is_quantized = final.step == "quantize"
     with phases.phase("publish"):

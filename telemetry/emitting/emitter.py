@@ -42,6 +42,7 @@ from telemetry.conventions import (
     Instrument,
 )
 from telemetry.emitting import destinations, environment
+from telemetry.emitting.bin_counts import BinCounts
 from telemetry.emitting.counter import Counter
 from telemetry.emitting.data_points import CUMULATIVE, Attributes, numbers
 from telemetry.emitting.destinations import Destination
@@ -60,7 +61,7 @@ SHUTDOWN_S = 4.5
 _SCOPE = InstrumentationScope(SCOPE_NAME)
 _EXPORTED = {"metrics": EXPORTED_POINTS, "traces": EXPORTED_SPANS, "logs": EXPORTED_LOGS}
 
-_Kind = TypeVar("_Kind", Counter, Gauge, Histogram)
+_Kind = TypeVar("_Kind", BinCounts, Counter, Gauge, Histogram)
 
 
 class Emitter:
@@ -98,7 +99,7 @@ class Emitter:
         self._slow_s = slow_s
         self._began_ns = self._start_ns = time.time_ns()
         """When the process began to count, and when the version it serves did."""
-        self._totals: dict[str, Counter | Histogram] = {}
+        self._totals: dict[str, BinCounts | Counter | Histogram] = {}
         self._gauges: dict[str, Gauge] = {}
         self._lock = threading.Lock()
         """Held while totals are read or restarted, so that an export never mixes two versions."""
@@ -143,6 +144,10 @@ class Emitter:
     def histogram(self, instrument: Instrument) -> Histogram:
         """The histogram for `instrument`, the same one each time."""
         return _known(self._totals, Histogram(instrument, self._environment.exemplars))
+
+    def bin_counts(self, instrument: Instrument) -> BinCounts:
+        """The counts by bin for `instrument`, the same ones each time."""
+        return _known(self._totals, BinCounts(instrument))
 
     def gauge(self, instrument: Instrument, observe: Observe | None = None) -> Gauge:
         """The gauge for `instrument`, the same one each time; `observe`, if given, gives values at each export.

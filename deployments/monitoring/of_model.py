@@ -1,0 +1,67 @@
+"""What is watched of a version, by its manifest and by the settings."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from deployments.cascade.cascade import Teacher
+from deployments.errors import SettingsError
+from deployments.monitoring.answers import is_classifier
+from deployments.monitoring.feedback import Feedback
+from deployments.monitoring.monitor import Monitor
+from deployments.monitoring.shadow import Shadow, fidelity_of
+from deployments.monitoring.sketches import Prepare, Sketches
+from deployments.oip.tensors import Array
+from deployments.raw.inputs import raw_input
+from deployments.settings import ModelSettings
+from optimization.artifact.manifest import Manifest, TextPreprocessing
+from optimization.artifact.raw.inputs import preparation
+from optimization.artifact.reference.views import Views
+from optimization.artifact.reference.vocabulary import Vocabulary
+from optimization.artifact.store import Artifact
+from telemetry.emitting.emitter import Emitter
+
+
+def monitor_of(
+    artifact: Artifact, settings: ModelSettings, emitter: Emitter, teacher: Callable[[str, str], Teacher]
+) -> Monitor | None:
+    """What watches the artifact's answers; none where nothing is to be watched. `teacher` is called with the name and
+    the version of the one to ask.
+
+    Raises:
+        ArtifactError: the manifest does not say what `shadow` needs.
+        SettingsError: `feedback` is set for a model that tells no classes.
+    """
+    manifest = artifact.manifest
+    shadow = feedback = None
+    if settings.shadow is not None:
+        expected, version = fidelity_of(manifest, settings.shadow.teacher)
+        shadow = Shadow(manifest, settings.shadow, expected, teacher(settings.shadow.teacher, version), emitter)
+    if settings.feedback is not None:
+        if not is_classifier(manifest):
+            raise SettingsError(f"feedback must be left out: model {manifest.name!r} is no classifier")
+        feedback = Feedback(manifest, settings.feedback, emitter)
+    sketches = _sketches(artifact, emitter) if settings.watch_drift else None
+    if sketches is None and shadow is None and feedback is None:
+        return None
+    return Monitor(sketches=sketches, prepare=_prepare(manifest, artifact.path), shadow=shadow, feedback=feedback)
+
+
+def _sketches(artifact: Artifact, emitter: Emitter) -> Sketches | None:
+    manifest = artifact.manifest
+    if manifest.reference is None:
+        return None
+    text = manifest.preprocessing
+    vocabulary = Vocabulary(artifact.path / text.tokenizer) if isinstance(text, TextPreprocessing) else None
+    views = Views(manifest.inputs, manifest.outputs, vocabulary=vocabulary, seed=manifest.reference.seed)
+    return Sketches(manifest, manifest.reference, views, emitter)
+
+
+def _prepare(manifest: Manifest, folder: Path) -> Prepare:
+    raw, prepare = raw_input(manifest), preparation(manifest, folder, 1)
+    if raw is None or prepare is None:
+        return lambda rows: rows
+
+    def prepared(rows: Mapping[str, Array]) -> Mapping[str, Array]:
+        return prepare(rows[raw.name]) if raw.name in rows else rows
+
+    return prepared
