@@ -9,7 +9,16 @@ from pydantic_core import PydanticUndefined
 from deployments.access.keys import Key, KeysFile
 from deployments.embeddings.settings import EmbeddingSettings
 from deployments.placing.traffic import ExpectedModel, Node, Traffic
-from deployments.settings import AccessSettings, CascadeSettings, ModelSettings, Scaling, ServerSettings, TableInput
+from deployments.settings import (
+    AccessSettings,
+    CascadeSettings,
+    FeedbackSettings,
+    ModelSettings,
+    Scaling,
+    ServerSettings,
+    ShadowSettings,
+    TableInput,
+)
 from deployments.stages.declared import PipelineSettings, Stage
 from optimization.recipe import architectures, methods, recipe, sources, teaching
 from optimization.recommenders import recipe as recommenders
@@ -27,6 +36,8 @@ SECTIONS: list[tuple[str, list[type[BaseModel]]]] = [
             ModelSettings,
             Scaling,
             CascadeSettings,
+            ShadowSettings,
+            FeedbackSettings,
             TableInput,
             PipelineSettings,
             Stage,

@@ -28,9 +28,12 @@ def test_every_settings_class_is_on_the_page():
         return {sub for direct in base.__subclasses__() for sub in {direct} | subclasses(direct)}
 
     written = (
+        "deployments.monitoring.feedback",
         "optimization.artifact.cascade",
         "optimization.artifact.manifest",
         "optimization.artifact.findings",
+        "optimization.artifact.reference.distribution",
+        "optimization.artifact.reference.reference",
         "optimization.pruning.structure",
     )  # not set by anyone
     ours = {
