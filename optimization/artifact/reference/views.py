@@ -24,7 +24,7 @@ from optimization.artifact.reference.vocabulary import Vocabulary
 NUM_PROJECTIONS = 16
 MOST_COLUMNS = 64
 """Numbers of an input that are watched one by one; a larger one by its mean, its spread and projections."""
-MOST_CLASSES = 50
+MOST_CLASSES = 40
 """Classes whose shares are watched; of more, the projections tell."""
 MOST_RUNS = 1024
 """A larger input is averaged over so many runs of its numbers before it is projected."""
