@@ -27,7 +27,8 @@ Closer places find a large change sooner, and a small one later, since each cost
 LOOK_ROWS = 16
 """Fewest rows from one look to the next."""
 _UNSEEN = 0.5
-"""Rows that each bin is thought to hold beside what the reference has (Jeffreys 1946)."""
+"""Rows that a bin is thought to hold beside what the reference has (Jeffreys 1946); the empty ones share it, lest many
+bins that stay empty, as they were, come to look like a change."""
 
 
 class ChangeTest:
@@ -49,7 +50,8 @@ class ChangeTest:
         counts = np.asarray(reference, np.float64)
         if counts.ndim != 1 or len(counts) < 2 or counts.min() < 0 or counts.sum() < 1:
             raise ValueError(f"a reference must have rows in two bins or more, got {counts.tolist()}")
-        urn = counts * min(1.0, known_rows / counts.sum()) + _UNSEEN
+        urn = counts * min(1.0, known_rows / counts.sum())
+        urn += np.where(counts > 0, _UNSEEN, _UNSEEN / max(1, np.sum(counts == 0)))
         any_form = len(urn) * urn / urn.sum()
         self._urns = np.stack([urn, any_form])
         self._log_shares = np.log(np.maximum(alternatives.shares, 1e-12)).T

@@ -22,6 +22,9 @@ WINDOW_ROWS = 500
 RETURNED = math.log(1000)
 """Nats by which rows must be likelier under the reference than under the drift before it has ended."""
 
+FEWEST_ACCEPTED = 30
+"""Rows of a drift from which they can be the reference in place of the one before."""
+
 _FAMILIES = {
     "levels": alternatives.of_levels,
     "categories": alternatives.of_categories,
@@ -72,10 +75,9 @@ class WatchedDistribution:
         self.reference = np.asarray(reference, np.int64)
         self.rows = 0
         self.is_drifted = False
-        self._known_rows = min(known_rows, int(self.reference.sum()))
+        self._most_known, self._spacing_rows = known_rows, spacing_rows
         self._window_rows = window_rows
-        family = _FAMILIES[kind](distances.shares(self.reference))
-        self._test = ChangeTest(self.reference, family, known_rows=known_rows, spacing_rows=spacing_rows)
+        self._begin()
         self._window = np.zeros_like(self.reference)
         self._last_window = np.zeros_like(self.reference)
         self._drifted_before = 0
@@ -96,6 +98,13 @@ class WatchedDistribution:
             if self._returning >= RETURNED and self._window_is_usual():
                 self.is_drifted = False
                 self._test.forget()
+
+    def accept(self) -> None:
+        """What comes since the drift began is as it should be: it is the reference from now on."""
+        if self.is_drifted and (since := self._test.counts_since).sum() >= FEWEST_ACCEPTED:
+            self.reference = since
+        self.is_drifted = False
+        self._begin()
 
     def reading(self, needed: float) -> Reading:
         """What is known now."""
@@ -143,6 +152,11 @@ class WatchedDistribution:
         self._last_window = np.array(state["last_window"], np.int64)
         self._drifted_before = int(state["drifted_before"])
         self._returning, self._log_ratio = float(state["returning"]), np.array(state["log_ratio"])
+
+    def _begin(self) -> None:
+        family = _FAMILIES[self.kind](distances.shares(self.reference))
+        self._known_rows = min(self._most_known, int(self.reference.sum()))
+        self._test = ChangeTest(self.reference, family, known_rows=self._most_known, spacing_rows=self._spacing_rows)
 
     def _fill(self, new: NDArray[np.int64]) -> None:
         self._window = self._window + new

@@ -22,6 +22,9 @@ class ModelDrift:
     def __contains__(self, name: str) -> bool:
         return name in self._watched
 
+    def __getitem__(self, name: str) -> WatchedDistribution:
+        return self._watched[name]
+
     def watch(self, name: str, reference: ArrayLike, kind: Kind = "levels", **options: int) -> None:
         """Watch a thing whose reference has so many rows in each bin, [bins].
 

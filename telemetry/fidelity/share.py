@@ -7,7 +7,7 @@ knows how sure that is.
 import math
 from collections import deque
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from telemetry.drift.distribution import WatchedDistribution
 from telemetry.drift.model_drift import ALPHA
@@ -57,7 +57,7 @@ class WatchedShare:
         if not 0 <= num_good <= num_rows or num_rows < 1:
             raise ValueError(f"num_good must lie in [0, num_rows], got {num_good} of {num_rows}")
         self._needed = math.log(1 / alpha)
-        self._good, self._rows = num_good, num_rows
+        self._good, self._rows, self._alpha = num_good, num_rows, alpha
         self._watched = WatchedDistribution(
             "share", (num_good, num_rows - num_good), "losses", known_rows=KNOWN_ROWS, spacing_rows=SPACING_ROWS
         )
@@ -98,11 +98,25 @@ class WatchedShare:
             fallen_rows=told.drifted_rows,
         )
 
+    def accept(self) -> None:
+        """What it is now is as it should be."""
+        self._watched.accept()
+        self._good, self._rows = int(self._watched.reference[0]), int(self._watched.reference.sum())
+
     def state(self) -> dict[str, Any]:
         """What it takes to go on after a restart, as JSON says it."""
-        return {"seen": self._watched.state(), "lots": [list(lot) for lot in self._lots]}
+        return {
+            "num_good": self._good,
+            "num_rows": self._rows,
+            "alpha": self._alpha,
+            "seen": self._watched.state(),
+            "lots": [list(lot) for lot in self._lots],
+        }
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from `state`."""
-        self._watched.restore(state["seen"])
-        self._lots = deque(((good, bad) for good, bad in state["lots"]), maxlen=RECENT_LOTS)
+    @classmethod
+    def restored(cls, state: dict[str, Any]) -> Self:
+        """The share that `state` is of."""
+        share = cls(num_good=state["num_good"], num_rows=state["num_rows"], alpha=state["alpha"])
+        share._watched.restore(state["seen"])
+        share._lots = deque(((good, bad) for good, bad in state["lots"]), maxlen=RECENT_LOTS)
+        return share

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field
 
 from telemetry.series.distribution import Distribution
+from telemetry.series.observation import Observation
 
 MIN_INTERVAL_S = 1.0
 
@@ -40,6 +41,8 @@ class Frame:
     num_unanswered: int = 0
     """Of these, those that the teacher did not answer."""
     durations: Distribution = field(default_factory=Distribution)
+    observations: list[Observation] = field(default_factory=list)
+    """Rows of the service's model that were counted."""
     signals: dict[str, float] = field(default_factory=dict)
     work: dict[str, float] = field(default_factory=dict)
     """Mean seconds of a step that each train worker spent on its own, by rank."""

@@ -16,6 +16,7 @@ from telemetry.receivers.origin import Origin
 from telemetry.series.distribution import Buckets, Distribution
 from telemetry.series.frame import MIN_INTERVAL_S, Frame
 from telemetry.series.instance import UNKNOWN_INTERVAL_S, Instance, Rate
+from telemetry.series.observation import OBSERVED, Observation
 from telemetry.series.signals import DISTRIBUTIONS, signals
 from telemetry.series.stream import Increment
 from telemetry.series.track import Track
@@ -91,6 +92,8 @@ class Service:
 
     def _count(self, instance: Instance, increment: Increment, now_s: float) -> None:
         metric, amount = increment.key.metric, increment.amount
+        if metric in OBSERVED:
+            self._observe(increment)
         if isinstance(amount, Buckets):
             if metric == names.TRAIN_WORK_DURATION.name:
                 instance.work.add(amount)
@@ -107,6 +110,17 @@ class Service:
             self._count_cascaded(increment, int(amount))
         elif metric in _RATES:
             instance.rates.setdefault(_RATES[metric], Rate()).add(increment, amount, now_s)
+
+    def _observe(self, increment: Increment) -> None:
+        key = increment.key
+        self._frame.observations.append(
+            Observation(
+                metric=key.metric,
+                attributes=key.attributes,
+                version=increment.origin.version,
+                amount=increment.amount,
+            )
+        )
 
     def _count_requests(self, instance: Instance, increment: Increment, num_requests: int, now_s: float) -> None:
         attributes = dict(increment.key.attributes)

@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import norm
 
 from telemetry.drift import starts
-from telemetry.drift.alternatives import of_levels, of_losses
+from telemetry.drift.alternatives import of_categories, of_levels, of_losses
 from telemetry.drift.change_test import ChangeTest
 from telemetry.drift.distances import shares
 from tests.telemetry.drift.binned import binned, edges_of
@@ -48,6 +48,14 @@ def test_a_shift_by_one_standard_deviation_is_found_within_100_rows_after_a_mill
         test.take(binned(random.gamma(4.0, size=10) + shift * 2.0, edges))
         rows += 10
     assert rows <= 100
+
+
+def test_bins_that_stay_empty_as_they_were_are_no_change_however_many_they_are():
+    reference = np.array([300, 150, 50] + [0] * 20)
+    random, test = np.random.default_rng(6), ChangeTest(reference, of_categories(shares(reference)))
+    for _ in range(500):
+        test.take(random.multinomial(20_000, reference / 500))  # ten million rows
+        assert test.evidence < NEEDED
 
 
 def test_what_is_told_of_a_change_are_the_rows_since_it_began():

@@ -59,10 +59,10 @@ def test_what_was_measured_on_few_examples_is_taken_as_that_unsure():
 
 
 def test_a_share_goes_on_after_a_restart():
-    watched, after = (WatchedShare(num_good=97, num_rows=100) for _ in range(2))
+    watched = WatchedShare(num_good=97, num_rows=100)
     for _ in range(30):
         watched.take(num_good=7, num_bad=3)
-    after.restore(json.loads(json.dumps(watched.state())))
+    after = WatchedShare.restored(json.loads(json.dumps(watched.state())))
     assert after.reading() == watched.reading()
     assert after.has_fallen
 
