@@ -122,3 +122,13 @@ class Distribution:
         # An edge with nothing below it lies left of all values: let interpolation start at the last such edge.
         first = max(0, int(np.searchsorted(below, 0, side="right")) - 1)
         return [float(v) for v in np.interp([f * self.num_values for f in fractions], below[first:], edges[first:])]
+
+    def share_below(self, value: float) -> float:
+        """Which share of the values is at most `value`, taking them as evenly spread in a bucket; NaN if none."""
+        if not self.num_values:
+            return math.nan
+        num = sum(
+            count * (min(1.0, max(0.0, (value - low) / (high - low))) if high > low else float(value >= high))
+            for (low, high), count in self._cells.items()
+        )
+        return num / self.num_values
