@@ -8,6 +8,7 @@ from telemetry.errors import TelemetryError
 from telemetry.receivers.receiver import PortTakenError
 
 COMMANDS = {
+    "alerts": "the open incidents in a terminal; acknowledges, silences and ends them",
     "collect": "run the collector and its page; what is done where no command is named",
 }
 """Modules of `telemetry.commands` and what each does; only the one that is asked for is imported."""

@@ -24,6 +24,8 @@ from telemetry.incidents import routes as incident_routes
 from telemetry.incidents.book import IncidentBook
 from telemetry.incidents.changes import Changes
 from telemetry.journal.record import Record
+from telemetry.notify.notifier import Notifier, NotifyConfig
+from telemetry.notify.telling import Teller
 from telemetry.page import routes
 from telemetry.page.sources import Sources
 from telemetry.receivers.grpc import GrpcReceiver
@@ -75,6 +77,8 @@ class CollectorConfig(BaseModel):
     """How much is kept in that folder."""
     detection: DetectionConfig = DetectionConfig()
     """When a signal is unusual."""
+    notify: NotifyConfig = NotifyConfig()
+    """Who is told of incidents."""
 
 
 class Collector:
@@ -97,6 +101,9 @@ class Collector:
         self.alerts = AlertBook()
         self.changes = Changes()
         self.incidents = IncidentBook(self.alerts, self.changes, self._accept, clock)
+        self.notifier = Notifier(self.config.notify.channels, self.documents, clock=clock)
+        self._teller = Teller(self.notifier, self.incidents.is_silenced, self.config.notify.page)
+        self.incidents.listen(self._teller.take)
         self.spans = SpanStore()
         self._watchers: dict[str, Watcher] = {}
         self._failures = Failures(logger)
@@ -138,6 +145,7 @@ class Collector:
         except OSError:
             await self._grpc.stop()
             raise
+        self.notifier.start()
         self._ticking = asyncio.create_task(self._tick_forever())
         logger.info("OTLP is received on %s, gRPC %d, HTTP %d", self.config.host, self.grpc_port, self.http_port)
 
@@ -147,6 +155,7 @@ class Collector:
             self._ticking.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._ticking
+        await self.notifier.stop()
         await self._http.stop()
         await self._grpc.stop()
         self.checkpoint()
@@ -221,6 +230,7 @@ class Collector:
         if now_s - self._expired_s < EXPIRY_S:
             return
         self._expired_s = now_s
+        self._teller.take_up(self.incidents)
         self.series.expire(now_s)
         self.incidents.expire(now_s - self.config.retention_s)
         self.alerts.expire(now_s - self.config.retention_s)

@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
 def _client(options: argparse.Namespace) -> httpx.Client:
     if urlsplit(options.url).scheme not in ("http", "https"):
         raise TelemetryError(f"--url must begin with http:// or https://, got {options.url!r}")
-    headers = {"authorization": f"Bearer {options.key}"} if options.key else {}
+    headers = {"X-API-Key": options.key} if options.key else {}
     return httpx.Client(base_url=options.url.rstrip("/"), headers=headers, timeout=TIMEOUT_S)
 
 
@@ -117,7 +117,9 @@ def _shown(told: dict[str, Any], *, everything: bool) -> RenderableType:
             Text("; ".join(cause["text"] for cause in each["causes"][:2])),
         )
     silences = [
-        Text(f"silenced: {each['service']} until {datetime.fromtimestamp(each['until_s']):%m-%d %H:%M}, by {each['by']}")
+        Text(
+            f"silenced: {each['service']} until {datetime.fromtimestamp(each['until_s']):%m-%d %H:%M}, by {each['by']}"
+        )
         for each in told["silences"]
     ]
     return Group(table, *silences)

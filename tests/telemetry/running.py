@@ -37,10 +37,12 @@ class Running:
 
 
 @contextmanager
-def running(*, clock: Callable[[], float] = time.time, **settings: object) -> Iterator[Running]:
-    """Run a collector by its ASGI lifespan, in a thread of its own."""
+def running(
+    collector: Collector | None = None, *, clock: Callable[[], float] = time.time, **settings: object
+) -> Iterator[Running]:
+    """Run a collector, the given one or a new one, by its ASGI lifespan, in a thread of its own."""
     listener = listen("page_port", "127.0.0.1", 0)
-    collector = Collector(CollectorConfig(**{"grpc_port": 0, "http_port": 0, **settings}), clock=clock)
+    collector = collector or Collector(CollectorConfig(**{"grpc_port": 0, "http_port": 0, **settings}), clock=clock)
     server = uvicorn.Server(uvicorn.Config(collector.asgi, log_level="warning", timeout_graceful_shutdown=1))
     started = threading.Event()
 

@@ -14,12 +14,12 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Message
 from pydantic import TypeAdapter, ValidationError
 
+from benchmarks.servers import free_port
 from telemetry.notify.channels import AnyChannel
 from telemetry.notify.errors import NotNowError, RefusedForGoodError
 from telemetry.notify.notification import Notification
 from telemetry.notify.notifier import Notifier, NotifyConfig
 from telemetry.storage.documents import DocumentsInMemory
-from benchmarks.servers import free_port
 
 OPEN = Notification(
     incident="7",
