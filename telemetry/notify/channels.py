@@ -22,9 +22,15 @@ KEPT_OPEN_S = 60.0
 class Channel(Protocol):
     """One way to tell."""
 
-    name: str
-    again_s: float | None
-    """Seconds after which what is open is told again; None is never."""
+    @property
+    def name(self) -> str:
+        """What logs and metrics call it."""
+        ...
+
+    @property
+    def again_s(self) -> float | None:
+        """Seconds after which what is open is told again; None is never."""
+        ...
 
     async def send(self, notification: Notification) -> None:
         """Tell, once.
