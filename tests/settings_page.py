@@ -24,6 +24,9 @@ from optimization.recipe import architectures, methods, recipe, sources, teachin
 from optimization.recommenders import recipe as recommenders
 from optimization.sequences import recipe as sequences
 from telemetry.collector import CollectorConfig
+from telemetry.notify.channels import Alertmanager, Email, OtlpLogs, Slack, Webhook
+from telemetry.notify.notifier import NotifyConfig
+from telemetry.slo.objective import Objective
 from telemetry.storage.config import StorageConfig
 from telemetry.watching.detection import DetectionConfig
 
@@ -47,6 +50,13 @@ SECTIONS: list[tuple[str, list[type[BaseModel]]]] = [
             CollectorConfig,
             DetectionConfig,
             StorageConfig,
+            Objective,
+            NotifyConfig,
+            Webhook,
+            Alertmanager,
+            Slack,
+            Email,
+            OtlpLogs,
         ],
     ),
     ("The file of keys", [KeysFile, Key]),

@@ -55,6 +55,7 @@ class Webhook(Address, _Named):
     """POSTs the notification as JSON; `Idempotency-Key` is the same each time it is sent."""
 
     kind: Literal["webhook"]
+    """Which channel this is."""
 
     async def send(self, notification: Notification) -> None:
         """See `Channel`."""
@@ -66,7 +67,9 @@ class Alertmanager(Address, _Named):
     """Posts alerts to Prometheus' Alertmanager (API v2), whose own routes then decide."""
 
     kind: Literal["alertmanager"]
+    """Which channel this is."""
     again_s: float | None = KEPT_OPEN_S
+    """As of every channel; Alertmanager needs it, since it ends what it hears nothing of."""
 
     async def send(self, notification: Notification) -> None:
         """See `Channel`."""
@@ -94,6 +97,7 @@ class Slack(Address, _Named):
     """Posts to a chat that takes Slack's incoming webhooks, such as Slack, Mattermost or Rocket.Chat."""
 
     kind: Literal["slack"]
+    """Which channel this is."""
 
     async def send(self, notification: Notification) -> None:
         """See `Channel`."""
@@ -105,13 +109,19 @@ class Email(_Named):
     """Sends e-mail by SMTP, encrypted unless `tls` says otherwise."""
 
     kind: Literal["email"]
+    """Which channel this is."""
     host: str
+    """The mail server."""
     port: int = Field(default=587, ge=1, le=65535)
+    """Its port: 587 for `starttls`, 465 for `implicit`, 25 for a relay."""
     sender: str
+    """Whom the e-mail is from."""
     to: list[str] = Field(min_length=1)
+    """Whom it goes to."""
     tls: Literal["starttls", "implicit", "none"] = "starttls"
     """`none` sends in the clear: for a relay on this host."""
     user: str | None = None
+    """Whom the server knows; nobody logs in where it is left out."""
     password_env: str | None = None
     """Environment variable that holds the password of `user`."""
 
@@ -145,6 +155,7 @@ class OtlpLogs(Address, _Named):
     """Sends a log record by OTLP/HTTP, JSON, to `url` and `/v1/logs`."""
 
     kind: Literal["otlp_logs"]
+    """Which channel this is."""
 
     async def send(self, notification: Notification) -> None:
         """See `Channel`."""
