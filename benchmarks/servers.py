@@ -108,7 +108,7 @@ def trimtab(
     }
     telemetry["args"] = {"grpc_port": grpc, "http_port": http}
     config["applications"] += [_beside(each) for each in beside]
-    changes = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://localhost:{grpc}", **(environment or {})}
+    changes = {"TRIMTAB_COLLECTOR": f"http://localhost:{grpc}", **(environment or {})}
     if certificate:
         changes[TLS_CERT] = str(certificate)
     scheme, trust = ("https", ssl.create_default_context(cafile=certificate)) if certificate else ("http", None)
@@ -161,7 +161,7 @@ def _alone(
         {"name": name, "route_prefix": route, "import_path": f"deployments.app:{builder}", "args": dict(args)},
         *map(dict, beside),
     ]
-    with _serving([str(BIN / "serve")], config, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}) as (
+    with _serving([str(BIN / "serve")], config, {"TRIMTAB_COLLECTOR": "none"}) as (
         process,
         log,
     ):

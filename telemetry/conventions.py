@@ -249,6 +249,12 @@ LOOKUP_ROWS = Instrument(
     unit="{row}",
     description="Rows of a table that were looked up; trimtab.outcome says where they were found.",
 )
+SHARD_ROWS = Instrument(
+    name="trimtab.embeddings.shard.rows",
+    kind="counter",
+    unit="{row}",
+    description="Rows that a shard was asked for.",
+)
 CHANGE_DURATION = Instrument(
     name="trimtab.embeddings.change.duration",
     kind="histogram",

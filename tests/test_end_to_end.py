@@ -52,7 +52,7 @@ def training(tmp_path_factory):
         command = [sys.executable, "-m", "optimization", "optimization/recipes/seed.yaml"]
         subprocess.run(
             [*command, "--artifacts", str(folder), "--runs", str(folder / "runs")],  # nothing is used again
-            env=os.environ | {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://localhost:{grpc}"},
+            env=os.environ | {"TRIMTAB_COLLECTOR": f"http://localhost:{grpc}"},
             check=True,
             timeout=200,
         )

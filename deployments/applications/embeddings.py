@@ -11,6 +11,7 @@ from deployments.embeddings.http import EmbeddingApp
 from deployments.embeddings.http import Limits as EmbeddingLimits
 from deployments.embeddings.keeper_actor import RayKeeper
 from deployments.embeddings.mapped import MappedTable
+from deployments.embeddings.meters import ReaderMeter
 from deployments.embeddings.reader import Reader
 from deployments.embeddings.settings import EmbeddingSettings
 from deployments.ray_private import AsgiReplica
@@ -24,13 +25,16 @@ class Embeddings(AsgiReplica):
         keeper = RayKeeper(settings)
         table = settings.shape()
         self._health = keeper.health
-        reader = Reader(table, RayShards(table), keeper.view, settings.reading(), near=MappedTable(table))
+        emitter = emitter_of(settings, settings.table, "", "embeddings")
+        meter = ReaderMeter(settings.table, emitter)
+        near = MappedTable(table)
+        reader = Reader(table, RayShards(table), keeper.view, settings.reading(), near=near, meter=meter)
         app = EmbeddingApp(
             reader,
             keeper.health,
             limits=EmbeddingLimits(max_request_ids=settings.max_request_ids, max_body_bytes=settings.max_body_bytes),
             tasks=lambda: [keeper.renew(), reader.follow()],
-            emitter=emitter_of(settings, settings.table, "", "embeddings"),
+            emitter=emitter,
         )
         gate = gate_of(settings, settings.table)
         self._app = checked(app, gate, of_model(settings.table))

@@ -54,7 +54,7 @@ class Model(AsgiReplica):
         self._emitter = emitter_of(settings, settings.artifact, "", "replica")
         self._budget = ByteBudget(settings.max_queue_bytes)
         self._others = OtherReplicas(settings.artifact) if settings.scaling.max_replicas > 1 else None
-        self._tables = {each.table: RemoteTable(each.table) for each in settings.embeddings.values()}
+        self._tables = {each.table: RemoteTable(each.table, self._emitter) for each in settings.embeddings.values()}
         self._versions = Versions(
             settings.source(),
             self._load,
@@ -140,7 +140,7 @@ class Model(AsgiReplica):
 
     async def answer_part(self, part: Part) -> Outputs | Refusal:
         """Rows of a large request that another replica got, and checked; `deployments.scatter.remote` calls this."""
-        return await answered(part, self._versions.find, self._budget)
+        return await answered(part, self._versions.find, self._budget, self._emitter)
 
     def check_health(self) -> None:
         """Ray calls this from time to time, and replaces a replica that stays behind the others.

@@ -33,7 +33,9 @@ from optimization.artifact.cascade import Cascade
 from optimization.artifact.manifest import Manifest, TensorSpec
 from optimization.artifact.store import ArtifactError
 from telemetry import conventions
+from telemetry.emitting.data_points import Attributes
 from telemetry.emitting.emitter import Emitter
+from telemetry.emitting.trace import Asked
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +93,8 @@ class LocalTeacher:
             RequestError: it cannot answer them, or not in their time.
         """
         try:
-            return await self._predictor.predict(inputs, urgency)
+            with Asked("ask the teacher"):
+                return await self._predictor.predict(inputs, urgency)
         except RequestError:
             raise
         except Exception as error:
@@ -160,8 +163,10 @@ class CascadePredictor:
         self._timeout_s = timeout_s
         self._fails = without_teacher == "fail"
         self._rests_until_s = float("-inf")
+        self._version: Attributes = ((conventions.MODEL_VERSION, manifest.version),)
         self._rows = emitter.counter(conventions.CASCADE_ROWS)
-        emitter.gauge(conventions.CASCADE_EXPECTED).set(found.held_out.sent.value)
+        self._durations = emitter.histogram(conventions.TEACHER_DURATION)
+        emitter.gauge(conventions.CASCADE_EXPECTED).set(found.held_out.sent.value, self._version)
 
     def start(self) -> None:
         """Begin to take requests; needs a running event loop."""
@@ -222,13 +227,18 @@ class CascadePredictor:
         Raises:
             UnavailableError: there are none, and the settings say that the request then fails.
         """
+        began_s, failed = time.perf_counter(), ""
         try:
             return await self._answered(tensors, rows, urgency, like)
         except (UnansweredError, RequestError) as error:
+            failed = type(error).__name__
             if self._fails:
                 reason = f"the teacher {self._found.teacher} did not answer {len(rows)} rows that are for it: {error}"
                 raise UnavailableError(f"{reason}; send the request again") from error
             return None
+        finally:
+            error_type: Attributes = ((conventions.ERROR_TYPE, failed),) if failed else ()
+            self._durations.record(time.perf_counter() - began_s, (*self._version, *error_type))
 
     async def _answered(self, tensors: Inputs, rows: NDArray[np.int64], urgency: Urgency, like: Outputs) -> Outputs:
         if time.monotonic() < self._rests_until_s:
@@ -260,4 +270,4 @@ class CascadePredictor:
 
     def _count(self, who: bytes, num_rows: int) -> None:
         if num_rows:
-            self._rows.add(num_rows, ((conventions.ANSWERED_BY, who.decode()),))
+            self._rows.add(num_rows, (*self._version, (conventions.ANSWERED_BY, who.decode())))

@@ -17,6 +17,7 @@ from deployments.errors import RequestError
 from deployments.oip.urgency import Urgency
 from deployments.replicas.repository import DEPLOYMENT
 from deployments.scatter.part import LostError, Part, Refusal, UnansweredError
+from telemetry.emitting.trace import Asked
 
 
 class RemoteTeacher:
@@ -40,8 +41,12 @@ class RemoteTeacher:
             UnansweredError: it does not hold that version or has no room, it fails, or there is no replica.
             RequestError: it cannot answer them, or not in their time.
         """
+        with Asked(f"ask {self._model}") as asked:
+            return await self._answer(Part(version=self._version, inputs=inputs, urgency=urgency, trace=asked.passed))
+
+    async def _answer(self, part: Part) -> Outputs:
         try:
-            response = self._found().answer_part.remote(Part(version=self._version, inputs=inputs, urgency=urgency))
+            response = self._found().answer_part.remote(part)
             try:
                 answer: Outputs | Refusal = await response
             except asyncio.CancelledError:

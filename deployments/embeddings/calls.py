@@ -15,6 +15,7 @@ from deployments.embeddings.shard import Found
 from deployments.embeddings.table import Table
 from deployments.embeddings.view import ShardGoneError
 from deployments.embeddings.wire import Endpoint, Line
+from telemetry.emitting.trace import Passed
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ class RayShards:
             ShardGoneError: it does not answer any more.
         """
         if method == "lookup" and len(arguments[0]) <= wire.MAX_IDS and await self._has_line(shard):
-            return await self._lookup(shard, arguments[0])
+            return await self._lookup(shard, *arguments)
         handle = self._handles.get(shard)
         if handle is None:
             try:
@@ -62,9 +63,9 @@ class RayShards:
         if line := self._lines.pop(shard, None):
             line.close()
 
-    async def _lookup(self, shard: int, ids: Ids) -> Found:
+    async def _lookup(self, shard: int, ids: Ids, told: Passed | None = None) -> Found:
         try:
-            return await self._lines[shard].lookup(ids)
+            return await self._lines[shard].lookup(ids, told)
         except ShardGoneError:
             self.forget(shard)
             raise

@@ -21,11 +21,13 @@ from numpy.typing import NDArray
 
 from deployments.embeddings.kept_rows import Flags, KeptRows
 from deployments.embeddings.mapped import MappedTable
+from deployments.embeddings.meters import ReaderMeter
 from deployments.embeddings.owners import NOBODY, Holders, Ids, bucket_of, mixed
-from deployments.embeddings.shard import Change, Kind, Shards
+from deployments.embeddings.shard import Change, Found, Kind, Shards
 from deployments.embeddings.table import DTYPES, Table, Values
 from deployments.embeddings.view import ShardGoneError, StaleViewError, View
 from deployments.errors import RequestError, UnavailableError
+from telemetry.emitting.trace import Asked
 
 LOOKS_PER_BOUND = 4
 """How often news are asked for within the bound of staleness."""
@@ -48,17 +50,6 @@ class Reading:
     """Seconds within which shards must answer, others in their place included."""
 
 
-@dataclass(kw_only=True)
-class Counts:
-    """What this process has looked up."""
-
-    keys: int = 0
-    hits: int = 0
-    """Keys whose row was kept here; one that is asked for twice, and fetched, is none."""
-    near: int = 0
-    """Keys whose row was read from the memory of a shard on this node."""
-
-
 class Reader:
     """A table, as one process sees it."""
 
@@ -70,10 +61,13 @@ class Reader:
         reading: Reading,
         clock: Callable[[], float] = time.monotonic,
         near: MappedTable | None = None,
+        meter: ReaderMeter | None = None,
     ) -> None:
-        """`view` asks the keeper who holds what; `near` reads from the memory of shards on this node."""
+        """`view` asks the keeper who holds what; `near` reads from the memory of shards on this node; `meter` reports
+        what is looked up."""
         self.table = table
-        self.counts = Counts()
+        self._meter = meter or ReaderMeter(table.name)
+        self.counts = self._meter.counts
         self._shards = shards
         self._newest_view = view
         self._reading = reading
@@ -96,6 +90,7 @@ class Reader:
             RequestError: an id is unknown, and the table has no row for those.
             UnavailableError: the shards do not answer in time.
         """
+        start_ns = time.time_ns()
         flat = self._known(ids.ravel())
         self.counts.keys += len(flat)
         if self._near is None:
@@ -109,6 +104,7 @@ class Reader:
             if len(far):
                 self._look_for_near()
                 rows[far] = await self._lookup_far(flat[far])
+        self._meter.looked_up(start_ns)
         return rows.reshape(*ids.shape, self.table.width)
 
     async def _lookup_far(self, ids: Ids) -> Values:
@@ -185,7 +181,7 @@ class Reader:
             asked = {
                 shard: np.flatnonzero(missing & (holders == shard)) for shard in np.unique(holders[missing]).tolist()
             }
-            told = await asyncio.gather(*(self._try(shard, "lookup", ids[some]) for shard, some in asked.items()))
+            told = await asyncio.gather(*(self._ask(shard, ids[some]) for shard, some in asked.items()))
             for (shard, some), found in zip(asked.items(), told, strict=True):
                 if found is None:
                     refused.add(shard)
@@ -211,6 +207,16 @@ class Reader:
                 left[part] = not is_done
             if left.any():
                 await self._look_again(view)
+
+    async def _ask(self, shard: int, ids: Ids) -> Found | None:
+        """Rows of a shard, asked for as a part of the request they are for."""
+        asked = Asked(f"ask shard {shard} of {self.table.name}")
+        found: Found | None = None
+        try:
+            found = await self._try(shard, "lookup", ids, asked.passed)
+        finally:
+            asked.ended(error=None if found is not None else "it did not answer")
+        return found
 
     async def _try(self, shard: int, method: str, *arguments: Any) -> Any:
         """What the shard answers; none where it is gone, or goes by another view."""

@@ -13,12 +13,14 @@ from ray.exceptions import RayActorError, RayTaskError
 from deployments.embeddings.calls import NAMESPACE, RayShards
 from deployments.embeddings.keeper_actor import keeper_name
 from deployments.embeddings.mapped import MappedTable
+from deployments.embeddings.meters import ReaderMeter
 from deployments.embeddings.owners import Ids
 from deployments.embeddings.reader import Reader
 from deployments.embeddings.settings import EmbeddingSettings
 from deployments.embeddings.table import Table, Values
 from deployments.embeddings.view import ShardGoneError, View
 from deployments.errors import RequestError, UnavailableError
+from telemetry.emitting.emitter import Emitter
 
 logger = logging.getLogger(__name__)
 
@@ -28,8 +30,10 @@ LOOK_EVERY_S = 1.0
 class RemoteTable:
     """Found and followed from `start` on, as long as the process lives."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, emitter: Emitter | None = None) -> None:
+        """`emitter` reports what is looked up."""
         self.table: Table | None = None
+        self._meter = ReaderMeter(name, emitter)
         self._name = name
         self._keeper = _Keeper(name)
         self._settings: EmbeddingSettings | None = None
@@ -83,7 +87,8 @@ class RemoteTable:
         self._forget(None)
         self._settings, self.table = settings, settings.shape()
         near = MappedTable(self.table)
-        self._reader = Reader(self.table, RayShards(self.table), self._keeper.view, settings.reading(), near=near)
+        shards, reading = RayShards(self.table), settings.reading()
+        self._reader = Reader(self.table, shards, self._keeper.view, reading, near=near, meter=self._meter)
         self._hearing = asyncio.get_running_loop().create_task(self._reader.follow())
 
     def _forget(self, problem: str | None) -> None:

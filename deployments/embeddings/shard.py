@@ -9,6 +9,7 @@ for all. Versions make it safe that rows arrive twice or in another order, token
 import asyncio
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -20,10 +21,12 @@ from deployments.embeddings.adagrad import SquareSums, Sums
 from deployments.embeddings.changes import ChangeLog, Position, Tokens
 from deployments.embeddings.initial import Part
 from deployments.embeddings.memory import Address
+from deployments.embeddings.meters import ShardMeter
 from deployments.embeddings.owners import NOBODY, NUM_BUCKETS, Buckets, Ids, bucket_of
 from deployments.embeddings.snapshot import PartFile
 from deployments.embeddings.table import Rows, Table, Values, Versions
 from deployments.embeddings.view import StaleViewError, View
+from telemetry.emitting.trace import Passed
 
 Parts = Callable[[Buckets, str | None], Iterator[Part]]
 
@@ -82,9 +85,13 @@ class News:
 class Shard:
     """Holds the buckets that its view says, and answers for them."""
 
-    def __init__(self, number: int, table: Table, others: Shards, parts: Parts) -> None:
-        """`others` is how other shards are called; `parts` gives the rows of a snapshot, or the table's first ones."""
+    def __init__(
+        self, number: int, table: Table, others: Shards, parts: Parts, meter: ShardMeter | None = None
+    ) -> None:
+        """`others` is how other shards are called; `parts` gives the rows of a snapshot, or the table's first ones;
+        `meter` reports what is asked."""
         self.number = number
+        self._meter = meter
         self.rows = Rows(table)
         self.view: View | None = None
         self._table = table
@@ -113,12 +120,18 @@ class Shard:
         """Where processes of its node can read the rows themselves."""
         return self.rows.address()
 
-    def lookup(self, ids: Ids) -> Found:
-        """The rows of `ids`.
+    def lookup(self, ids: Ids, told: Passed | None = None) -> Found:
+        """The rows of `ids`; `told` is the span that they are asked for under.
 
         Raises:
             StaleViewError: it does not hold them all.
         """
+        if self._meter is None:
+            return self._found(ids)
+        with self._meter.lookup(len(ids), told):
+            return self._found(ids)
+
+    def _found(self, ids: Ids) -> Found:
         view = self._view()
         if not (view.holders[bucket_of(ids)] == self.number).any(axis=1).all():
             raise StaleViewError(f"shard {self.number} does not hold all of these rows in view {view.epoch}")
@@ -135,6 +148,10 @@ class Shard:
             StaleViewError: it does not decide on all of these rows, or a second copy is being found.
             ShardGoneError: another copy has gone.
         """
+        with self._meter.change() if self._meter else nullcontext():
+            return await self._changed(change)
+
+    async def _changed(self, change: Change) -> bool:
         view, buckets = self._view(), bucket_of(change.ids)
         copies = view.copies()[buckets]
         if not (view.primaries[buckets] == self.number).all():

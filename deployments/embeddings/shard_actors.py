@@ -6,18 +6,23 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from uuid import uuid4
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from deployments.collector import collector_url
 from deployments.embeddings import snapshot, wire
 from deployments.embeddings.calls import NAMESPACE, RayShards, may_listen, shard_name
 from deployments.embeddings.initial import Part, initial
+from deployments.embeddings.meters import ShardMeter
 from deployments.embeddings.owners import Buckets
 from deployments.embeddings.settings import EmbeddingSettings
 from deployments.embeddings.shard import Shard
 from deployments.embeddings.view import ShardGoneError
 from deployments.embeddings.wire import Endpoint
+from telemetry.emitting import resources
+from telemetry.emitting.emitter import Emitter
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +58,16 @@ class ShardActor(Shard):
                 return snapshot.read(source, table, buckets)
             return initial(settings.initial, settings.seed, table, buckets, settings.initial_sha256)
 
-        super().__init__(number, table, RayShards(table), parts)
+        emitter = self._emitter = Emitter(
+            service=f"{settings.table}.shards",
+            version="",
+            role="shard",
+            instance=f"{settings.table}-shard{number}-{uuid4().hex[:8]}",
+            endpoint=settings.telemetry_endpoint or collector_url(),
+            trace_ratio=0.0,  # the trace that a look-up is asked for under decides
+        )
+        resources.observe(emitter)
+        super().__init__(number, table, RayShards(table), parts, ShardMeter(settings.table, emitter))
         self._lease = Lease()
         self._watching: asyncio.Task[None] | None = None
         self._listening: asyncio.Task[tuple[asyncio.Server, Endpoint]] | None = None
@@ -76,6 +90,7 @@ class ShardActor(Shard):
         """Whether it has a view to go by, and its node; the keeper asks for it."""
         self._lease.renew()
         if self._watching is None:
+            self._emitter.start()
             self._watching = asyncio.create_task(self._end_without_keeper())
         return self.view is not None, ray.get_runtime_context().get_node_id()
 

@@ -4,7 +4,7 @@
     nonce                                         ->
                                                   <-   nonce, proof that it knows the key
     proof that it knows the key                   ->
-                                                  <-   | length | number | ids ... |      several under way
+                                                  <-   | length | number, trace | ids ... |      several under way
     | length | number | status, life, position, epoch | rows ... |      ->
 
 The key is drawn by the shard and told by a call of Ray, so that who may call has it, and no others. It proves who is
@@ -29,6 +29,7 @@ from deployments.embeddings.owners import Ids
 from deployments.embeddings.shard import Found
 from deployments.embeddings.table import DTYPES, Table
 from deployments.embeddings.view import ShardGoneError, StaleViewError
+from telemetry.emitting.trace import Passed
 
 logger = logging.getLogger(__name__)
 
@@ -42,10 +43,14 @@ SILENT_MS = 5000
 
 _NONCE = 32
 _LENGTH = struct.Struct("<I")
-_REQUEST = struct.Struct("<Q")
+_REQUEST = struct.Struct("<Q56s")
+"""Its number, and the `traceparent` that it is asked under, if it has one; 64 bytes, so that ids are aligned."""
 _ANSWER = struct.Struct("<QBQQQ")
 _OK, _STALE = 0, 1
 _READER, _SHARD = b"reader", b"shard"
+
+Lookup = Callable[[Ids, Passed | None], Found]
+"""What answers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +62,7 @@ class Endpoint:
     key: bytes = field(repr=False)
 
 
-async def listen(host: str, table: Table, lookup: Callable[[Ids], Found]) -> tuple[asyncio.Server, Endpoint]:
+async def listen(host: str, table: Table, lookup: Lookup) -> tuple[asyncio.Server, Endpoint]:
     """Answer look-ups at `host` until the server is closed.
 
     Raises:
@@ -133,7 +138,7 @@ class _Frames(asyncio.Protocol):
 class _Answering(_Frames):
     """A shard's side of one connection."""
 
-    def __init__(self, key: bytes, table: Table, lookup: Callable[[Ids], Found], open_now: "set[_Answering]") -> None:
+    def __init__(self, key: bytes, table: Table, lookup: Lookup, open_now: "set[_Answering]") -> None:
         super().__init__(_NONCE + _NONCE, max_bytes=_REQUEST.size + 8 * MAX_IDS)
         self._key = key
         self._table = table
@@ -181,13 +186,14 @@ class _Answering(_Frames):
         if len(piece) < _REQUEST.size or (len(piece) - _REQUEST.size) % 8:
             self.transport.abort()
             return
-        (number,) = _REQUEST.unpack_from(piece)
+        number, traceparent = _REQUEST.unpack_from(piece)
+        told = Passed(traceparent.rstrip(b"\0").decode("latin-1")) if traceparent[0] else None
         ids = np.frombuffer(piece, "<i8", offset=_REQUEST.size)
         if ((ids < 0) | (ids >= self._table.rows)).any():
             self.transport.abort()
             return
         try:
-            found = self._lookup(ids)
+            found = self._lookup(ids, told)
         except StaleViewError:
             self._write(_ANSWER.pack(number, _STALE, 0, 0, 0))
             return
@@ -221,8 +227,8 @@ class Line(_Frames):
         """Whether it may be asked."""
         return not self.transport.is_closing()
 
-    async def lookup(self, ids: Ids) -> Found:
-        """What the shard has, for at most `MAX_IDS` ids.
+    async def lookup(self, ids: Ids, told: Passed | None = None) -> Found:
+        """What the shard has, for at most `MAX_IDS` ids, asked for under the span that it is `told` of.
 
         Raises:
             StaleViewError: it does not hold them all.
@@ -234,7 +240,8 @@ class Line(_Frames):
         number, answer = self._number, asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
         raw = ids.astype("<i8", copy=False).tobytes()
-        self.transport.writelines([_LENGTH.pack(_REQUEST.size + len(raw)), _REQUEST.pack(number), raw])
+        traceparent = told.traceparent.encode() if told else b""
+        self.transport.writelines([_LENGTH.pack(_REQUEST.size + len(raw)), _REQUEST.pack(number, traceparent), raw])
         try:
             found: Found = await answer
         finally:

@@ -6,6 +6,7 @@ from typing import Protocol
 from deployments.batching.calls import Outputs
 from deployments.batching.waiting import Inputs
 from deployments.oip.urgency import Urgency
+from telemetry.emitting.trace import Passed
 
 
 class UnansweredError(Exception):
@@ -24,6 +25,8 @@ class Part:
     inputs: Inputs
     urgency: Urgency
     """Its time is what is left of the whole request's."""
+    trace: Passed | None = None
+    """The span that it is asked under."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,9 @@ from deployments.execution.prediction import Prediction
 from deployments.oip.urgency import Urgency
 from deployments.scatter.part import LostError, Part, Replica, UnansweredError
 from telemetry import conventions
+from telemetry.emitting.data_points import Attributes
 from telemetry.emitting.emitter import Emitter
+from telemetry.emitting.trace import Asked
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +65,7 @@ class Scatter:
         self._batch_rows = batch_rows
         self._worthwhile_s = worthwhile_s
         self._parts = emitter.counter(conventions.SCATTER_PARTS)
+        self._attributes: Attributes = ((conventions.MODEL_VERSION, version),)
         self._paces: dict[str, float] = {}
         self._rests_until_s: dict[str, float] = {}
 
@@ -115,24 +118,26 @@ class Scatter:
 
     def _asking(self, replica: Replica) -> Compute:
         async def ask(inputs: Inputs, urgency: Urgency) -> Outputs:
-            return await replica.answer(Part(version=self._version, inputs=inputs, urgency=urgency))
+            with Asked("ask another replica") as asked:
+                part = Part(version=self._version, inputs=inputs, urgency=urgency, trace=asked.passed)
+                return await replica.answer(part)
 
         return ask
 
     async def _work(self, request: "_Request", name: str, compute: Compute) -> None:
         """Have one replica answer part after part, until all are answered or it fails."""
-        place = (conventions.PLACE, HERE if name == HERE else "elsewhere")
+        place = (*self._attributes, (conventions.PLACE, HERE if name == HERE else "elsewhere"))
         while (taken := await request.take(name)) is not None:
             began_s = time.perf_counter()
             try:
                 outputs = await compute(*request.part(taken.rows))
             except UnansweredError as error:
-                self._parts.add(1, (place, (conventions.ERROR_TYPE, type(error).__name__)))
+                self._parts.add(1, (*place, (conventions.ERROR_TYPE, type(error).__name__)))
                 logger.warning("%d rows go to another replica, %s did not answer: %s", len(taken.rows), name, error)
                 self._rests_until_s[name] = time.monotonic() + REST_S
                 request.put_back(name, taken, error)
                 return
-            self._parts.add(1, (place,))
+            self._parts.add(1, place)
             self._learn(name, len(taken.rows) / max(1e-6, time.perf_counter() - began_s))
             request.put_down(taken, outputs)
 

@@ -187,7 +187,7 @@ def _head_of(number: int, call: StageCall) -> dict[str, Any]:
         "priority": call.urgency.priority,
         "has_rows": call.rows is not None,
         "all_rows": list(call.all_rows),
-        "trace": call.trace,
+        "trace": list(call.trace) if call.trace else None,
     }
 
 

@@ -8,7 +8,7 @@ import random
 import re
 import time
 from contextvars import ContextVar
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from telemetry.emitting.data_points import Attributes
 
@@ -104,7 +104,8 @@ current: ContextVar[Trace | None] = ContextVar("trace", default=None)
 
 
 class Asked:
-    """What the current request asks of another process, as a span of kind client."""
+    """What the current request asks of another process, as a span of kind client; it ends with a `with` statement, or
+    when it is told."""
 
     __slots__ = ("_name", "_span_id", "_start_ns", "_trace", "passed")
 
@@ -115,6 +116,12 @@ class Asked:
         self._span_id = new_span_id() if self._trace else 0
         self.passed = self._trace.passed(self._span_id) if self._trace else None
         """What the other process is told; nothing where no request is under way."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        self.ended(error=type(error).__name__ if error else None)
 
     def ended(self, attributes: Attributes = (), error: str | None = None) -> None:
         """It has answered, or not; `error` says why not."""

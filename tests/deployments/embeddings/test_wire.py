@@ -20,7 +20,7 @@ ROWS = np.arange(300, dtype=np.float16).reshape(100, 3)
 POSITION = Position(2**62, 7)
 
 
-def lookup(ids):
+def lookup(ids, told=None):
     if 99 in ids:
         raise StaleViewError("moved")
     return Found(values=ROWS[ids], position=POSITION, epoch=5)

@@ -50,7 +50,7 @@ class Beside:
         try:
             if self.does:
                 await self.does.pop(0)()
-            answer = await answered(part, self.held.get, self.budget)
+            answer = await answered(part, self.held.get, self.budget, emitter())
         except asyncio.CancelledError:
             self.was_cancelled = True
             raise
@@ -136,6 +136,7 @@ def test_rows_keep_their_order_and_equal_those_of_one_replica(predictor):
 
 def parts_by_place(reports):
     points = reports.counter(conventions.SCATTER_PARTS).data(0, 1).data_points
+    assert all(point.attributes.pop(conventions.MODEL_VERSION) == "1" for point in points)
     return {tuple(point.attributes.values()): point.value for point in points}
 
 

@@ -86,25 +86,26 @@ class Replica:
 class Staged:
     """A pipeline that runs: its predictor, and the replicas of each stage that has some of its own."""
 
-    def __init__(self, plan):
+    def __init__(self, plan, report):
         self.plan = plan
+        self.report = report
         self.store = SharedStore()
         self.memory = Memory()
         self.replicas = {name: [] for name in plan.stages}
         self.looks = 0
 
     def worker(self, name, number=0):
-        stage = self.plan.stages[name]
+        stage, emitter = self.plan.stages[name], self.report(name)
         versions = Versions(
             stage_source(stage),
-            stage_loader(stage, has_gpu=False, emitter=emitter()),
+            stage_loader(stage, has_gpu=False, emitter=emitter),
             policy=stage.settings.version,
             keep=stage.settings.keep_versions,
-            emitter=emitter(),
+            emitter=emitter,
             agreement=Agreement(self.store, stage.group, f"{name}:{number}", stage.settings.version),
         )
         budget = ByteBudget(stage.settings.max_queue_bytes)
-        return Worker(name, "/infer", versions, budget=budget, store=self.memory, emitter=emitter())
+        return Worker(name, "/infer", versions, budget=budget, store=self.memory, emitter=emitter)
 
     def versions(self):
         return {
@@ -117,9 +118,9 @@ class Staged:
 
 
 @asynccontextmanager
-async def running(args, replicas=1):
-    """The pipeline of those settings, of each stage so many replicas."""
-    staged = Staged(planned(parse(PipelineSettings, args, "args")))
+async def running(args, replicas=1, report=emitter):
+    """The pipeline of those settings, of each stage so many replicas; `report` gives what a service reports by."""
+    staged = Staged(planned(parse(PipelineSettings, args, "args")), report)
     async with AsyncExitStack() as stack:
         for name, stage in staged.plan.stages.items():
             for number in range(replicas if stage.declared.own_replicas else 1):
@@ -141,7 +142,7 @@ async def running(args, replicas=1):
                 partial(list, staged.replicas[name]),
                 staged.look,
                 is_remote=stage.declared.own_replicas,
-                emitter=emitter(),
+                emitter=report("pipeline"),
             )
             for name, stage in staged.plan.stages.items()
         }
