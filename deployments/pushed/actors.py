@@ -11,6 +11,7 @@ import ray
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from deployments.collector import collector_url
 from deployments.errors import SettingsError
 from deployments.pushed.announcement import Announcement
 from deployments.pushed.catalogue import Catalogue
@@ -18,6 +19,10 @@ from deployments.pushed.fetch import PeerError
 from deployments.pushed.node import NodeStore
 from deployments.ray_private import KeyValueStore
 from deployments.replicas.node_cache import cache_folder
+from telemetry import conventions
+from telemetry.emitting import resources
+from telemetry.emitting.data_points import Attributes
+from telemetry.emitting.emitter import Emitter
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +44,14 @@ class StoreActor:
     def __init__(self) -> None:
         os.nice(NICENESS)
         node = ray.get_runtime_context().get_node_id()
-        self._store = NodeStore(node, cache_folder().with_name("pushed"), catalogue(), RayStores())
+        store = self._store = NodeStore(node, cache_folder().with_name("pushed"), catalogue(), RayStores())
+        emitter = Emitter(
+            service="pushed", version="", role="store", instance=f"store-{node}", endpoint=collector_url()
+        )
+        resources.observe(emitter)
+        emitter.gauge(conventions.PUSHED_BYTES, lambda: {(): store.num_bytes_received})
+        self._fetches = emitter.histogram(conventions.PUSHED_DURATION)
+        emitter.start()
         threading.Thread(target=self._tend, daemon=True).start()
 
     @ray.method(concurrency_group="fetches")
@@ -50,7 +62,15 @@ class StoreActor:
     @ray.method(concurrency_group="fetches")
     def fetch(self, announcement: Announcement) -> str:
         """As `NodeStore.fetch`."""
-        return str(self._store.fetch(announcement))
+        began_s = time.perf_counter()
+        failed: Attributes = ()
+        try:
+            return str(self._store.fetch(announcement))
+        except Exception as error:
+            failed = ((conventions.ERROR_TYPE, type(error).__name__),)
+            raise
+        finally:
+            self._fetches.record(time.perf_counter() - began_s, failed)
 
     @ray.method(concurrency_group="reads")
     def read(self, key: str, piece: int) -> bytes | None:

@@ -157,6 +157,11 @@ class NodeStore:
         ours = [each.announcement for each in held if each.announcement.name == name]
         return {each.version: self._received.get(each.key, 0) for each in ours}
 
+    @property
+    def num_bytes_received(self) -> int:
+        """All that came from other nodes for versions that became whole here."""
+        return sum(list(self._received.values()))
+
     def release(self, key: str) -> None:
         """Let go of a version, and give its bytes back to the disk."""
         with self._lock:
