@@ -116,7 +116,12 @@ class Collector:
         )
         self._ticking: asyncio.Task[None] | None = None
         self.sources = Sources(
-            services=self.services, series=self.series, alerts=self.alerts, spans=self.spans, clock=clock
+            services=self.services,
+            series=self.series,
+            alerts=self.alerts,
+            spans=self.spans,
+            storage=self.storage,
+            clock=clock,
         )
         self.asgi = routes.application(
             self.sources, self._lifespan, incident_routes.routes(self.incidents, self.changes, clock)

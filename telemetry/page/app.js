@@ -6,25 +6,22 @@ import { element, link, renew } from "./elements.js";
 import { ago } from "./format.js";
 import { Range } from "./range.js";
 import { showBanners } from "./views/banners.js";
-import { mount as incident } from "./views/incident.js";
-import { mount as incidents } from "./views/incidents.js";
-import { mount as model } from "./views/model.js";
-import { mount as node } from "./views/node.js";
-import { mount as overview } from "./views/overview.js";
-import { mount as process } from "./views/process.js";
-import { mount as trainings } from "./views/trainings.js";
 
 const REFRESH_MS = 2000;
-const VIEWS = { overview, model, process, node, incidents, incident, trainings };
-// In the bar: a view and its name there.
+// Each is a module of its own, loaded when it is first shown.
+const VIEWS = new Set(["overview", "model", "process", "node", "incidents", "incident", "traces", "trace", "trainings"]);
+// In the bar: a view, its name there, and the room of the collector that must answer for it to be offered.
 const BAR = [
   ["overview", "Overview"],
-  ["incidents", "Incidents"],
+  ["incidents", "Incidents", "incidents"],
+  ["traces", "Traces", "traces"],
   ["trainings", "Trainings"],
 ];
 const $ = (id) => document.getElementById(id);
 const range = new Range($("times"), (params) => go(changed(params)));
-let shown = null; // {view, root, path}
+let shown = null; // {path, view}
+let rooms = [];
+let ahead = 0; // seconds that the collector's clock is ahead of the browser's
 let heard = null;
 let due = 0;
 let timer = 0;
@@ -33,18 +30,19 @@ let turn = 0;
 // What an address names; an old link names a service alone.
 function address() {
   const found = current();
-  return found.view in VIEWS ? found : { ...found, view: "model", names: [found.view] };
+  return VIEWS.has(found.view) ? found : { ...found, view: "model", names: [found.view] };
 }
 
-function mounted({ view, names }) {
+async function mounted({ view, names }) {
   const path = [view, ...names].join("\n");
-  if (shown?.path !== path) {
-    shown?.view.close?.();
-    const root = element("div");
-    $("view").replaceChildren(root);
-    shown = { path, name: view, view: VIEWS[view](root, names), root };
-    scrollTo(0, 0);
-  }
+  if (shown?.path === path) return shown.view;
+  const { mount } = await import(`./views/${view}.js`);
+  if (shown?.path === path) return shown.view;
+  shown?.view.close?.();
+  const root = element("div");
+  $("view").replaceChildren(root);
+  shown = { path, view: mount(root, names) };
+  scrollTo(0, 0);
   return shown.view;
 }
 
@@ -53,27 +51,32 @@ async function refresh() {
   const mine = ++turn;
   const where = address();
   const span = times(where.params);
-  const view = mounted(where);
+  let view = null;
   range.show(span);
-  showBar(where.view);
+  showBar(where.view, rooms);
   try {
     const wanted = Date.now() >= due;
-    const [summary, book, content] = await Promise.all([ask("api/services"), ask("api/incidents"), wanted ? view.load(span, where.params) : null]);
+    const asked = [ask("api/services"), ask("api/incidents")];
+    view = await mounted(where);
+    const [summary, book, content] = await Promise.all([...asked, wanted ? view.load(span, where.params, Date.now() / 1000 + ahead) : null]);
     if (mine !== turn) return;
-    const common = { ...summary, incidents: book.incidents, silences: book.silences, span };
+    const known = { ...summary, incidents: book.incidents, silences: book.silences, span };
     $("empty").hidden = summary.services.length > 0;
     $("view").hidden = summary.services.length === 0;
-    showBanners($("banners"), common);
+    rooms = summary.rooms;
+    ahead = summary.now - Date.now() / 1000;
+    showBar(where.view, rooms);
+    showBanners($("banners"), known);
     showFooter(summary);
     if (content) {
-      view.show(content, common);
+      view.show(content, known);
       due = Date.now() + (span.live ? Math.min(Math.max(REFRESH_MS - 100, span.seconds / 1.8), 30000) : 30000);
     }
     heard = Date.now();
     status(span.live ? "live" : "still", span.live ? "live" : "a fixed time");
   } catch (error) {
     if (mine !== turn) return;
-    if (error.status === 404 && view.missing) view.missing(error.message);
+    if (error.status === 404 && view?.missing) view.missing(error.message);
     status("lost", error.status ? error.message : heard ? `connection lost ${ago((Date.now() - heard) / 1000)} ago` : "connection lost");
   }
   timer = setTimeout(refresh, REFRESH_MS);
@@ -90,8 +93,9 @@ function status(state, text) {
   $("status").textContent = text;
 }
 
-function showBar(view) {
-  renew($("bar"), BAR, ([name]) => name, ([name, text]) => link(text, href(name)), (made, [name]) => {
+function showBar(view, rooms) {
+  const offered = BAR.filter(([name, , room]) => !room || rooms.includes(room) || name === view);
+  renew($("bar"), offered, ([name]) => name, ([name, text]) => link(text, href(name)), (made, [name]) => {
     made.href = href(name);
     if (name === view) made.setAttribute("aria-current", "page");
     else made.removeAttribute("aria-current");

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from telemetry.storage.points import Points
+
 MAX_POINTS = 600
 """Points of one line: about as many as a plot is wide."""
 BRIDGED = 2
@@ -52,18 +54,19 @@ class Grid:
         """The same grid, so many seconds before."""
         return Grid(first_s=self.first_s - by_s, step_s=self.step_s, num=self.num)
 
-    def draw(self, times: Floats, values: Floats, *, peak: bool = False) -> Drawn:
+    def draw(self, points: Points, *, peak: bool = False) -> Drawn:
         """Points of a line, in the order of time, on the grid; `peak` takes the largest of a bin, else their mean."""
-        edges = np.searchsorted(times, self.first_s + self.step_s * np.arange(self.num + 1))
+        edges = np.searchsorted(points.times, self.first_s + self.step_s * np.arange(self.num + 1))
         filled = np.flatnonzero(np.diff(edges))
         low, high, mean = (np.full(self.num, np.nan) for _ in range(3))
         if len(filled):
-            inside, starts = values[: edges[-1]], edges[filled]
-            known = np.isfinite(inside)
-            low[filled] = np.fmin.reduceat(np.where(known, inside, np.nan), starts)
-            high[filled] = np.fmax.reduceat(np.where(known, inside, np.nan), starts)
+            starts, end = edges[filled], edges[-1]
+            values = points.values[:end]
+            known = np.isfinite(values)
+            low[filled] = np.fmin.reduceat(np.where(known, points.low[:end], np.nan), starts)
+            high[filled] = np.fmax.reduceat(np.where(known, points.high[:end], np.nan), starts)
             counts = np.add.reduceat(known.astype(float), starts)
-            sums = np.add.reduceat(np.where(known, inside, 0.0), starts)
+            sums = np.add.reduceat(np.where(known, values, 0.0), starts)
             mean[filled] = np.divide(sums, counts, out=np.full(len(filled), np.nan), where=counts > 0)
         drawn = Drawn(values=high.copy() if peak else mean, low=low, high=high)
         for line in (drawn.values, low, high):

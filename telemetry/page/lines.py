@@ -1,20 +1,22 @@
-"""The lines of a plot: a signal of a service, or one metric of each of its processes, on a grid of times."""
+"""The lines of a plot: a signal of a service, or one metric of each of its processes."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from telemetry import conventions as names
-from telemetry.page.grid import Floats, Grid
-from telemetry.page.sources import Json, Range, Sources
+from telemetry.page.sources import Sources
+from telemetry.page.stored import signal_key, stored
 from telemetry.receivers.attributes import Attributes
 from telemetry.series.instance import NUM_MISSED
 from telemetry.series.service import Service
 from telemetry.series.signals import training_step
-from telemetry.series.stream import Stream
+from telemetry.series.stream import Key, Stream
 from telemetry.series.track import Track
+from telemetry.storage.points import Points
+from telemetry.storage.storage import NO_POINTS, Storage
 
 MAX_INSTANCES = 8
 """Lines of one plot that stand for an instance; the latest to report are shown."""
@@ -22,32 +24,26 @@ MAX_INSTANCES = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """Points in the order of time, and the value now: the same on a card, in a legend and at the line's end."""
+    """What is in memory of a line, and what storage knows it by: all that is needed to draw it in another thread."""
 
     label: str
-    times: Floats
-    values: Floats
-    last: float | None
-    signal: str = ""
+    key: Key
+    recent: Points = NO_POINTS
+    last: float | None = None
+    """The value now."""
+    is_signal: bool = False
 
 
-def of_signal(service: Service, signal: str, label: str, shown: Range, now_s: float) -> Line | None:
-    """A service's signal, None where it has none of that name."""
-    track = service.history.get(signal)
+def of_signal(name: str, service: Service | None, signal: str, label: str) -> Line:
+    """A service's signal; where the service is not in memory, or has not this one, what storage has of it."""
+    key = signal_key(name, signal)
+    track = service.history.get(signal) if service else None
     if track is None:
-        return None
-    times, values = _points(track)
-    live = shown.is_live(now_s)
-    return Line(
-        label=label,
-        times=times,
-        values=values,
-        last=last_value(signal, track) if live else _last_before(times, values, shown),
-        signal=signal,
-    )
+        return Line(label=label, key=key, is_signal=True)
+    return Line(label=label, key=key, recent=_points(track), last=last_value(signal, track), is_signal=True)
 
 
-def of_instances(sources: Sources, service: Service, metric: str, shown: Range) -> list[Line]:
+def of_instances(sources: Sources, service: Service, metric: str) -> list[Line]:
     """A line for each instance where there are several; of a training, for the step it is in."""
     now_s = sources.clock()
     step = training_step(service.alive(now_s) or list(service.instances.values()))
@@ -55,18 +51,14 @@ def of_instances(sources: Sources, service: Service, metric: str, shown: Range) 
     if len(found) < 2:
         return []
     found = sorted(found, key=lambda each: -each.touched_s)[:MAX_INSTANCES]
-    lines = [of_stream(each, _label(each), shown, now_s, NUM_MISSED * service.interval_s) for each in found]
+    lines = [of_stream(each, _label(each), now_s - NUM_MISSED * service.interval_s) for each in found]
     return sorted(lines, key=lambda line: line.label)
 
 
-def of_stream(stream: Stream, label: str, shown: Range, now_s: float, silent_s: float) -> Line:
-    """One series; its value now only where it was heard of in the last `silent_s`."""
-    times, values = _points(stream.track)
-    if not shown.is_live(now_s):
-        last = _last_before(times, values, shown)
-    else:
-        last = last_value("", stream.track) if stream.touched_s >= now_s - silent_s else None
-    return Line(label=label, times=times, values=values, last=last)
+def of_stream(stream: Stream, label: str, heard_s: float) -> Line:
+    """One series; its value now only where it was heard of since `heard_s`."""
+    last = last_value("", stream.track) if stream.touched_s >= heard_s else None
+    return Line(label=label, key=stream.key, recent=_points(stream.track), last=last)
 
 
 def last_value(signal: str, track: Track) -> float | None:
@@ -75,37 +67,35 @@ def last_value(signal: str, track: Track) -> float | None:
     return next((value for value in reversed(values) if math.isfinite(value)), None)
 
 
-def drawn(lines: Iterable[Line], grid: Grid, shown: Range, *, peak: bool) -> list[Json]:
-    """The lines that have anything to draw, in columns; `low` and `high` where a point covers several values."""
-    return [column for line in lines if (column := _column(line, grid, shown, peak=peak))]
+def read(
+    lines: Sequence[Line], storage: Storage | None, start_s: float, end_s: float, *, step_s: float
+) -> list[Points]:
+    """The points of each line in a range: from memory, and before what that holds from storage."""
+    begin_s = [float(line.recent.times[0]) if len(line.recent.times) else math.inf for line in lines]
+    missing = [at for at, time_s in enumerate(begin_s) if time_s > start_s]
+    if storage is None or not missing:
+        return [line.recent for line in lines]
+    until_s = min(end_s, max(begin_s[at] for at in missing))
+    older = stored(storage, [lines[at].key for at in missing], start_s, until_s, step_s=step_s)
+    return [_joined(older.get(line.key, NO_POINTS), line.recent) for line in lines]
 
 
-def _column(line: Line, grid: Grid, shown: Range, *, peak: bool) -> Json | None:
-    now = grid.draw(line.times, line.values, peak=peak)
-    before = None
-    if shown.compare_s:
-        before = grid.earlier(shown.compare_s).draw(line.times, line.values, peak=peak)
-    if now.empty and (before is None or before.empty):
-        return None
-    column: Json = {"label": line.label, "values": now.values, "last": line.last}
-    filled = np.flatnonzero(np.isfinite(now.values))
-    if line.last is not None and len(filled):
-        now.values[filled[-1]] = line.last
-    if not np.array_equal(now.low, now.high, equal_nan=True):
-        column |= {"low": now.low, "high": now.high}
-    if before is not None and not before.empty:
-        column["before"] = before.values
-    return column
+def short(instance: str) -> str:
+    """An instance's name where there is little room."""
+    return instance[-12:]
 
 
-def _points(track: Track) -> tuple[Floats, Floats]:
-    return np.array(track.times), np.array(track.values)
+def _joined(older: Points, recent: Points) -> Points:
+    """Both, of what both hold the recent one."""
+    if not len(older.times) or not len(recent.times):
+        return recent if len(recent.times) else older
+    num = int(np.searchsorted(older.times, recent.times[0]))
+    return Points(*(np.concatenate([old[:num], new]) for old, new in zip(older, recent, strict=True)))
 
 
-def _last_before(times: Floats, values: Floats, shown: Range) -> float | None:
-    first, end = np.searchsorted(times, [shown.since_s, shown.until_s], side="right")
-    known = values[first:end][np.isfinite(values[first:end])]
-    return float(known[-1]) if len(known) else None
+def _points(track: Track) -> Points:
+    values = np.array(track.values)
+    return Points(np.array(track.times), values, values, values)
 
 
 def _step(attributes: Attributes) -> str:
@@ -115,8 +105,3 @@ def _step(attributes: Attributes) -> str:
 def _label(stream: Stream) -> str:
     rank = dict(stream.key.attributes).get(names.RANK)
     return f"rank {rank}" if rank is not None else short(stream.key.instance)
-
-
-def short(instance: str) -> str:
-    """An instance's name where there is little room."""
-    return instance[-12:]

@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterable
 
 from telemetry import conventions as names
 from telemetry.page.grid import Grid
-from telemetry.page.lines import MAX_INSTANCES, drawn, of_stream, short
+from telemetry.page.lines import MAX_INSTANCES, of_stream, short
+from telemetry.page.picture import Picture
+from telemetry.page.plots import Plot
 from telemetry.page.sources import Json, Range, Sources
 from telemetry.series.instance import NUM_MISSED, Instance
 from telemetry.series.service import Service
@@ -28,7 +30,7 @@ def processes(service: Service, now_s: float) -> list[Json]:
     return sorted(rows, key=lambda row: (not row["alive"], -row["seen"], row["instance"]))[:MAX_PROCESSES]
 
 
-def process(sources: Sources, service: Service, instance: Instance, shown: Range) -> Json:
+def process(sources: Sources, service: Service, instance: Instance, shown: Range) -> Picture:
     """One process: all its metrics over the range."""
     now_s = sources.clock()
     found = [
@@ -37,10 +39,8 @@ def process(sources: Sources, service: Service, instance: Instance, shown: Range
         if (key.service, key.instance) == (service.name, instance.origin.instance)
         and not key.metric.startswith(MADE_ONCE)
     ]
-    return _range(shown, now_s) | {
-        "process": _row(service, instance, now_s),
-        **_plots(found, _told_apart(found), shown, now_s, service.interval_s),
-    }
+    head = {"now": now_s, "process": _row(service, instance, now_s)}
+    return _picture(sources, head, found, _told_apart(found), shown, service.interval_s)
 
 
 def nodes(sources: Sources) -> list[Json]:
@@ -63,7 +63,7 @@ def nodes(sources: Sources) -> list[Json]:
     ]
 
 
-def node(sources: Sources, host: str, shown: Range) -> Json | None:
+def node(sources: Sources, host: str, shown: Range) -> Picture | None:
     """One node: the processes on it and what they take, None where nothing has reported from it."""
     now_s = sources.clock()
     there = [
@@ -82,15 +82,8 @@ def node(sources: Sources, host: str, shown: Range) -> Json | None:
     ]
     rows = sorted((_row(*each, now_s) for each in there), key=lambda row: (not row["alive"], row["service"]))
     interval_s = max(service.interval_s for service, _ in there)
-    return _range(shown, now_s) | {
-        "node": host,
-        "processes": rows[:MAX_PROCESSES],
-        **_plots(found, lambda key: f"{key.service} {short(key.instance)}", shown, now_s, interval_s),
-    }
-
-
-def _range(shown: Range, now_s: float) -> Json:
-    return {"now": now_s, "since": shown.since_s, "until": shown.until_s}
+    head = {"now": now_s, "node": host, "processes": rows[:MAX_PROCESSES]}
+    return _picture(sources, head, found, lambda key: f"{key.service} {short(key.instance)}", shown, interval_s)
 
 
 def _row(service: Service, instance: Instance, now_s: float) -> Json:
@@ -120,9 +113,16 @@ def _total(there: Iterable[tuple[Service, Instance]], metric: str) -> float | No
     return sum(values) if values else None
 
 
-def _plots(streams: list[Stream], label: Callable[[Key], str], shown: Range, now_s: float, interval_s: float) -> Json:
+def _picture(
+    sources: Sources,
+    head: Json,
+    streams: list[Stream],
+    label: Callable[[Key], str],
+    shown: Range,
+    interval_s: float,
+) -> Picture:
     """A plot for each metric, in the order of the conventions, then of the names."""
-    grid = Grid.over(shown.since_s, shown.until_s, interval_s=interval_s, max_points=shown.max_points)
+    now_s = sources.clock()
     metrics: dict[str, list[Stream]] = defaultdict(list)
     for stream in streams:
         metrics[stream.key.metric].append(stream)
@@ -130,10 +130,17 @@ def _plots(streams: list[Stream], label: Callable[[Key], str], shown: Range, now
     plots = []
     for metric in sorted(metrics, key=lambda name: (order.get(name, len(order)), name)):
         latest = sorted(metrics[metric], key=lambda stream: -stream.touched_s)[:MAX_INSTANCES]
-        lines = [of_stream(each, label(each.key), shown, now_s, NUM_MISSED * interval_s) for each in latest]
-        if columns := drawn(sorted(lines, key=lambda line: line.label), grid, shown, peak=False):
-            plots.append({"key": metric, "title": _title(metric), "unit": _unit(metric), "lines": columns})
-    return {"times": grid.times(), "plots": plots}
+        lines = [of_stream(each, label(each.key), now_s - NUM_MISSED * interval_s) for each in latest]
+        plot = Plot(key=metric, title=_title(metric), unit=_unit(metric), lines=())
+        plots.append((plot, sorted(lines, key=lambda line: line.label)))
+    return Picture(
+        head=head,
+        plots=plots,
+        grid=Grid.over(shown.since_s, shown.until_s, interval_s=interval_s, max_points=shown.max_points),
+        shown=shown,
+        live=shown.is_live(now_s),
+        storage=sources.storage,
+    )
 
 
 def _title(metric: str) -> str:

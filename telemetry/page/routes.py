@@ -15,11 +15,10 @@ both bare and under /telemetry, so that the application works behind a prefix (`
 are relative; nothing is loaded from another origin.
 """
 
+import asyncio
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from pathlib import Path
-from typing import Any
 
 import orjson
 from starlette.applications import Starlette
@@ -27,26 +26,19 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from telemetry.page import processes, views
+from telemetry.page import files, processes, views
 from telemetry.page.grid import MAX_POINTS
+from telemetry.page.picture import Picture
 from telemetry.page.sources import Json, Range, Sources
-from telemetry.series.service import Service
 
 PREFIX = "/telemetry"
 LONGEST_S = 400 * 86400.0
 """Seconds that one answer covers at most."""
 
-_HERE = Path(__file__).parent
-_MEDIA_TYPES = {
-    ".html": "text/html",
-    ".css": "text/css",
-    ".js": "text/javascript",
-    ".svg": "image/svg+xml",
-}
 _HEADERS = {
     "content-security-policy": "default-src 'self'; base-uri 'none'; form-action 'none'; object-src 'none'",
     "x-content-type-options": "nosniff",
@@ -71,8 +63,8 @@ def application(sources: Sources, lifespan: Lifespan | None = None, others: Sequ
         """`services`, each with `sparks`, lines of 60 points, and `nodes: [{node, num_instances, services, cpu,
         memory}]`.
         """
-        answer = views.overview(sources, _range(request, sources.clock()))
-        return _json(answer | {"nodes": processes.nodes(sources), "rooms": rooms})
+        more = {"nodes": processes.nodes(sources), "rooms": rooms}
+        return await _drawn(views.overview(sources, _range(request, sources.clock())), more)
 
     async def series(request: Request) -> Response:
         """`{now, since, until, service, times, plots: [{key, title, unit, lines: [{label, values, last}]}], last,
@@ -81,35 +73,32 @@ def application(sources: Sources, lifespan: Lifespan | None = None, others: Sequ
         `service` is a name from `services`; a line has at most `points` (600) values, null where there is none, with
         `low` and `high` where a value covers several, and `before` where it is compared.
         """
-        service = named(request)
-        return _json(views.series(sources, service, _range(request, sources.clock())))
+        name = request.query_params.get("service", "")
+        picture = views.series(sources, name, _range(request, sources.clock()))
+        if picture is None:
+            raise _unknown("service", name)
+        return await _drawn(picture)
 
     async def process(request: Request) -> Response:
         """`{now, since, until, process, times, plots}`; `instance` is one of `instances` in `series`."""
-        service, name = named(request), request.query_params.get("instance", "")
-        instance = service.instances.get(name)
-        if instance is None:
-            raise HTTPException(404, f"instance must be one that has reported, got {name[:256]!r}")
-        return _json(processes.process(sources, service, instance, _range(request, sources.clock())))
+        of, name = request.query_params.get("service", ""), request.query_params.get("instance", "")
+        service = sources.services.get(of)
+        instance = service.instances.get(name) if service else None
+        if service is None or instance is None:
+            raise _unknown("instance", name) if service else _unknown("service", of)
+        return await _drawn(processes.process(sources, service, instance, _range(request, sources.clock())))
 
     async def node(request: Request) -> Response:
         """`{now, since, until, node, processes, times, plots}`; `node` is one of `nodes` in `overview`."""
         name = request.query_params.get("node", "")
-        answer = processes.node(sources, name, _range(request, sources.clock()))
-        if answer is None:
-            raise HTTPException(404, f"node must be one that has reported, got {name[:256]!r}")
-        return _json(answer)
+        picture = processes.node(sources, name, _range(request, sources.clock()))
+        if picture is None:
+            raise _unknown("node", name)
+        return await _drawn(picture)
 
     async def alerts(request: Request) -> Response:  # noqa: ARG001 - Starlette's signature
         """`{now, alerts: [{id, service, signal, state, started_s, fired_s, resolved_s, value, ..., sentence}]}`."""
         return _json(views.alerts(sources))
-
-    def named(request: Request) -> Service:
-        name = request.query_params.get("service", "")
-        service = sources.services.get(name)
-        if service is None:
-            raise HTTPException(404, f"service must be one that has reported, got {name[:256]!r}")
-        return service
 
     paths: list[BaseRoute] = [
         Route("/api/overview", overview),
@@ -119,8 +108,7 @@ def application(sources: Sources, lifespan: Lifespan | None = None, others: Sequ
         Route("/api/node", node),
         Route("/api/alerts", alerts),
         *others,
-        Route("/", _file("index.html")),
-        *(Route(f"/{name}", _file(name)) for name in _files()),
+        *files.routes(),
     ]
     return Starlette(
         routes=[Mount(PREFIX, routes=paths), *paths],
@@ -151,19 +139,6 @@ class _Edge:
             # Relative as well, for whatever a proxy puts before it.
             app = RedirectResponse(scope["path"].rpartition("/")[2] + "/")
         await app(scope, receive, with_headers)
-
-
-def _files() -> list[str]:
-    """Names of the page's files, below this folder."""
-    found = (path for path in _HERE.rglob("*") if path.suffix in _MEDIA_TYPES)
-    return sorted(path.relative_to(_HERE).as_posix() for path in found)
-
-
-def _file(name: str) -> Callable[[Request], Any]:
-    async def serve(request: Request) -> Response:  # noqa: ARG001 - Starlette's signature
-        return FileResponse(_HERE / name, media_type=_MEDIA_TYPES[Path(name).suffix])
-
-    return serve
 
 
 def _room(route: BaseRoute) -> str:
@@ -206,12 +181,24 @@ def _number(request: Request, name: str, default: float, meaning: str) -> float:
     return value
 
 
+def _unknown(name: str, got: str) -> HTTPException:
+    return HTTPException(404, f"{name} must be one that has reported, got {got[:256]!r}")
+
+
 async def _refused(request: Request, refusal: Exception) -> Response:  # noqa: ARG001 - Starlette's signature
     assert isinstance(refusal, HTTPException)
     return _json({"error": refusal.detail}, refusal.status_code)
 
 
+async def _drawn(view: Picture | views.Overview, more: Json | None = None) -> Response:
+    """Read and drawn in a thread: what comes in meanwhile does not wait."""
+    body = await asyncio.to_thread(lambda: _encoded(view.answer() | (more or {})))
+    return Response(body, media_type="application/json")
+
+
 def _json(content: Json, status_code: int = 200) -> Response:
-    return Response(
-        orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), status_code, media_type="application/json"
-    )
+    return Response(_encoded(content), status_code, media_type="application/json")
+
+
+def _encoded(content: Json) -> bytes:
+    return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)

@@ -8,6 +8,7 @@ from telemetry.page.grid import MAX_POINTS
 from telemetry.series.service import Service
 from telemetry.series.store import SeriesStore
 from telemetry.series.traces import SpanStore
+from telemetry.storage.storage import Storage
 from telemetry.watching.alerts import AlertBook
 
 Json = dict[str, Any]
@@ -21,6 +22,7 @@ class Sources:
     series: SeriesStore
     alerts: AlertBook
     spans: SpanStore
+    storage: Storage
     clock: Callable[[], float]
 
 

@@ -1,21 +1,44 @@
 """What the page shows, as JSON-ready data: times in Unix seconds, values in base units, None where there is nothing."""
 
-from dataclasses import asdict
-
-import numpy as np
+from dataclasses import asdict, dataclass
 
 from telemetry.page.artifact import artifact
 from telemetry.page.grid import Grid
-from telemetry.page.lines import drawn, last_value, of_instances, of_signal
-from telemetry.page.plots import PLOTS, Plot
+from telemetry.page.lines import Line, last_value, of_instances, of_signal, read
+from telemetry.page.picture import Picture
+from telemetry.page.plots import PLOTS
 from telemetry.page.processes import processes
 from telemetry.page.sources import Json, Range, Sources
 from telemetry.series.service import Service
+from telemetry.storage.storage import Storage
 from telemetry.watching.decision import State
 
 SPARK_POINTS = 60
 """Points of the small lines beside a service's name."""
 SPARKS = ("throughput", "latency_p95", "server_error_ratio", "train_loss")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overview:
+    """All services, their small lines still to be drawn."""
+
+    head: Json
+    lines: dict[str, list[Line]]
+    shown: Range
+    storage: Storage
+
+    def answer(self) -> Json:
+        """As JSON-ready data."""
+        shown = self.shown
+        grid = Grid.over(shown.since_s, shown.until_s, max_points=SPARK_POINTS)
+        lines = [line for each in self.lines.values() for line in each]
+        points = iter(read(lines, self.storage, grid.first_s, shown.until_s, step_s=grid.step_s))
+        services = []
+        for service in self.head["services"]:
+            drawn = {line.label: grid.draw(next(points), peak=True) for line in self.lines[service["name"]]}
+            sparks = {signal: line.values for signal, line in drawn.items() if not line.empty}
+            services.append(service | {"sparks": sparks})
+        return self.head | {"since": shown.since_s, "until": shown.until_s, "services": services}
 
 
 def services(sources: Sources) -> Json:
@@ -31,13 +54,13 @@ def services(sources: Sources) -> Json:
     }
 
 
-def overview(sources: Sources, shown: Range) -> Json:
+def overview(sources: Sources, shown: Range) -> Overview:
     """`services`, each with small lines of its main signals over the range."""
-    answer = services(sources)
-    grid = Grid.over(shown.since_s, shown.until_s, max_points=SPARK_POINTS)
-    for service in answer["services"]:
-        service["sparks"] = _sparks(sources.services[service["name"]], grid)
-    return answer | {"since": shown.since_s, "until": shown.until_s}
+    lines = {
+        name: [of_signal(name, service, signal, signal) for signal in SPARKS]
+        for name, service in sorted(sources.services.items())
+    }
+    return Overview(head=services(sources), lines=lines, shown=shown, storage=sources.storage)
 
 
 def alerts(sources: Sources) -> Json:
@@ -46,49 +69,41 @@ def alerts(sources: Sources) -> Json:
     return {"now": sources.clock(), "alerts": [asdict(alert) for alert in book]}
 
 
-def series(sources: Sources, service: Service, shown: Range) -> Json:
+def series(sources: Sources, name: str, shown: Range) -> Picture | None:
     """One service's plots over a range, on one grid, with its processes, its artifact's numbers and latest traces.
 
-    `last` holds the value now of each signal and each line has its own: a signal's is the same in both.
+    `last` holds the value now of each signal and each line has its own: a signal's is the same in both. A service that
+    is not in memory any more is drawn from storage; None where nothing is known of it.
     """
-    now_s = sources.clock()
-    grid = Grid.over(shown.since_s, shown.until_s, interval_s=service.interval_s, max_points=shown.max_points)
-    plots, last = [], {signal: last_value(signal, track) for signal, track in service.history.items()}
+    now_s, service = sources.clock(), sources.services.get(name)
+    if service is None and not sources.storage.select(service=name, start_s=shown.since_s, end_s=shown.until_s):
+        return None
+    plots = []
     for plot in PLOTS:
-        lines = [of_signal(service, signal, label, shown, now_s) for label, signal in plot.lines]
-        known = [line for line in lines if line is not None]
-        last |= {line.signal: line.last for line in known}
-        if plot.per_instance:
-            known += of_instances(sources, service, plot.per_instance, shown)
-        if columns := drawn(known, grid, shown, peak=plot.peak):
-            plots.append(as_json(plot, columns))
-    return {
-        "now": now_s,
-        "since": shown.since_s,
-        "until": shown.until_s,
-        "service": service.name,
-        "times": grid.times(),
-        "plots": plots,
-        "last": last,
-        "instances": processes(service, now_s),
-        "artifact": artifact(service, now_s),
-        "traces": [asdict(span) for span in sources.spans.latest(service.name)],
-    }
+        lines = [of_signal(name, service, signal, label) for label, signal in plot.lines]
+        if plot.per_instance and service:
+            lines += of_instances(sources, service, plot.per_instance)
+        plots.append((plot, lines))
+    interval_s = service.interval_s if service else 1.0
+    return Picture(
+        head={
+            "now": now_s,
+            "service": name,
+            "instances": processes(service, now_s) if service else [],
+            "artifact": artifact(service, now_s) if service else [],
+            "traces": [asdict(span) for span in sources.spans.latest(name)],
+        },
+        plots=plots,
+        grid=Grid.over(shown.since_s, shown.until_s, interval_s=interval_s, max_points=shown.max_points),
+        shown=shown,
+        live=shown.is_live(now_s),
+        storage=sources.storage,
+        last=_last_values(service) if service else {},
+    )
 
 
-def as_json(plot: Plot, columns: list[Json]) -> Json:
-    """A plot and its lines."""
-    return {"key": plot.key, "title": plot.title, "unit": plot.unit, "lines": columns}
-
-
-def _sparks(service: Service, grid: Grid) -> Json:
-    sparks = {}
-    for signal in SPARKS:
-        if track := service.history.get(signal):
-            line = grid.draw(np.array(track.times), np.array(track.values), peak=signal != "throughput")
-            if not line.empty:
-                sparks[signal] = line.values
-    return sparks
+def _last_values(service: Service) -> dict[str, float | None]:
+    return {signal: last_value(signal, track) for signal, track in service.history.items()}
 
 
 def _service(service: Service, num_firing: int, now_s: float) -> Json:
@@ -101,5 +116,5 @@ def _service(service: Service, num_firing: int, now_s: float) -> Json:
         "num_instances": len(alive),
         "seen": service.touched_s,
         "num_firing": num_firing,
-        "last": {signal: last_value(signal, track) for signal, track in service.history.items()},
+        "last": _last_values(service),
     }

@@ -51,7 +51,7 @@ export function mount(root, [name]) {
       changes.hidden = !recent.length;
       showChanges(changed, recent);
       traces.hidden = !content.traces.length;
-      fill(spans, content.traces.slice(0, 12).map(traceRow));
+      fill(spans, content.traces.slice(0, 12).map((span) => traceRow(span, common.rooms.includes("traces"))));
     },
     missing(message) {
       about.textContent = message;
@@ -86,8 +86,9 @@ function showServices(nav, services, chosen) {
   });
 }
 
-function traceRow(span) {
-  const id = element("code", span.trace_id.slice(0, 16));
+function traceRow(span, linked) {
+  const shown = span.trace_id.slice(0, 16);
+  const id = linked ? link(shown, href("trace", [span.trace_id]), "code") : element("code", shown);
   id.title = span.trace_id;
   const status = element("span", span.failed ? "error" : "ok", span.failed ? "bad" : "");
   return { key: span.trace_id + span.span_id, cells: [id, span.name, format(span.duration_s, "s"), moment(span.start_s), status] };

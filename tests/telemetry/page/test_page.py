@@ -143,7 +143,7 @@ def test_dragging_over_a_plot_zooms_all_of_them_and_back_zooms_out(visit):
     page.mouse.move(box["x"] + box["width"] * 0.5, y)
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] * 0.75, y, steps=3)
-    with page.expect_response(lambda response: "since=" in response.url) as caught:
+    with page.expect_response(lambda response: "api/series" in response.url and "since=" in response.url) as caught:
         page.mouse.up()
     answer = caught.value.json()
     now_s = answer["now"]

@@ -49,6 +49,22 @@ def test_every_answer_forbids_other_origins_and_inline_scripts(path):
     assert "unsafe" not in policy
 
 
+def test_every_module_that_all_views_need_is_asked_for_at_once():
+    modules = {path.name for path in PAGE.glob("*.js") if not path.name.startswith("uPlot")} - {"app.js"}
+    preloaded = re.findall(r'<link rel="modulepreload" href="(.+?)">', (PAGE / "index.html").read_text())
+    assert sorted(preloaded) == sorted(modules | {"views/banners.js"})
+
+
+def test_a_file_that_the_browser_has_is_not_sent_again():
+    first = answer("/telemetry/page.css")
+
+    async def again():
+        async with client(Collector()) as c:
+            return await c.get("/telemetry/page.css", headers={"if-none-match": first.headers["etag"]})
+
+    assert (asyncio.run(again()).status_code, first.status_code) == (304, 200)
+
+
 def test_only_the_pages_files_are_served():
     for path in ("routes.py", "../collector.py", "%2e%2e/collector.py", "views.py", "__init__.py"):
         assert answer(f"/telemetry/{path}").status_code == 404

@@ -13,7 +13,7 @@ from tests.telemetry.traffic import Clock, Sender, Steady, attributes, replay
 
 def shown(collector, clock, range_s=900):
     whole = Range(since_s=clock() - range_s, until_s=clock())
-    return views.series(collector.sources, collector.services["digits"], whole)
+    return views.series(collector.sources, "digits", whole).answer()
 
 
 def sizes(steps, at_s):

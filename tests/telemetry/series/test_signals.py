@@ -276,7 +276,7 @@ def test_the_loss_is_that_of_the_step_that_is_trained_now():
         collector.tick()
     assert column(collector, "train_loss")[4] == 2.0
     assert column(collector, "train_loss")[-1] == 0.5
-    shown = views.series(collector.sources, collector.services["digits"], Range(since_s=START_S, until_s=clock.now_s))
+    shown = views.series(collector.sources, "digits", Range(since_s=START_S, until_s=clock.now_s)).answer()
     (plot,) = [plot for plot in shown["plots"] if plot["key"] == "loss"]
     assert [line["last"] for line in plot["lines"]] == [0.5] * 3
     assert shown["last"]["train_loss"] == 0.5
@@ -290,9 +290,8 @@ def test_a_plot_has_at_most_600_points_and_keeps_the_peak(seconds):
         clock.now_s = START_S + at_s
         duration = 5.0 if at_s == seconds // 2 else 0.002
         collector.receive_metrics(sender.request({200: np.full(5, duration)}, clock.now_s))
-    shown = views.series(
-        collector.sources, collector.services["digits"], Range(since_s=clock.now_s - seconds, until_s=clock.now_s)
-    )
+    whole = Range(since_s=clock.now_s - seconds, until_s=clock.now_s)
+    shown = views.series(collector.sources, "digits", whole).answer()
     (latency,) = [plot for plot in shown["plots"] if plot["key"] == "latency"]
     values = np.array(latency["lines"][1]["values"], float)
     assert len(values) == len(shown["times"]) <= MAX_POINTS + 1

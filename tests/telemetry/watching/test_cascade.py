@@ -58,7 +58,7 @@ def test_the_share_is_a_series_beside_the_one_that_was_measured() -> None:
     assert history["cascade_unanswered"].values[-1] == 0
     now_s = START_S + ENDS_S
     sources = replace(collector.sources, clock=lambda: now_s)
-    shown = views.series(sources, collector.services["digits"], Range(since_s=START_S, until_s=now_s))
+    shown = views.series(sources, "digits", Range(since_s=START_S, until_s=now_s)).answer()
     (plot,) = (each for each in shown["plots"] if each["key"] == "cascade")
     assert [each["label"] for each in plot["lines"]] == ["sent on", "when measured", "unanswered"]
     assert alerts == []
