@@ -49,6 +49,7 @@ class DataFolder:
             )
             self.documents = DocumentsOnDisk(folder / "documents.sqlite")
         self.storage = Storage(folder, config)
+        self._replayed: Place | None = None
         self._reader = self.journal.reader("storage", "oldest") if self.journal else None
 
     def receive(self, signal: Signal, body: bytes, time_s: float, peer: Peer) -> None:
@@ -62,22 +63,27 @@ class DataFolder:
         if self.journal is not None:
             self.journal.append(signal, body, time_s, " ".join(peer))
 
-    def checkpoint(self, now_s: float, states: Mapping[str, bytes] | None = None, place: Place | None = None) -> None:
-        """Have all that storage was given written, as of `place` in the journal, else its end."""
+    def checkpoint(self, now_s: float, states: Mapping[str, bytes] | None = None) -> None:
+        """Have all that storage was given written, with `states` that belong to it."""
         if self.journal is None or self._reader is None:
             self.storage.checkpoint(now_s, states=states)
             return
-        reached = self.journal.end if place is None else place
-        self.storage.checkpoint(now_s, reached, states, done=partial(self._reader.commit, reached))
+        place = self.journal.end if self._replayed is None else self._replayed
+        self.storage.checkpoint(now_s, place, states, done=partial(self._reader.commit, place))
 
     def unwritten(self) -> Iterator[Record]:
-        """What the journal holds beyond the last checkpoint; all of it where that is lost."""
-        if self._reader is None:
+        """What the journal holds beyond the last checkpoint; all of it where that is lost.
+
+        A checkpoint meanwhile reaches to the end of the record that was given last, so that one must be taken by then.
+        """
+        if self.journal is None or self._reader is None:
             return
-        place, _ = self.storage.checkpointed()
-        while records := self._reader.read(READ_BYTES, place):
-            yield from records
-            place = records[-1].place
+        self._replayed, _ = self.storage.checkpointed()
+        while records := self._reader.read(READ_BYTES, self._replayed):
+            for record in records:
+                self._replayed = record.place
+                yield record
+        self._replayed = None
 
     def close(self) -> None:
         """Write all and let another collector use the folder; what is in memory stays readable."""

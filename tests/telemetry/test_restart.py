@@ -8,11 +8,14 @@ import grpc
 import httpx
 import pytest
 from google.rpc import error_details_pb2, status_pb2
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
 
 from telemetry.collector import Collector, CollectorConfig
 from telemetry.journal.errors import JournalError
 from telemetry.receivers.origin import Peer
+from telemetry.storage.config import StorageConfig
+from telemetry.storage.data_folder import DataFolder
 from telemetry.storage.logs import LogQuery
 from telemetry.storage.spans import SpanQuery
 from tests.conftest import free_port
@@ -59,6 +62,26 @@ def test_what_no_checkpoint_holds_is_taken_again_and_nothing_twice(tmp_path, che
     kill(collector)
     for _ in range(2):
         assert restarted(tmp_path) == ([0, 1, 2], {"line 0", "line 1", "line 2"})
+
+
+def test_a_kill_amid_the_replay_of_a_longer_outage_loses_nothing_either(tmp_path):
+    """As long as it replays, a checkpoint reaches no further than what was taken again."""
+    collector = opened(tmp_path)
+    for index in range(5):
+        collector.receive_traces(of_spans(index))
+    kill(collector)
+    data = DataFolder(tmp_path, StorageConfig())
+    for index, record in enumerate(data.unwritten()):
+        data.storage.add_spans(ExportTraceServiceRequest.FromString(record.body), record.body, record.time_s)
+        if index == 2:
+            data.checkpoint(record.time_s)
+            assert data.storage.flush()
+            break
+    data.journal.close()
+    again = DataFolder(tmp_path, StorageConfig())
+    assert len(list(again.unwritten())) == 2
+    again.close()
+    assert restarted(tmp_path)[0] == list(range(5))
 
 
 def test_a_database_that_is_lost_is_filled_again_from_what_the_journal_still_has(tmp_path):
