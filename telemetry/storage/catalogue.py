@@ -60,14 +60,17 @@ class Catalogue:
         self._known[number] = Series(id=number, key=key, kind=kind)
         return number
 
-    def write(self, connection: sqlite3.Connection, ids: Iterable[int], time_ms: int) -> list[int]:
-        """Write down new series, and that those of `ids` were seen; returns what `written` is to be called with."""
+    def write(self, connection: sqlite3.Connection, ids: Iterable[int], time_ms: int, first_ms: int) -> list[int]:
+        """Write down new series, whose points begin at `first_ms`, and that those of `ids` were seen.
+
+        Returns what `written` is to be called with.
+        """
         new = list(self._new)
         for number in new:
             each = self._known[number]
             connection.execute(
                 "INSERT OR IGNORE INTO series VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (number, each.kind, each.key.service, each.key.metric, _text(each.key), time_ms, time_ms),
+                (number, each.kind, each.key.service, each.key.metric, _text(each.key), first_ms, time_ms),
             )
         old = [number for number in ids if time_ms - self._seen_ms.get(number, 0) >= SEEN_EVERY_MS]
         connection.executemany("UPDATE series SET seen_ms = ? WHERE id = ?", [(time_ms, number) for number in old])

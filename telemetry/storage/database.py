@@ -27,21 +27,23 @@ _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 class Database:
     """One file, or memory where there is no path."""
 
-    def __init__(self, path: Path | None, schema: str, tables: Sequence[str]) -> None:
+    def __init__(self, path: Path | None, schema: str, tables: Sequence[str], *, read_only: bool = False) -> None:
         """Open it, or begin it with `schema`; one that lacks any of `tables` is damaged.
+
+        `read_only` never begins a file, nor puts one aside.
 
         Raises:
             StorageError: the folder cannot be written to.
         """
         self.path = path
-        self._schema, self._tables = schema, tables
+        self._schema, self._tables, self._read_only = schema, tables, read_only
         self.num_put_aside = 0
         self._lock = threading.RLock()
         self._readers = threading.local()
         self._open_readers: list[sqlite3.Connection] = []
         self._generation = 0
         self._is_new = False
-        if path:
+        if path and not read_only:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
@@ -82,7 +84,7 @@ class Database:
                 return ask(self._connection)
         if getattr(self._readers, "generation", None) != self._generation:
             self._readers.generation = self._generation
-            self._readers.connection = _connected(self.path)
+            self._readers.connection = self._connected()
             self._readers.connection.execute("PRAGMA query_only = ON")
             with self._lock:
                 self._open_readers.append(self._readers.connection)
@@ -95,9 +97,13 @@ class Database:
             return None
 
     def put_aside(self, reason: str) -> None:
-        """Rename the file and begin a new one."""
-        if self.path is None:
-            raise StorageError(f"the tables in memory must be whole, got: {reason}")
+        """Rename the file and begin a new one.
+
+        Raises:
+            StorageError: it is only read here, or in memory.
+        """
+        if self.path is None or self._read_only:
+            raise StorageError(f"{self.path or 'the tables in memory'} must be whole, got: {reason}")
         with self._lock:
             self._connection.close()
             aside = _put_aside(self.path)
@@ -125,6 +131,8 @@ class Database:
             self._connection.close()
 
     def _opened(self) -> sqlite3.Connection:
+        if self._read_only:
+            return self._connected()
         if self.path is None or not self.path.exists():
             return self._created()
         try:
@@ -137,8 +145,21 @@ class Database:
             logger.error("%s is damaged (%s); it was put aside as %s and a new one begun", self.path, error, aside)
             return self._created()
 
+    def _connected(self) -> sqlite3.Connection:
+        name = f"{self.path.absolute().as_uri()}?mode={'ro' if self._read_only else 'rwc'}" if self.path else ":memory:"
+        try:
+            connection = sqlite3.connect(
+                name, timeout=10, isolation_level=None, check_same_thread=False, uri=self.path is not None
+            )
+        except sqlite3.OperationalError as error:
+            raise StorageError(f"{self.path} must be a collector's file, got: {error}") from error
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA cache_size = -8000")
+        connection.execute("PRAGMA journal_size_limit = 16777216")
+        return connection
+
     def _created(self) -> sqlite3.Connection:
-        connection = _connected(self.path)
+        connection = self._connected()
         connection.execute("PRAGMA journal_mode = WAL")
         connection.executescript(f"BEGIN; {self._schema} PRAGMA user_version = {VERSION}; COMMIT;")
         return connection
@@ -149,7 +170,7 @@ class Database:
         Raises:
             sqlite3.DatabaseError: it is not.
         """
-        connection = _connected(path)
+        connection = self._connected()
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -179,14 +200,6 @@ def _bytes_in_use(connection: sqlite3.Connection) -> int:
         connection.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "freelist_count", "page_size")
     )
     return int((pages - free) * size)
-
-
-def _connected(path: Path | None) -> sqlite3.Connection:
-    connection = sqlite3.connect(path or ":memory:", timeout=10, isolation_level=None, check_same_thread=False)
-    connection.execute("PRAGMA synchronous = NORMAL")
-    connection.execute("PRAGMA cache_size = -8000")
-    connection.execute("PRAGMA journal_size_limit = 16777216")
-    return connection
 
 
 def _put_aside(path: Path) -> Path:

@@ -38,7 +38,7 @@ class Head:
         if num != self.num_points:
             num = self.num_points
             alike = [self._numbers, *self._buckets.values()]
-            blocks = [joined(list(each)) for each in alike if each]
+            blocks = [block for each in alike if each and len(block := joined(list(each)))]
             self._joined = num, blocks
         return blocks
 

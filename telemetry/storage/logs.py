@@ -57,13 +57,14 @@ def search(bodies: Iterable[bytes], query: LogQuery) -> list[LogRecord]:
     """The latest records that are wanted, of requests that come the latest first."""
     found: list[LogRecord] = []
     for body in bodies:
-        found += [record for record in _records(body) if query.takes(record)]
+        found += [record for record in read(body) if query.takes(record)]
         if len(found) >= query.limit:
             break
     return sorted(found, key=lambda record: -record.time_s)[: query.limit]
 
 
-def _records(body: bytes) -> Iterator[LogRecord]:
+def read(body: bytes) -> Iterator[LogRecord]:
+    """The records of a request."""
     for resource in ExportLogsServiceRequest.FromString(body).resource_logs:
         sender = origin(resource.resource)
         for record in (record for scope in resource.scope_logs for record in scope.log_records):

@@ -86,7 +86,7 @@ class SpanQuery:
 def of_trace(bodies: Iterable[bytes], trace_id: str) -> list[StoredSpan]:
     """The spans of one trace in the order of their start, each once."""
     wanted = bytes.fromhex(trace_id)
-    found = {span.span_id: span for body in bodies for span in _spans(body, wanted)}
+    found = {span.span_id: span for body in bodies for span in read(body, wanted)}
     return sorted(found.values(), key=lambda span: span.start_s)
 
 
@@ -94,13 +94,14 @@ def search(bodies: Iterable[bytes], query: SpanQuery) -> list[StoredSpan]:
     """The latest spans that are wanted, of requests that come the latest first; each once."""
     found: dict[tuple[str, str], StoredSpan] = {}
     for body in bodies:
-        found |= {(span.trace_id, span.span_id): span for span in _spans(body) if query.takes(span)}
+        found |= {(span.trace_id, span.span_id): span for span in read(body) if query.takes(span)}
         if len(found) >= query.limit:
             break
     return sorted(found.values(), key=lambda span: -span.start_s)[: query.limit]
 
 
-def _spans(body: bytes, trace_id: bytes | None = None) -> Iterator[StoredSpan]:
+def read(body: bytes, trace_id: bytes | None = None) -> Iterator[StoredSpan]:
+    """The spans of a request, or those of one trace."""
     for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
         sender = origin(resource.resource)
         for span in (span for scope in resource.scope_spans for span in scope.spans):

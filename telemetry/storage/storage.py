@@ -47,14 +47,16 @@ NO_POINTS = Points(_NOTHING, _NOTHING, _NOTHING, _NOTHING)
 class Storage:
     """Keeps and finds. All may be called from any thread; `append` and `add` cost little, queries read the disk."""
 
-    def __init__(self, folder: Path | None, config: StorageConfig | None = None) -> None:
+    def __init__(self, folder: Path | None, config: StorageConfig | None = None, *, read_only: bool = False) -> None:
         """Open what `folder` holds; None keeps all in memory, within `memory_bytes`.
 
+        `read_only` is for another process than the collector: it sees all up to the last checkpoint.
+
         Raises:
-            StorageError: the folder cannot be written to.
+            StorageError: the folder cannot be written to, or, read-only, holds nothing.
         """
         self.config = config or StorageConfig()
-        self._database = Database(folder and folder / FILE, SCHEMA, TABLES)
+        self._database = Database(folder and folder / FILE, SCHEMA, TABLES, read_only=read_only)
         self._catalogue = Catalogue(self._database)
         self._head = Head()
         self._swapping = threading.Lock()
@@ -154,15 +156,31 @@ class Storage:
 
     def trace(self, trace_id: str) -> list[StoredSpan]:
         """All spans of a trace (hex), by their start."""
-        return spans.of_trace(self._bodies("traces", 0.0, 2e10, None, trace_id), trace_id)
+        return spans.of_trace(self.requests("traces", 0.0, 2e10, None, trace_id), trace_id)
 
     def search_spans(self, query: spans.SpanQuery) -> list[StoredSpan]:
         """The latest spans that a query asks for."""
-        return spans.search(self._bodies("traces", query.start_s, query.end_s, query.service, None), query)
+        return spans.search(self.requests("traces", query.start_s, query.end_s, query.service, None), query)
 
     def search_logs(self, query: logs.LogQuery) -> list[LogRecord]:
         """The latest log records that a query asks for."""
-        return logs.search(self._bodies("logs", query.start_s, query.end_s, query.service, query.trace_id), query)
+        return logs.search(self.requests("logs", query.start_s, query.end_s, query.service, query.trace_id), query)
+
+    def requests(
+        self,
+        signal: Signal,
+        start_s: float = 0.0,
+        end_s: float = 2e10,
+        service: str | None = None,
+        trace_id: str | None = None,
+    ) -> Iterator[bytes]:
+        """The bodies of requests that may hold what is asked for, the latest first."""
+        start_ms, end_ms = round((start_s - EARLY_S) * 1e3), round((end_s + EARLY_S) * 1e3)
+        half = int(requests.halves([bytes.fromhex(trace_id)])[0]) if trace_id else None
+        wanted = requests.Wanted(signal=signal, start_ms=start_ms, end_ms=end_ms, service=service, half=half)
+        for head in reversed(self._heads()):
+            yield from (request.body for request in reversed(list(head.requests)) if wanted.may_be_in(request))
+        yield from requests.read(self._database, wanted)
 
     def checkpoint(
         self,
@@ -230,17 +248,6 @@ class Storage:
             lambda connection: points.read(connection, ids, start_ms, end_ms, by_minute=step_s >= MINUTE_S)
         )
         return [block for block in [*(kept or ()), *found] if len(block)]
-
-    def _bodies(
-        self, signal: Signal, start_s: float, end_s: float, service: str | None, trace_id: str | None
-    ) -> Iterator[bytes]:
-        """Requests that may hold what is asked for, the latest first."""
-        start_ms, end_ms = round((start_s - EARLY_S) * 1e3), round((end_s + EARLY_S) * 1e3)
-        half = int(requests.halves([bytes.fromhex(trace_id)])[0]) if trace_id else None
-        wanted = requests.Wanted(signal=signal, start_ms=start_ms, end_ms=end_ms, service=service, half=half)
-        for head in reversed(self._heads()):
-            yield from (request.body for request in reversed(list(head.requests)) if wanted.may_be_in(request))
-        yield from requests.read(self._database, wanted)
 
     def _heads(self) -> list[Head]:
         with self._swapping:

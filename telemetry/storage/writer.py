@@ -99,10 +99,12 @@ class Writer:
             self._catalogue.write_all_again()
         try:
             with self._database.writing() as connection:
-                for block in checkpoint.head.blocks():
+                blocks = checkpoint.head.blocks()
+                for block in blocks:
                     points.write(connection, points.RAW, block)
                 requests.write(connection, checkpoint.head.requests)
-                numbers = self._catalogue.write(connection, checkpoint.head.ids().tolist(), now_ms)
+                first_ms = min((int(block.times_ms.min()) for block in blocks), default=now_ms)
+                numbers = self._catalogue.write(connection, checkpoint.head.ids().tolist(), now_ms, first_ms)
                 states = {"place": str(checkpoint.place).encode(), **checkpoint.states}
                 connection.executemany("INSERT OR REPLACE INTO checkpoint VALUES (?, ?)", list(states.items()))
         except sqlite3.Error as error:
