@@ -38,6 +38,7 @@ from telemetry.series.stream import Increment
 from telemetry.series.traces import SpanStore
 from telemetry.storage.config import StorageConfig
 from telemetry.storage.data_folder import DataFolder, sender_of
+from telemetry.storage.signals import RecordedSignals
 from telemetry.watching.alerts import Alert, AlertBook
 from telemetry.watching.detection import DetectionConfig
 from telemetry.watching.watcher import Watcher
@@ -94,6 +95,8 @@ class Collector:
         self.data = DataFolder(self.config.data_dir, self.config.storage)
         self.documents = self.data.documents
         self.storage = self.data.storage
+        self.signals = RecordedSignals(self.storage)
+        self._recalled: set[str] = set()
         self.series = SeriesStore(
             started_s=clock(), retention_s=self.config.retention_s, max_series=self.config.max_series
         )
@@ -244,6 +247,7 @@ class Collector:
             if now_s - service.touched_s > self.config.retention_s:
                 del self.services[name]
                 self._watchers.pop(name, None)
+                self._recalled.discard(name)
 
     def checkpoint(self) -> None:
         """Have all that was taken written, with the place in the journal that it reaches to."""
@@ -252,13 +256,15 @@ class Collector:
 
     def _replay(self) -> None:
         """Take again, at the times at which they came, the requests that no checkpoint holds."""
-        clock = self._clock
+        clock, ticked_s = self._clock, 0.0
         try:
             for record in self.data.unwritten():
                 self._clock = partial(float, record.time_s)
                 with self._failures.contained("a request from the journal"):
                     self._take(record)
-                self.tick()
+                if record.time_s - ticked_s >= TICK_S:
+                    ticked_s = record.time_s
+                    self.tick()
         finally:
             self._clock = clock
 
@@ -276,9 +282,15 @@ class Collector:
             watcher.accept(alert, self._clock())
 
     def _watch(self, service: Service, now_s: float) -> None:
+        if service.name not in self._recalled:
+            self._recalled.add(service.name)
+            self.signals.recall(service, now_s - self.config.retention_s, now_s)
         frame = service.frame(now_s)
         if frame is None:
+            if not service.alive(now_s):
+                self.signals.end(service.name, now_s)
             return
+        self.signals.record(service.name, frame.time_s, frame.signals)
         if service.name not in self._watchers:
             self._watchers[service.name] = Watcher(service.name, watches(self.config.detection), self.alerts)
         self._watchers[service.name].see(frame)

@@ -80,6 +80,12 @@ class Service:
             for attributes, value in instance.gauges[metric].items()
         ]
 
+    def remember(self, signal: str, times: Iterable[float], values: Iterable[float]) -> None:
+        """Begin a signal's history with what was known of it before."""
+        track = self.history[signal] = Track(self._retention_s, self._max_points)
+        for time_s, value in zip(times, values, strict=True):
+            track.append(float(time_s), float(value))
+
     def expire(self, now_s: float) -> None:
         """Forget instances that ended longer than the retention ago."""
         old = [name for name, instance in self.instances.items() if now_s - instance.seen_s > self._retention_s]

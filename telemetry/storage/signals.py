@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from telemetry.receivers.points import Scope
+from telemetry.series.service import Service
 from telemetry.series.stream import Key
 from telemetry.storage.points import Points
 from telemetry.storage.storage import Storage
@@ -49,6 +50,12 @@ class RecordedSignals:
     def end(self, service: str, time_s: float) -> None:
         """Keep that the service's signals end, so that a plot shows a gap and not a last value for ever."""
         self.record(service, time_s, dict.fromkeys(self._has_value[service], math.nan))
+
+    def recall(self, service: Service, start_s: float, end_s: float) -> None:
+        """Fill a service's history with what was recorded of it before this process began."""
+        for name, points in self.read(service.name, start_s, end_s).items():
+            if not name.endswith((LOW, HIGH)) and name not in service.history:
+                service.remember(name, points.times, points.values)
 
     def read(self, service: str, start_s: float, end_s: float, *, step_s: float = 0.0) -> dict[str, Points]:
         """Each signal's points in a range, and its expected ranges'; by the minute where `step_s` is one and more."""

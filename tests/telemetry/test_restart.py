@@ -6,6 +6,7 @@ import sys
 
 import grpc
 import httpx
+import numpy as np
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -21,7 +22,7 @@ from telemetry.storage.spans import SpanQuery
 from tests.conftest import free_port
 from tests.telemetry.running import running
 from tests.telemetry.storage.test_requests import of_logs, of_spans
-from tests.telemetry.traffic import Clock
+from tests.telemetry.traffic import START_S, Clock, Sender
 
 
 def opened(folder, clock=None):
@@ -102,6 +103,38 @@ def test_a_request_that_fails_when_it_is_taken_again_costs_itself_alone(tmp_path
     collector.receive_traces(of_spans(2))
     kill(collector)
     assert restarted(tmp_path)[0] == [1, 2]
+
+
+def test_the_history_of_a_services_signals_goes_on_after_a_kill(tmp_path):
+    clock, sender = Clock(), Sender()
+    before = opened(tmp_path, clock)
+    send(before, clock, sender, seconds=60)
+    kill(before)
+    after = opened(tmp_path, clock)
+    after._replay()
+    send(after, clock, sender, seconds=5)
+    expected, history = before.services["digits"].history["throughput"], after.services["digits"].history["throughput"]
+    assert list(history.times)[:59] == pytest.approx(list(expected.times)[:59], abs=0.001)
+    assert list(history.values)[:59] == pytest.approx(list(expected.values)[:59])
+    assert len(history.times) >= 63
+
+
+def test_the_end_of_a_services_traffic_is_recorded(tmp_path):
+    clock = Clock()
+    collector = opened(tmp_path, clock)
+    send(collector, clock, Sender(), seconds=5)
+    for _ in range(10):
+        clock.now_s += 1
+        collector.tick()
+    recorded = collector.signals.read("digits", START_S, clock.now_s)["throughput"]
+    assert np.isnan(recorded.values).tolist() == [False] * (len(recorded.values) - 1) + [True]
+
+
+def send(collector, clock, sender, *, seconds):
+    for _ in range(seconds):
+        clock.now_s += 1
+        collector.receive_metrics(sender.request({200: np.full(10, 0.002)}, clock.now_s))
+        collector.tick()
 
 
 FULL = """
