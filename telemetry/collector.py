@@ -16,10 +16,12 @@ from pathlib import Path
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.applications import Starlette
 
 from telemetry.failures import Failures
+from telemetry.forwarding.backend import BackEnd
+from telemetry.forwarding.forwarding import Forwarding
 from telemetry.incidents import routes as incident_routes
 from telemetry.incidents.book import IncidentBook
 from telemetry.incidents.changes import Changes
@@ -28,6 +30,7 @@ from telemetry.notify.notifier import Notifier, NotifyConfig
 from telemetry.notify.telling import Teller
 from telemetry.page import routes
 from telemetry.page.sources import Sources
+from telemetry.queries.routes import query_routes
 from telemetry.receivers.grpc import GrpcReceiver
 from telemetry.receivers.http import HttpReceiver
 from telemetry.receivers.origin import NOBODY, Peer
@@ -76,10 +79,21 @@ class CollectorConfig(BaseModel):
     """
     storage: StorageConfig = StorageConfig()
     """How much is kept in that folder."""
+    forwarding: tuple[BackEnd, ...] = ()
+    """OTLP back-ends that all that is received goes on to; what they cannot take yet waits in `data_dir`."""
     detection: DetectionConfig = DetectionConfig()
     """When a signal is unusual."""
     notify: NotifyConfig = NotifyConfig()
     """Who is told of incidents."""
+
+    @model_validator(mode="after")
+    def _forwards_from_disk(self) -> "CollectorConfig":
+        names = [each.name for each in self.forwarding]
+        if len(set(names)) < len(names):
+            raise ValueError(f"forwarding must give each back-end a name of its own, got {', '.join(names)}")
+        if self.forwarding and self.data_dir is None:
+            raise ValueError("forwarding needs a data_dir, where what a back-end cannot take yet waits, got none")
+        return self
 
 
 class Collector:
@@ -118,6 +132,7 @@ class Collector:
             self, host=self.config.host, port=self.config.http_port, max_body_bytes=self.config.max_body_bytes
         )
         self._ticking: asyncio.Task[None] | None = None
+        self.forwarding = Forwarding(self.config.forwarding, self.data.journal) if self.data.journal else None
         self.sources = Sources(
             services=self.services,
             series=self.series,
@@ -127,7 +142,12 @@ class Collector:
             clock=clock,
         )
         self.asgi = routes.application(
-            self.sources, self._lifespan, incident_routes.routes(self.incidents, self.changes, clock)
+            self.sources,
+            self._lifespan,
+            [
+                *incident_routes.routes(self.incidents, self.changes, clock),
+                *query_routes(self.storage, clock),
+            ],
         )
 
     @property
@@ -147,6 +167,8 @@ class Collector:
             PortTakenError: another process listens on one of them.
         """
         self._replay()
+        if self.forwarding:
+            self.forwarding.start()
         await self._grpc.start()
         try:
             await self._http.start()
@@ -166,6 +188,8 @@ class Collector:
         await self.notifier.stop()
         await self._http.stop()
         await self._grpc.stop()
+        if self.forwarding:
+            await self.forwarding.stop()
         self.checkpoint()
         await asyncio.to_thread(self.data.close)
 

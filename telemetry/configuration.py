@@ -34,10 +34,16 @@ def parse(settings: Mapping[str, Any], where: str) -> CollectorConfig:
         return CollectorConfig.model_validate(dict(settings))
     except ValidationError as error:
         problems = [
-            f"{where}: {'.'.join(map(str, item['loc']))}: {item['msg']}, got {item['input']!r}"
+            f"{where}: {'.'.join(map(str, item['loc']))}: {item['msg']}{_got(item)}"
             for item in error.errors(include_url=False)
         ]
         raise ConfigurationError("; ".join(problems) + f" (known: {', '.join(CollectorConfig.model_fields)})") from None
+
+
+def _got(item: Mapping[str, Any]) -> str:
+    """What was given, unless a secret may be in it: headers, and what may hold some."""
+    is_secret = "headers" in item["loc"] or isinstance(item["input"], dict | list | tuple)
+    return "" if is_secret else f", got {item['input']!r}"
 
 
 def _content(path: Path) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from optimization.recipe import architectures, methods, recipe, sources, teachin
 from optimization.recommenders import recipe as recommenders
 from optimization.sequences import recipe as sequences
 from telemetry.collector import CollectorConfig
+from telemetry.forwarding.backend import BackEnd, Secret, Tls
 from telemetry.notify.channels import Alertmanager, Email, OtlpLogs, Slack, Webhook
 from telemetry.notify.notifier import NotifyConfig
 from telemetry.slo.objective import Objective
@@ -48,6 +49,9 @@ SECTIONS: list[tuple[str, list[type[BaseModel]]]] = [
             ServerSettings,
             AccessSettings,
             CollectorConfig,
+            BackEnd,
+            Secret,
+            Tls,
             DetectionConfig,
             StorageConfig,
             Objective,

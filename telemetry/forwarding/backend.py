@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from telemetry.errors import TelemetryError
 from telemetry.journal.record import Signal
 
 SIGNALS: tuple[Signal, ...] = ("traces", "metrics", "logs")
@@ -45,7 +46,7 @@ class Secret(BaseModel):
             raise SecretError(f"{self.file} must hold a secret, and cannot be read: {error}") from None
 
 
-class SecretError(ValueError):
+class SecretError(TelemetryError):
     """A secret is not where the configuration says."""
 
 

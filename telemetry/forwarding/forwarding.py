@@ -17,20 +17,24 @@ class Forwarding:
     """Starts, stops and knows the forwarders."""
 
     def __init__(self, backends: Sequence[BackEnd], journal: Journal) -> None:
-        self._backends = backends
-        self._journal = journal
-        self._tasks: list[asyncio.Task[None]] = []
-        self.forwarders: list[Forwarder] = []
-
-    def start(self) -> None:
-        """Begin to forward, where each back-end left off; one that is new gets what is received from now on.
+        """Each at the place up to which it has everything; one that is new gets what is received from now on.
 
         Raises:
             SecretError: a header's secret is not where the configuration says.
         """
-        for config in self._backends:
-            reader = self._journal.reader(f"forward-{config.name}")
-            self.forwarders.append(Forwarder(config, reader, client_of(config)))
+        for config in backends:
+            config.metadata()
+        self._backends = backends
+        self._readers = [journal.reader(f"forward-{config.name}") for config in backends]
+        self._tasks: list[asyncio.Task[None]] = []
+        self.forwarders: list[Forwarder] = []
+
+    def start(self) -> None:
+        """Begin to forward."""
+        self.forwarders = [
+            Forwarder(config, reader, client_of(config))
+            for config, reader in zip(self._backends, self._readers, strict=True)
+        ]
         self._tasks = [
             asyncio.create_task(forwarder.run(), name=f"forward to {forwarder.name}") for forwarder in self.forwarders
         ]
@@ -47,7 +51,7 @@ class Forwarding:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(forwarder.close() for forwarder in self.forwarders))
-        self._tasks, self.forwarders = [], []
+        self._tasks = []
 
 
 def client_of(config: BackEnd) -> Client:

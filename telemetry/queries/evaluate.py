@@ -8,7 +8,6 @@ The semantics are Prometheus 2's (https://prometheus.io/docs/prometheus/2.53/que
 """
 
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from telemetry.queries.labels import NAME, Labels, labels_of, nameless
 from telemetry.queries.limits import Budget
 from telemetry.queries.matching import Matcher
 from telemetry.queries.over_time import KEEPS_NAME, OVER_TIME, quantile
-from telemetry.queries.parsing import matchers_of
+from telemetry.queries.parsing import duration_ms, fixed_ms, matchers_of
 from telemetry.queries.rates import RATES, predict_linear
 from telemetry.queries.source import Source
 from telemetry.queries.vectors import Bools, Ints, Scalar, Series, Value, Vector
@@ -84,7 +83,7 @@ class Evaluation:
         return vector
 
     def _latest(self, node: ast.VectorSelector, steps_ms: Ints) -> tuple[Vector, Ints]:
-        at_ms = self._times(node.at, node.offset, steps_ms)
+        at_ms = self._times(node, steps_ms)
         found = self._selected(matchers_of(node), int(at_ms.min()) - LOOKBACK_MS, int(at_ms.max()))
         windows = [Windows.of(series, at_ms, LOOKBACK_MS) for series in found]
         vector = Vector.stacked(
@@ -108,10 +107,10 @@ class Evaluation:
             return self._windows(node.expr, steps_ms)
         if isinstance(node, ast.MatrixSelector):
             selector = node.vector_selector
-            at_ms, range_ms = self._times(selector.at, selector.offset, steps_ms), _ms(node.range)
+            at_ms, range_ms = self._times(selector, steps_ms), duration_ms(node, "range") or 0
             found = self._selected(matchers_of(selector), int(at_ms.min()) - range_ms, int(at_ms.max()))
-        elif isinstance(node, ast.SubqueryExpr) and node.range is not None:
-            at_ms, range_ms = self._times(node.at, node.offset, steps_ms), _ms(node.range)
+        elif isinstance(node, ast.SubqueryExpr):
+            at_ms, range_ms = self._times(node, steps_ms), duration_ms(node, "range") or 0
             found = self._subquery(node, int(at_ms.min()) - range_ms, int(at_ms.max()))
         else:
             raise _unsupported(f"a range of a {type(node).__name__}")
@@ -122,7 +121,7 @@ class Evaluation:
 
     def _subquery(self, node: ast.SubqueryExpr, start_ms: int, end_ms: int) -> list[Series]:
         """An expression at times that are multiples of the subquery's step, as if it were recorded."""
-        step_ms = _ms(node.step) if node.step else SUBQUERY_STEP_MS
+        step_ms = duration_ms(node, "step") or SUBQUERY_STEP_MS
         first = -(-start_ms // step_ms) * step_ms
         num = (end_ms - first) // step_ms + 1
         if num < 1:
@@ -139,20 +138,12 @@ class Evaluation:
             if present.any()
         ]
 
-    def _times(self, at: ast.AtModifier | None, offset: timedelta | None, steps_ms: Ints) -> Ints:
+    def _times(self, node: ast.VectorSelector | ast.SubqueryExpr, steps_ms: Ints) -> Ints:
         """When a selector looks, at each step."""
         times_ms = steps_ms
-        if at is not None:
-            times_ms = np.full_like(steps_ms, self._fixed_ms(at))
-        return times_ms - _ms(offset) if offset else times_ms
-
-    def _fixed_ms(self, at: ast.AtModifier) -> int:
-        if at.type == ast.AtModifierType.Start:
-            return self._start_ms
-        if at.type == ast.AtModifierType.End:
-            return self._end_ms
-        assert at.at is not None
-        return round(at.at.timestamp() * 1e3)
+        if node.at is not None:
+            times_ms = np.full_like(steps_ms, fixed_ms(node.at, self._start_ms, self._end_ms))
+        return times_ms - (duration_ms(node, "offset") or 0)
 
     def _binary(self, node: ast.BinaryExpr, steps_ms: Ints) -> Value:
         op, modifier = str(node.op), node.modifier
@@ -372,10 +363,6 @@ def _scalar(value: Value) -> Scalar:
     if isinstance(value, Vector | str):
         raise _unsupported("a vector or string where a number is wanted")
     return value
-
-
-def _ms(duration: timedelta) -> int:
-    return round(duration.total_seconds() * 1e3)
 
 
 def _unsupported(what: str) -> QueryError:

@@ -1,5 +1,7 @@
 """PromQL as a tree; what is too long or too deeply nested never reaches the parser."""
 
+from datetime import timedelta
+
 import promql_parser as ast
 
 from telemetry.queries.errors import QueryError
@@ -7,7 +9,6 @@ from telemetry.queries.limits import Limits
 from telemetry.queries.matching import Matcher
 
 MAX_DAYS = 36_500
-MAX_TIME_S = 1e11
 _NESTING = frozenset("([{+-*/%^=<>,")
 _OPS = {"MatchOp.Equal": "=", "MatchOp.NotEqual": "!=", "MatchOp.Re": "=~", "MatchOp.NotRe": "!~"}
 
@@ -25,23 +26,43 @@ def parsed(query: str, limits: Limits) -> ast.Expr:
             "bad_data", f'invalid parameter "query": it must have at most {limits.max_nesting} brackets and operators'
         )
     try:
-        tree = ast.parse(query)
+        return ast.parse(query)
     except ValueError as error:
         raise QueryError("bad_data", f'invalid parameter "query": parse error: {error}') from None
-    ast.walk(tree, _check_times)
-    return tree
 
 
-def _check_times(node: ast.Expr) -> None:
-    """Refuse what the parser takes but no date or duration can hold."""
+def duration_ms(node: ast.MatrixSelector | ast.SubqueryExpr | ast.VectorSelector, name: str) -> int | None:
+    """The `range`, `step` or `offset` of a node, None where it has none.
+
+    Raises:
+        QueryError: it is of more than a hundred years.
+    """
     try:
-        durations = [getattr(node, name, None) for name in ("offset", "range", "step")]
-        at = getattr(node, "at", None)
-        is_far = at is not None and at.at is not None and abs(at.at.timestamp()) > MAX_TIME_S
+        duration: timedelta | None = getattr(node, name)
+        if duration is None:
+            return None
+        if abs(duration.days) <= MAX_DAYS:
+            return round(duration.total_seconds() * 1e3)
+    except (ValueError, OverflowError):  # the parser takes what no timedelta can hold
+        pass
+    raise QueryError("bad_data", 'invalid parameter "query": a duration must be of at most a hundred years')
+
+
+def fixed_ms(at: ast.AtModifier, start_ms: int, end_ms: int) -> int:
+    """The time after `@`, in a query from `start_ms` to `end_ms`.
+
+    Raises:
+        QueryError: no date can hold it.
+    """
+    if at.type == ast.AtModifierType.Start:
+        return start_ms
+    if at.type == ast.AtModifierType.End:
+        return end_ms
+    try:
+        assert at.at is not None
+        return round(at.at.timestamp() * 1e3)
     except (ValueError, OverflowError):
-        is_far, durations = True, []
-    if is_far or any(abs(each.days) > MAX_DAYS for each in durations if each is not None):
-        raise QueryError("bad_data", 'invalid parameter "query": times and durations must lie within a hundred years')
+        raise QueryError("bad_data", 'invalid parameter "query": the time after "@" is out of range') from None
 
 
 def matchers_of(selector: ast.VectorSelector) -> list[Matcher]:

@@ -175,7 +175,7 @@ class _Arrays:
     def differences(self, starts: NDArray[np.intp], nums: Ints, width: int | None = None) -> Ints:
         firsts, steps = self.next(), self.next()
         if width is not None:
-            firsts, steps = firsts.reshape(width, -1).T, steps.reshape(width, -1).T
+            firsts, steps = firsts.reshape(width, len(starts)).T, steps.reshape(width, int(nums.sum())).T
         summed = np.cumsum(steps, axis=0)
         return summed + np.repeat(firsts - summed[starts], nums, axis=0)
 

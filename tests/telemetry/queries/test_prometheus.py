@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 
 from telemetry.queries.engine import Engine
 from telemetry.queries.limits import Limits
-from telemetry.queries.routes import PREFIX, PrometheusApi
+from telemetry.queries.prometheus import PREFIX, PrometheusApi
 from telemetry.queries.source import Metadata
 from tests.telemetry.queries.recorded import BEGIN_S, RecordedSeries, an_hour
 
