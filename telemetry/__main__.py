@@ -11,6 +11,7 @@ COMMANDS = {
     "alerts": "the open incidents in a terminal; acknowledges, silences and ends them",
     "collect": "run the collector and its page; what is done where no command is named",
     "export": "write what a collector has kept as Parquet files",
+    "report": "write what a model was asked and answered in a range of time, beside its reference, as a page",
 }
 """Modules of `telemetry.commands` and what each does; only the one that is asked for is imported."""
 FAILED, INTERRUPTED = 2, 130

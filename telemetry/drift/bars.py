@@ -13,7 +13,7 @@ def bins(reference: Sequence[int], counts: Sequence[int], bounds: Sequence[float
     top = max((*before, *now, 1e-9))
     wide = WIDTH / len(before)
     drawn = [
-        Markup('<g><title>{}: {:.1%} before, {:.1%} now</title>{}{}</g>').format(
+        Markup("<g><title>{}: {:.1%} before, {:.1%} now</title>{}{}</g>").format(
             _ends(bin_, bounds) if is_ordered else f"category {bin_ + 1}",
             was,
             is_,

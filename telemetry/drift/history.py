@@ -93,7 +93,9 @@ def read(storage: Storage, service: str, start_s: float, end_s: float) -> Histor
     return history
 
 
-def _stretches(storage: Storage, series: Series, edges: NDArray[np.float64]) -> Iterator[tuple[Observed, NDArray[np.int64]]]:
+def _stretches(
+    storage: Storage, series: Series, edges: NDArray[np.float64]
+) -> Iterator[tuple[Observed, NDArray[np.int64]]]:
     """What one series counted in each stretch, [stretches, bins], for each layout that it had."""
     for layout, (times, counts, _) in storage.read_buckets(series.id, edges[0] - BEFORE_S, edges[-1]):
         seen = observed(series.key.attributes, "", Buckets(counts={}, total=0.0, bounds=layout.bounds))

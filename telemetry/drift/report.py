@@ -92,8 +92,11 @@ def _version(history: History, number: str) -> Version:
         number=number,
         rows=sorted(rows, key=lambda row: (order.index(row.judgement), -row.psi)),
         problems=sorted(
-            ((column, problem, count) for (version, column, problem), count in history.problems.items()
-             if version == number and count),
+            (
+                (column, problem, count)
+                for (version, column, problem), count in history.problems.items()
+                if version == number and count
+            ),
             key=lambda each: -each[2],
         ),
         fidelity=_share(own, names.FIDELITY_ROWS.name),
