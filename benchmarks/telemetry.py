@@ -6,7 +6,7 @@ The last line is JSON.
 from pathlib import Path
 
 from benchmarks.measurements import Measurement, parser_of, print_figures, wanted_of
-from benchmarks.observing import drift, fidelity, page
+from benchmarks.observing import drift, fidelity, page, sketches
 
 MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement(keys=("drift_delay", "drift_delay_p95"), measure=lambda options, _: drift.delay_figures(options)),
@@ -16,6 +16,7 @@ MEASUREMENTS: tuple[Measurement, ...] = (
         measure=lambda options, _: fidelity.figures(options),
     ),
     Measurement(keys=("page_ms", "page_slowest_ms"), measure=page.figures),
+    Measurement(keys=("sketch_overhead_pct",), measure=lambda options, _: sketches.figures(options)),
 )
 
 

@@ -28,6 +28,7 @@ DRAIN_S = 1.0
 MOST_WAITING = 64
 """Samples that wait for the thread; any further one replaces the oldest."""
 
+_ONE_ROW = np.zeros(1, np.int64)
 _Rows = tuple[dict[str, Array], dict[str, Array]]
 
 
@@ -48,6 +49,7 @@ class Monitor:
         self._sketches = sketches
         self._prepare = prepare
         self._rate = RowRate()
+        self._random = np.random.default_rng()
         self._waiting: deque[_Rows] = deque(maxlen=MOST_WAITING)
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -84,7 +86,7 @@ class Monitor:
         if not num_rows or any(len(array) != num_rows for array in outputs.values()):
             return
         taken = min(num_rows, ROWS_OF_REQUEST)
-        rows = np.random.default_rng().choice(num_rows, taken, replace=False)  # a copy: requests' memory is let go
+        rows = self._random.permutation(num_rows)[:taken] if num_rows > 1 else _ONE_ROW
         self._rate.took(taken)
         self._waiting.append((_taken(inputs, rows), _taken(outputs, rows)))
 
@@ -114,6 +116,7 @@ def _form(sample: _Rows) -> tuple[object, ...]:
 
 
 def _taken(arrays: Mapping[str, Array], rows: NDArray[np.int64]) -> dict[str, Array]:
+    """A copy of those rows, so that the memory of the request is let go."""
     return {name: array[rows] for name, array in arrays.items()}
 
 

@@ -101,7 +101,7 @@ def _stretches(
         seen = observed(series.key.attributes, "", Buckets(counts={}, total=0.0, bounds=layout.bounds))
         if seen is None or not len(times):
             continue
-        columns = [np.diff(_since(times, counts[:, bin_], edges)) for bin_ in range(counts.shape[1])]
+        columns = [np.diff(_since(times, counts[:, bin_].astype(np.float64), edges)) for bin_ in range(counts.shape[1])]
         yield seen, np.stack(columns, axis=1).astype(np.int64)
 
 
