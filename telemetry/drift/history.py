@@ -13,7 +13,7 @@ from telemetry.series.distribution import Buckets
 from telemetry.storage.catalogue import Series
 from telemetry.storage.storage import Storage
 
-NUM_STRETCHES = 48
+NUM_STRETCHES = 24
 """Parts that the range is told in."""
 BEFORE_S = 3600.0
 """So long before the range a total is looked for, that what came in the range is counted from."""
