@@ -6,7 +6,7 @@ The last line is JSON.
 from pathlib import Path
 
 from benchmarks.measurements import Measurement, parser_of, print_figures, wanted_of
-from benchmarks.observing import drift, fidelity, page, sketches
+from benchmarks.observing import detectors, drift, fidelity, nab, page, sketches
 
 MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement(keys=("drift_delay", "drift_delay_p95"), measure=lambda options, _: drift.delay_figures(options)),
@@ -15,6 +15,11 @@ MEASUREMENTS: tuple[Measurement, ...] = (
         keys=("fidelity_delay", "fidelity_delay_p90", "fidelity_false"),
         measure=lambda options, _: fidelity.figures(options),
     ),
+    Measurement(
+        keys=("nab_shared", "nab_chosen_on", "nab_others", "nab_value_us"),
+        measure=lambda options, _: nab.figures(options),
+    ),
+    Measurement(keys=("detector_slowest_us", "detectors_us"), measure=lambda options, _: detectors.figures(options)),
     Measurement(keys=("page_ms", "page_slowest_ms"), measure=page.figures),
     Measurement(keys=("sketch_overhead_pct",), measure=lambda options, _: sketches.figures(options)),
 )

@@ -1,14 +1,13 @@
 """Whether a number lies beyond what the tail of past ones lets expect: SPOT, with drift taken out (DSPOT)."""
 
-import math
-from collections.abc import Sequence
 from typing import Literal
 
 from telemetry.detectors.detector import LARGEST_SCORE, State, numbers, require_finite
+from telemetry.detectors.tail import tail_of
 from telemetry.detectors.window import SortedWindow
 
-TAIL = 0.1
-"""Share of the window to which the generalised Pareto distribution is fitted."""
+SHARE = 0.1
+"""Share of the window to which the tail is fitted."""
 REFIT_EVERY = 20
 """Values learnt between two fits."""
 
@@ -16,10 +15,9 @@ REFIT_EVERY = 20
 class Spike:
     """Distance from the local median over the distance that is exceeded with probability `rate`.
 
-    That distance is extrapolated from the window's tail by a generalised Pareto distribution (Siffer et al. 2017, KDD,
-    doi:10.1145/3097983.3098144), so that heavy tails are not taken for spikes nor light ones for quiet. The fit is by
-    probability-weighted moments (Hosking & Wallis 1987, doi:10.1080/00401706.1987.10488243), which needs no iteration.
-    As it is itself uncertain, up to ten times `rate` is what is promised.
+    That distance is extrapolated from the window's tail (Siffer et al. 2017, KDD, doi:10.1145/3097983.3098144), so that
+    heavy tails are not taken for spikes nor light ones for quiet. As it is itself uncertain, up to ten times `rate` is
+    what is promised.
     """
 
     def __init__(
@@ -89,24 +87,5 @@ class Spike:
 
     def _fit(self) -> None:
         self._num_since_fit = 0
-        start = self._distances.quantile(1 - TAIL)
-        excesses = [distance - start for distance in self._distances.above(start)]
-        share = len(excesses) / len(self._distances) if len(self._distances) else 0.0
-        self._limit = start + exceeded_with(self._rate, share, excesses)
-
-
-def exceeded_with(rate: float, share: float, excesses: Sequence[float]) -> float:
-    """How far beyond the start of the tail a value lies with probability `rate`, given that one does with `share`.
-
-    `excesses` are ascending; 0 of none. The shape is kept within [0, 1/2]: a bounded tail is not taken from so few.
-    """
-    if len(excesses) < 2 or rate >= share:
-        return excesses[-1] if excesses else 0.0
-    num = len(excesses)
-    mean = sum(excesses) / num
-    weighted = sum(y * (1 - (place + 0.65) / num) for place, y in enumerate(excesses)) / num
-    free = 2 - mean / (mean - 2 * weighted) if mean > 2 * weighted else 0.5
-    shape = min(max(free, 0.0), 0.5)
-    scale = mean * (1 - shape)
-    odds = share / rate
-    return scale * (math.log(odds) if shape < 1e-9 else (odds**shape - 1) / shape)
+        tail = tail_of(self._distances, SHARE)
+        self._limit = tail.exceeded_with(self._rate) if tail else 0.0

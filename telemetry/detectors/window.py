@@ -65,3 +65,7 @@ class SortedWindow:
     def above(self, limit: float) -> list[float]:
         """Those larger than `limit`, ascending."""
         return self._sorted[bisect_right(self._sorted, limit) :]
+
+    def below(self, limit: float) -> list[float]:
+        """Those smaller than `limit`, ascending."""
+        return self._sorted[: bisect_left(self._sorted, limit)]

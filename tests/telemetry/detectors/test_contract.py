@@ -14,6 +14,7 @@ from telemetry.detectors.ramp import Ramp
 from telemetry.detectors.robust_z import RobustZScore
 from telemetry.detectors.seasonal import Seasonal
 from telemetry.detectors.spike import Spike
+from telemetry.detectors.surprise import Surprise
 from telemetry.detectors.trend import Trend
 from tests.telemetry.detectors.families import FAMILIES, scores, steady
 
@@ -46,6 +47,7 @@ KINDS = {
     "ramp below": Kind(lambda: Ramp(side="below"), far=-1e4),
     "trend": Kind(lambda: Trend(window_s=400.0)),
     "seasonal": Kind(Seasonal, pace_s=900.0),
+    "surprise": Kind(Surprise, pace_s=900.0),
     "absence": Kind(Absence),
     "proportion": Kind(lambda: ProportionShift(warmup=10), reads=proportions, far=Proportion(200, 200)),
 }
