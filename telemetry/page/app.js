@@ -9,12 +9,13 @@ import { showBanners } from "./views/banners.js";
 
 const REFRESH_MS = 2000;
 // Each is a module of its own, loaded when it is first shown.
-const VIEWS = new Set(["overview", "model", "process", "node", "incidents", "incident", "traces", "trace", "trainings"]);
+const VIEWS = new Set(["overview", "model", "process", "node", "incidents", "incident", "traces", "trace", "drift", "trainings"]);
 // In the bar: a view, its name there, and the room of the collector that must answer for it to be offered.
 const BAR = [
   ["overview", "Overview"],
   ["incidents", "Incidents", "incidents"],
   ["traces", "Traces", "traces"],
+  ["drift", "Drift", "drift"],
   ["trainings", "Trainings"],
 ];
 const $ = (id) => document.getElementById(id);
@@ -60,7 +61,7 @@ async function refresh() {
     view = await mounted(where);
     const [summary, book, content] = await Promise.all([...asked, wanted ? view.load(span, where.params, Date.now() / 1000 + ahead) : null]);
     if (mine !== turn) return;
-    const known = { ...summary, incidents: book.incidents, silences: book.silences, span };
+    const known = { ...summary, incidents: book.incidents, silences: book.silences, span, params: where.params };
     $("empty").hidden = summary.services.length > 0;
     $("view").hidden = summary.services.length === 0;
     rooms = summary.rooms;

@@ -1,5 +1,6 @@
 // The plots of one view, on one axis of time: drawn anew only where lines came or went.
 
+import { element, renew } from "./elements.js";
 import { Plot } from "./plot.js";
 
 const WIDEST = 600; // values of one line
@@ -7,6 +8,8 @@ const WIDEST = 600; // values of one line
 export class Plots {
   constructor(parent) {
     this.parent = parent;
+    this.legend = element("p", undefined, "note legend");
+    parent.after(this.legend);
     this.shown = new Map();
     this.dark = matchMedia("(prefers-color-scheme: dark)");
     this.onScheme = () => this.clear();
@@ -26,6 +29,24 @@ export class Plots {
     if ([...this.shown.keys()].join("\n") !== keys.join("\n")) this.arrange(series.plots);
     const width = this.width();
     for (const content of series.plots) this.shown.get(content.key).update(content, series, marks, width);
+    this.explain(series, marks);
+  }
+
+  // What the lines' surroundings mean, where there are any.
+  explain({ plots, since, until }, { bands = [], changes = [] }) {
+    const lines = plots.flatMap((plot) => plot.lines);
+    const words = [
+      ["range", "least and largest within a point", lines.some((line) => line.low)],
+      ["expected", "expected", lines.some((line) => line.expected)],
+      ["before", "what was before", lines.some((line) => line.before)],
+      ["incident", "incident", bands.some((band) => band.started_s < until && (band.resolved_s ?? until) > since)],
+      ["changed", "change", changes.some((change) => change.time_s > since && change.time_s < until)],
+    ];
+    renew(this.legend, words.filter(([, , there]) => there), ([name]) => name, ([name, text]) => {
+      const made = element("span", undefined, name);
+      made.append(element("i"), text);
+      return made;
+    });
   }
 
   arrange(plots) {
@@ -44,6 +65,7 @@ export class Plots {
 
   close() {
     this.clear();
+    this.legend.remove();
     this.resizes.disconnect();
     this.dark.removeEventListener("change", this.onScheme);
   }

@@ -1,6 +1,7 @@
 // Which times are shown: the last minutes to days, or from one time to another, beside what was before.
 
 import { element, within } from "./elements.js";
+import { moment } from "./format.js";
 
 const PRESETS = [
   [300, "5 min"], [900, "15 min"], [3600, "1 h"], [21600, "6 h"], [86400, "24 h"], [604800, "7 d"], [2592000, "30 d"],
@@ -58,7 +59,10 @@ export class Range {
 
   show({ from, to, seconds, live, compare }) {
     for (const button of this.presets.children) button.setAttribute("aria-pressed", String(live && Number(button.dataset.seconds) === seconds));
-    this.details.classList.toggle("on", !live || Boolean(compare));
+    const compared = COMPARED.find(([value]) => value && Number(value) === compare)?.[1];
+    this.details.classList.toggle("on", !live || Boolean(compared));
+    const said = [live ? "From, to" : `${moment(from)} – ${moment(to)}`, compared].filter(Boolean).join(" · ");
+    if (this.details.firstChild.textContent !== said) this.details.firstChild.textContent = said;
     if (this.details.contains(document.activeElement)) return; // somebody is typing
     const end = live ? Date.now() / 1000 : to;
     this.from.value = local(live ? end - seconds : from);

@@ -4,7 +4,7 @@ import { href, query } from "../address.js";
 import { ask } from "../ask.js";
 import { element, fill, link, panel, renew, table, within } from "../elements.js";
 import { ago, format } from "../format.js";
-import { spark } from "../spark.js";
+import { spark } from "./spark.js";
 
 export function mount(root) {
   const services = within("section", "tiles");

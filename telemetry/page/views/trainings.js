@@ -4,7 +4,7 @@ import { href, query } from "../address.js";
 import { ask } from "../ask.js";
 import { badge, element, fill, link, panel, table, within } from "../elements.js";
 import { ago, format } from "../format.js";
-import { spark } from "../spark.js";
+import { spark } from "./spark.js";
 
 const isTraining = (service) => service.roles.includes("train_worker") || service.last.train_loss != null;
 
