@@ -9,7 +9,7 @@ import { showBanners } from "./views/banners.js";
 
 const REFRESH_MS = 2000;
 // Each is a module of its own, loaded when it is first shown.
-const VIEWS = new Set(["overview", "model", "process", "node", "incidents", "incident", "traces", "trace", "drift", "trainings"]);
+const VIEWS = new Set(["overview", "model", "process", "node", "incidents", "incident", "traces", "trace", "drift", "trainings", "slos"]);
 // In the bar: a view, its name there, and the room of the collector that must answer for it to be offered.
 const BAR = [
   ["overview", "Overview"],
@@ -17,6 +17,7 @@ const BAR = [
   ["traces", "Traces", "traces"],
   ["drift", "Drift", "drift"],
   ["trainings", "Trainings"],
+  ["slos", "SLOs", "slos"],
 ];
 const $ = (id) => document.getElementById(id);
 const range = new Range($("times"), (params) => go(changed(params)));

@@ -5,13 +5,20 @@ import { element } from "./elements.js";
 
 // The signals that a plot shows, where they are called otherwise than it is.
 const SIGNALS = {
-  errors: ["server_errors", "client_errors"],
+  latency: ["latency", "slow_replica"],
+  errors: ["server_errors", "client_errors", "failing_replica"],
   waiting: ["queue", "inference"],
   cascade: ["cascade", "teacher"],
   step: ["train_step"],
   throughput: ["throughput", "absence"],
 };
-export const shows = (key, signal) => (SIGNALS[key] ?? [key]).includes(signal);
+// Objectives are of requests: how many fail and how long they take.
+const OF_OBJECTIVES = ["latency", "errors"];
+
+export function shows(key, signal) {
+  if (signal.startsWith("objective:")) return OF_OBJECTIVES.includes(key);
+  return (SIGNALS[key] ?? [key]).includes(signal);
+}
 
 export function place(over, key, series, { bands = [], changes = [] }) {
   for (const mark of over.querySelectorAll(".band, .change")) mark.remove();

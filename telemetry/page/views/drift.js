@@ -19,7 +19,7 @@ export function mount(root, [service]) {
   const counts = table(["column", "problem", "rows"]);
   problems.append(counts);
   const segments = panel("Segments", "Where the model is least right.");
-  const slices = table(["segment", "rows", "accuracy", "interval", ""]);
+  const slices = table(["segment", "rows", "accuracy", "interval", "how sure"]);
   segments.append(slices);
   const title = service ? `Drift of ${service}` : "Drift";
   root.append(services, within("div", "title", element("h2", title), about), cards, distributions, problems, segments);

@@ -123,7 +123,10 @@ function showTimeline(list, incident) {
   });
 }
 
-const UNITS = { latency: "s", queue: "s", inference: "s", train_step: "s", memory: "By", server_errors: "%", client_errors: "%", cascade: "%", teacher: "%", throughput: "/s" };
+const UNITS = {
+  latency: "s", queue: "s", inference: "s", train_step: "s", slow_replica: "s", memory: "By", cpu: "%", throughput: "/s",
+  server_errors: "%", client_errors: "%", failing_replica: "%", cascade: "%", teacher: "%",
+};
 const named = (each) => each.signal.replaceAll("_", " ") + (each.instance ? ` of ${each.instance}` : "");
 
 function cellsOf(each) {

@@ -13,7 +13,7 @@ export function mount(root) {
   open.append(opens);
   ended.append(endeds);
   const silences = panel("Silences", "Alerts that match are recorded and shown, but nobody is told of them.");
-  const rows = table(["service", "signal", "process", "until", "by", "why", ""]);
+  const rows = table(["service", "signal", "process", "until", "by", "why", "end it"]);
   const form = silenceForm({});
   silences.append(rows, form);
   const changes = panel("Changes", "What became different; the first to suspect.");

@@ -27,7 +27,7 @@ export function mount(root) {
   search.append(form);
   const found = panel("Spans", "The latest first.");
   const none = element("p", "None is kept that fits. A tenth of all requests and every failed or slow one are traced.", "note");
-  const rows = table(["trace", "service", "name", "duration", "", "time", "status"]);
+  const rows = table(["trace", "service", "name", "duration", "of the longest", "time", "status"]);
   found.append(none, rows);
   root.append(within("div", "title", element("h2", "Traces")), search, found);
 

@@ -10,7 +10,7 @@ const isTraining = (service) => service.roles.includes("train_worker") || servic
 
 export function mount(root) {
   const runs = panel("Runs", "Loss, step time and each worker's share are a click away.");
-  const rows = table(["run", "state", "workers", "loss", "", "step", "samples/s"]);
+  const rows = table(["run", "state", "workers", "loss", "over time", "step", "samples/s"]);
   const none = element("p", "No training has reported within what is kept. `python -m optimization RECIPE` does so by itself.", "note");
   runs.append(none, rows);
   root.append(within("div", "title", element("h2", "Trainings")), runs);

@@ -7,8 +7,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.logs.v1 import logs_pb2
 from opentelemetry.proto.metrics.v1 import metrics_pb2 as otlp
+from opentelemetry.proto.trace.v1 import trace_pb2
 
+from telemetry.collector import Collector
 from telemetry.conventions import ARTIFACT_LATENCY, ARTIFACT_QUALITY, ARTIFACT_SIZE
 from tests.telemetry.running import Running
 from tests.telemetry.traffic import START_S, Clock, Sender, attributes
@@ -22,6 +27,7 @@ EVIL = "<img src=x onerror=\"document.title='owned'\"><script>document.title='ow
 SPIKE_S = 540
 """From when on, in seconds after the start, requests take a hundred times as long."""
 SECONDS = 600
+TRACE_ID, OTHER_TRACE_ID = bytes(range(16)), bytes(range(1, 17))
 
 
 @dataclass
@@ -72,6 +78,39 @@ def of_artifact() -> list[otlp.Metric]:
     return metrics
 
 
+def a_trace(collector: Collector) -> None:
+    """A request that failed in its inference, with markup for an attribute, and what was logged of it."""
+    request = ExportTraceServiceRequest()
+    resource = request.resource_spans.add()
+    resource.resource.attributes.extend(attributes(service__name="digits", service__instance__id="a"))
+    spans = resource.scope_spans.add().spans
+    for at, (name, parent, start_ms, length_ms) in enumerate(
+        [("POST infer", b"", 0, 40), ("queue", bytes([1] * 8), 1, 9), ("inference", bytes([1] * 8), 10, 29)], start=1
+    ):
+        start_ns = int((START_S + 500) * 1e9) + start_ms * 10**6
+        spans.add(
+            trace_id=TRACE_ID,
+            span_id=bytes([at] * 8),
+            parent_span_id=parent,
+            name=name,
+            start_time_unix_nano=start_ns,
+            end_time_unix_nano=start_ns + length_ms * 10**6,
+            attributes=attributes(trimtab__batch__size=8, note=EVIL),
+            status=trace_pb2.Status(code=2 if name == "inference" else 0, message="out of memory"),
+            links=[trace_pb2.Span.Link(trace_id=OTHER_TRACE_ID, span_id=bytes([9] * 8))] if at == 3 else [],
+        )
+    collector.receive_traces(request)
+    logs = ExportLogsServiceRequest()
+    logged = logs.resource_logs.add()
+    logged.resource.CopyFrom(resource.resource)
+    record = logs_pb2.LogRecord(
+        time_unix_nano=int((START_S + 500) * 1e9), severity_number=17, severity_text="ERROR", trace_id=TRACE_ID
+    )
+    record.body.string_value = f"no memory {EVIL}"
+    logged.scope_logs.add().log_records.append(record)
+    collector.receive_logs(logs)
+
+
 def see(running: Running, clock: Clock, *, seconds: int = SECONDS) -> Callable[[], None]:
     """Two replicas of `digits`, the latter slow in the end, and a service with markup for a name; returns what makes
     one second more."""
@@ -79,6 +118,7 @@ def see(running: Running, clock: Clock, *, seconds: int = SECONDS) -> Callable[[
     senders = [Sender(instance=name, resource={**replica, "host.name": f"node-{name}"}) for name in "ab"]
     evil = Sender(service=EVIL, instance=EVIL, resource={"host.name": EVIL, "service.version": EVIL})
     senders[0].extra = of_artifact()
+    a_trace(running.collector)
     rng = np.random.default_rng(0)
 
     def second() -> None:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from tests.telemetry.page.browsing import CHROMIUM, EVIL, FLAGS, SPIKE_S, Visits, see
+from tests.telemetry.page.browsing import CHROMIUM, EVIL, FLAGS, OTHER_TRACE_ID, SPIKE_S, TRACE_ID, Visits, see
 from tests.telemetry.running import running
 from tests.telemetry.traffic import START_S, Clock
 
@@ -74,6 +74,8 @@ VIEWS = {
     "node/node-a": ".plot canvas",
     "incidents": ".events a",
     "incident/1": "[data-plot=latency] .band",
+    "traces?range=3600": ".scroll .code",
+    f"trace/{TRACE_ID.hex()}": ".waterfall summary",
     "trainings": ".panel",
 }
 
@@ -167,7 +169,7 @@ def test_the_keyboard_moves_the_cursor_and_zooms(visit):
     page.focus("[data-plot=latency]")
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("ArrowLeft")
-    page.wait_for_function("document.getElementById('said').textContent.includes('p95')")
+    page.wait_for_function("() => document.getElementById('said').textContent.includes('p95')")
     page.keyboard.press("+")
     page.wait_for_selector("#status[data-state=still]")
     start, end = (float(page.url.split(f"{name}=")[1].split("&")[0]) for name in ("from", "to"))
@@ -196,6 +198,29 @@ def test_a_card_and_its_plots_legend_say_the_same_in_every_range(visit):
         legend = page.inner_text("[data-plot=latency] .u-series:has-text('p95') .u-value")
         assert card == legend
         assert card.endswith("ms")
+
+
+def test_a_trace_is_found_and_shown_as_a_waterfall_with_what_was_logged(visit):
+    page = visit("traces?range=3600", ".scroll .code")
+    page.select_option("label:has-text('Status') select", "true")
+    page.fill("label:has-text('At least') input", "20")
+    page.click("button:has-text('Search')")
+    page.wait_for_function("() => document.querySelectorAll('tbody tr').length === 1")
+    assert "failed=true" in page.url
+    assert "inference" in page.inner_text("tbody")
+    page.click(".scroll .code")
+    page.wait_for_selector(".waterfall summary")
+    names = page.eval_on_selector_all(".waterfall b", "all => all.map((each) => each.textContent)")
+    assert names == ["POST infer", "queue", "inference"], "each below the one it is a part of"
+    left, width = page.eval_on_selector(
+        ".waterfall li:last-child i", "bar => [parseFloat(bar.style.left), parseFloat(bar.style.width)]"
+    )
+    assert (left, width) == pytest.approx((25, 72.5), abs=1)
+    assert "no memory <img" in page.inner_text("section[aria-label='Log records']")
+    page.click(".waterfall li:last-child summary")
+    assert EVIL in page.inner_text(".waterfall li:last-child dl")
+    assert page.get_attribute(".waterfall dd .code", "href").startswith(f"#trace/{OTHER_TRACE_ID.hex()}")
+    assert page.query_selector("main img, main script") is None
 
 
 def test_an_incident_shows_its_evidence_and_takes_what_a_person_says(browser):

@@ -18,6 +18,7 @@ from telemetry.storage.storage import Storage
 from tests.telemetry.traffic import START_S, Clock, Sender
 
 DAY_S = 86400.0
+CPU = Key("digits", "replica-1", Scope(), "process.cpu.utilization", ())
 
 
 def points(times, values):
@@ -59,20 +60,19 @@ def seen():
     """A service that has reported for a minute, of which storage knows two days."""
     clock = Clock()
     collector, sender = Collector(clock=clock), Sender()
+    for hour in range(48):
+        start_s = START_S - 3600.0 * (48 - hour)
+        signals = {"throughput": 200.0 if hour < 24 else 100.0, "throughput.low": 50.0, "throughput.high": 150.0}
+        values = {signal_key("digits", signal): value for signal, value in signals.items()} | {CPU: 0.7}
+        for key, value in values.items():
+            number = collector.storage.series_id(key, "gauge")
+            collector.storage.append(np.full(60, number), start_s + np.arange(0, 3600, 60.0), np.full(60, value))
+        collector.storage.checkpoint(start_s + 3599)
+        collector.storage.flush()  # the hours before are merged, as they would be by then
     for _ in range(60):
         clock.now_s += 1
         collector.receive_metrics(sender.request({200: np.full(20, 0.002)}, clock.now_s))
         collector.tick()
-    times = np.arange(START_S - 2 * DAY_S, START_S, 60)
-    days_ago = np.ceil((START_S - times) / DAY_S)
-    for signal, values in {
-        "throughput": 100 * days_ago,
-        "throughput.low": np.full(len(times), 50.0),
-        "throughput.high": np.full(len(times), 150.0),
-    }.items():
-        number = collector.storage.series_id(signal_key("digits", signal), "gauge")
-        for time_s, value in zip(times, values, strict=True):
-            collector.storage.append(np.array([number]), float(time_s), np.array([value]))
     return collector
 
 
@@ -112,12 +112,7 @@ def test_a_service_that_memory_has_forgotten_is_drawn_from_storage(seen):
 
 
 def test_a_process_goes_on_from_storage_too(seen):
-    storage, times = seen.storage, START_S - np.arange(600, 0, -1.0)
     service = seen.services["digits"]
-    cpu = next(key for key in seen.series.streams if key.metric == "process.cpu.utilization")
-    number = storage.series_id(cpu, "gauge")
-    for time_s in times:
-        storage.append(np.array([number]), float(time_s), np.array([0.7]))
     shown = Range(since_s=START_S - 600, until_s=START_S - 300)
     answer = processes.process(seen.sources, service, service.instances["replica-1"], shown).answer()
     (plot,) = [plot for plot in answer["plots"] if plot["key"] == "process.cpu.utilization"]
