@@ -6,9 +6,11 @@ The last line is JSON.
 from pathlib import Path
 
 from benchmarks.measurements import Measurement, parser_of, print_figures, wanted_of
-from benchmarks.observing import detectors, drift, fidelity, nab, page, sketches
+from benchmarks.observing import backends, detectors, drift, fidelity, nab, page, sketches
 
 MEASUREMENTS: tuple[Measurement, ...] = (
+    Measurement(keys=("outage_lost_backend",), measure=backends.outage_figures),
+    Measurement(keys=("outage_lost_unavailable",), measure=backends.unavailable_figures),
     Measurement(keys=("drift_delay", "drift_delay_p95"), measure=lambda options, _: drift.delay_figures(options)),
     Measurement(keys=("drift_false", "drift_false_streams"), measure=lambda options, _: drift.false_figures(options)),
     Measurement(
