@@ -40,8 +40,8 @@ format: install-dev ## rewrite the code in the house's format
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
 
-stubs: install-dev ## write deployments/oip's modules from inference.proto
-	@$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. deployments/oip/inference.proto
+stubs: install-dev ## write the modules of inference.proto and remote_write.proto
+	@$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. deployments/oip/inference.proto telemetry/forwarding/remote_write.proto
 
 benchmark: install-dev ## requests per second against plain Ray Serve; ten minutes under watch
 	@$(BIN)/python -m benchmarks.ingress

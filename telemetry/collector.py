@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.applications import Starlette
 
 from telemetry.failures import Failures
-from telemetry.forwarding.backend import BackEnd
+from telemetry.forwarding.backend import BackEnd, RemoteWrite
 from telemetry.forwarding.forwarding import Forwarding
 from telemetry.incidents import routes as incident_routes
 from telemetry.incidents.book import IncidentBook
@@ -30,6 +30,7 @@ from telemetry.notify.notifier import Notifier, NotifyConfig
 from telemetry.notify.telling import Teller
 from telemetry.page import routes
 from telemetry.page.sources import Sources
+from telemetry.queries.recorded import RecordedSeries
 from telemetry.queries.routes import query_routes
 from telemetry.receivers.grpc import GrpcReceiver
 from telemetry.receivers.http import HttpReceiver
@@ -81,6 +82,8 @@ class CollectorConfig(BaseModel):
     """How much is kept in that folder."""
     forwarding: tuple[BackEnd, ...] = ()
     """OTLP back-ends that all that is received goes on to; what they cannot take yet waits in `data_dir`."""
+    remote_write: tuple[RemoteWrite, ...] = ()
+    """Prometheus-compatible back-ends that what is recorded is written to, under Prometheus' names."""
     detection: DetectionConfig = DetectionConfig()
     """When a signal is unusual."""
     notify: NotifyConfig = NotifyConfig()
@@ -88,9 +91,10 @@ class CollectorConfig(BaseModel):
 
     @model_validator(mode="after")
     def _forwards_from_disk(self) -> "CollectorConfig":
-        names = [each.name for each in self.forwarding]
-        if len(set(names)) < len(names):
-            raise ValueError(f"forwarding must give each back-end a name of its own, got {', '.join(names)}")
+        for setting, backends in (("forwarding", self.forwarding), ("remote_write", self.remote_write)):
+            names = [each.name for each in backends]
+            if len(set(names)) < len(names):
+                raise ValueError(f"{setting} must give each back-end a name of its own, got {', '.join(names)}")
         if self.forwarding and self.data_dir is None:
             raise ValueError("forwarding needs a data_dir, where what a back-end cannot take yet waits, got none")
         return self
@@ -132,7 +136,9 @@ class Collector:
             self, host=self.config.host, port=self.config.http_port, max_body_bytes=self.config.max_body_bytes
         )
         self._ticking: asyncio.Task[None] | None = None
-        self.forwarding = Forwarding(self.config.forwarding, self.data.journal) if self.data.journal else None
+        recorded = RecordedSeries(self.storage, {})
+        self.forwarding = Forwarding(self.config.forwarding, self.data.journal)
+        self.forwarding.write(self.config.remote_write, recorded, self.documents, clock)
         self.sources = Sources(
             services=self.services,
             series=self.series,
@@ -146,7 +152,7 @@ class Collector:
             self._lifespan,
             [
                 *incident_routes.routes(self.incidents, self.changes, clock),
-                *query_routes(self.storage, clock),
+                *query_routes(self.storage, recorded, clock),
             ],
         )
 
@@ -167,8 +173,6 @@ class Collector:
             PortTakenError: another process listens on one of them.
         """
         self._replay()
-        if self.forwarding:
-            self.forwarding.start()
         await self._grpc.start()
         try:
             await self._http.start()
@@ -176,6 +180,7 @@ class Collector:
             await self._grpc.stop()
             raise
         self.notifier.start()
+        self.forwarding.start()
         self._ticking = asyncio.create_task(self._tick_forever())
         logger.info("OTLP is received on %s, gRPC %d, HTTP %d", self.config.host, self.grpc_port, self.http_port)
 
@@ -188,8 +193,7 @@ class Collector:
         await self.notifier.stop()
         await self._http.stop()
         await self._grpc.stop()
-        if self.forwarding:
-            await self.forwarding.stop()
+        await self.forwarding.stop()
         self.checkpoint()
         await asyncio.to_thread(self.data.close)
 

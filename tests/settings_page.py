@@ -24,7 +24,7 @@ from optimization.recipe import architectures, methods, recipe, sources, teachin
 from optimization.recommenders import recipe as recommenders
 from optimization.sequences import recipe as sequences
 from telemetry.collector import CollectorConfig
-from telemetry.forwarding.backend import BackEnd, Secret, Tls
+from telemetry.forwarding.backend import BackEnd, RemoteWrite, Secret, Tls
 from telemetry.notify.channels import Alertmanager, Email, OtlpLogs, Slack, Webhook
 from telemetry.notify.notifier import NotifyConfig
 from telemetry.slo.objective import Objective
@@ -50,6 +50,7 @@ SECTIONS: list[tuple[str, list[type[BaseModel]]]] = [
             AccessSettings,
             CollectorConfig,
             BackEnd,
+            RemoteWrite,
             Secret,
             Tls,
             DetectionConfig,

@@ -66,7 +66,7 @@ def of_http(status: int, headers: Mapping[str, str], body: bytes, *, now_s: floa
         return of_success(body if "protobuf" in headers.get("content-type", "") else b"")
     reason = f"HTTP {status}: {_said(headers, body)}"
     if status in RETRYABLE_STATUSES:
-        return Answer(outcome="retry", reason=reason, wait_s=_retry_after(headers.get("retry-after"), now_s))
+        return Answer(outcome="retry", reason=reason, wait_s=retry_after(headers.get("retry-after"), now_s))
     return Answer(outcome="refused", reason=reason, by_content=status in (400, 413, 422))
 
 
@@ -100,7 +100,7 @@ def _retry_info(metadata: Iterable[tuple[str, str | bytes]]) -> float | None:
     return None
 
 
-def _retry_after(text: str | None, now_s: float | None) -> float:
+def retry_after(text: str | None, now_s: float | None = None) -> float:
     """`Retry-After`, in seconds or as a date (RFC 9110, 10.2.3); 0 where it is neither."""
     if not text:
         return 0.0

@@ -90,29 +90,21 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,100}$")]
 
 
-class BackEnd(BaseModel):
-    """One OTLP back-end that all that is received goes on to."""
+class _Target(BaseModel):
+    """Where something goes to, and as whom."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
 
     name: Name
-    """What it is called in the log and in metrics; the place up to which it has everything is kept under this name."""
+    """What it is called in the log and in metrics; how far it has come is kept under this name."""
     endpoint: Endpoint
-    """Such as `http://tempo:4317`; `https` speaks TLS. Over HTTP, `/v1/traces` and so on are put after it."""
-    protocol: Literal["grpc", "http/protobuf"] = "grpc"
-    """How it is spoken to."""
+    """Its URL."""
     headers: dict[HeaderName, SecretStr | Secret] = Field(default_factory=dict)
     """Sent with each request. A secret is best named by `{file: …}` or `{env: …}`; none is ever logged."""
-    compression: Literal["gzip", "none"] = "gzip"
-    """How requests are made smaller."""
     tls: Tls = Tls()
     """Certificates, where `endpoint` is `https`."""
-    signals: tuple[Signal, ...] = SIGNALS
-    """What it gets."""
     timeout_s: float = Field(default=10.0, gt=0, le=120)
     """Seconds for one request with its answer, after which it is sent again."""
-    batch_bytes: int = Field(default=1024 * 1024, ge=1024, le=64 * 2**20)
-    """Bytes, before compression, up to which what was received is sent in one request; larger requests go alone."""
 
     def metadata(self) -> dict[str, str]:
         """The headers as they are sent, names in lower case.
@@ -121,6 +113,30 @@ class BackEnd(BaseModel):
             SecretError: a secret is not where it should be.
         """
         return {name.lower(): _sendable(name, each) for name, each in self.headers.items()}
+
+
+class BackEnd(_Target):
+    """One OTLP back-end that all that is received goes on to."""
+
+    endpoint: Endpoint
+    """Such as `http://tempo:4317`; `https` speaks TLS. Over HTTP, `/v1/traces` and so on are put after it."""
+    protocol: Literal["grpc", "http/protobuf"] = "grpc"
+    """How it is spoken to."""
+    compression: Literal["gzip", "none"] = "gzip"
+    """How requests are made smaller."""
+    signals: tuple[Signal, ...] = SIGNALS
+    """What it gets."""
+    batch_bytes: int = Field(default=1024 * 1024, ge=1024, le=64 * 2**20)
+    """Bytes, before compression, up to which what was received is sent in one request; larger requests go alone."""
+
+
+class RemoteWrite(_Target):
+    """One back-end that takes what was recorded by Prometheus' remote write 1.0."""
+
+    endpoint: Endpoint
+    """Such as `http://prometheus:9090/api/v1/write`."""
+    batch_samples: int = Field(default=5000, ge=100, le=100_000)
+    """Samples up to which series are sent in one request."""
 
 
 def _sendable(name: str, header: SecretStr | Secret) -> str:

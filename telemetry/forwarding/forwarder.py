@@ -10,14 +10,14 @@ some of it twice, which OTLP allows, and loses none.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from telemetry.failures import Failures
 from telemetry.forwarding.answers import Answer
 from telemetry.forwarding.backend import BackEnd
 from telemetry.forwarding.backoff import Backoff
+from telemetry.forwarding.delivery import Delivery, Sleep, Tally
 from telemetry.forwarding.requests import by_signal, joined, num_items
 from telemetry.journal.reader import Reader
 from telemetry.journal.record import Signal
@@ -39,24 +39,6 @@ class Client(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class Tally:
-    """What has become of requests to one back-end since the collector began."""
-
-    num_delivered: int = 0
-    """Requests, each of which may hold many that were received."""
-    delivered_bytes: int = 0
-    """Their serialized sizes, before compression."""
-    num_retries: int = 0
-    """Tries that failed and were, or will be, made again."""
-    num_refused_items: int = 0
-    """Spans, points and records that the back-end itself says it did not take, of requests that it took."""
-    num_dropped_items: int = 0
-    """Spans, points and records of requests that it refused for good."""
-    last_reason: str = ""
-    """What was wrong last."""
-
-
 class Forwarder:
     """One back-end's reader, client and waits."""
 
@@ -66,25 +48,22 @@ class Forwarder:
         reader: Reader,
         client: Client,
         *,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        sleep: Sleep = asyncio.sleep,
         new_backoff: Callable[[], Backoff] = Backoff,
     ) -> None:
-        self.tally = Tally()
-        self.config = config
+        self.name = config.name
+        self._config = config
         self._reader = reader
         self._client = client
         self._sleep = sleep
-        self._new_backoff = new_backoff
-        self.num_sending = 0
-        """Requests on their way."""
+        self._delivery = Delivery(config.name, sleep=sleep, new_backoff=new_backoff)
         self._is_stopping = False
-        self._logged: set[str] = set()
         self._failures = Failures(logger)
 
     @property
-    def name(self) -> str:
-        """The back-end's."""
-        return self.config.name
+    def tally(self) -> Tally:
+        """What became of requests."""
+        return self._delivery.tally
 
     @property
     def lag_bytes(self) -> int:
@@ -117,13 +96,12 @@ class Forwarder:
 
     async def step(self) -> bool:
         """Bring the back-end what comes next; False where there is nothing."""
-        records = await asyncio.to_thread(self._reader.read, self.config.batch_bytes)
+        records = await asyncio.to_thread(self._reader.read, self._config.batch_bytes)
         if not records:
             return False
-        bodies = by_signal(records, self.config.signals)
         async with asyncio.TaskGroup() as sending:
-            for signal, parts in bodies.items():
-                sending.create_task(self._deliver(signal, parts))
+            for signal, bodies in by_signal(records, self._config.signals).items():
+                sending.create_task(self._deliver(signal, bodies))
         self._reader.commit(records[-1].place)
         return True
 
@@ -137,49 +115,7 @@ class Forwarder:
             await self._client.close()
 
     async def _deliver(self, signal: Signal, bodies: list[bytes]) -> None:
-        """Send until the back-end has it or refuses it; of what it refuses, find the part that is to blame."""
-        body = joined(bodies)
-        answer = await self._answer(signal, body)
-        if answer.outcome == "delivered":
-            self.tally.num_delivered += 1
-            self.tally.delivered_bytes += len(body)
-            if answer.num_refused:
-                self.tally.num_refused_items += answer.num_refused
-                self._log_once("partial", "%s did not take a part of the %s: %s", self.name, signal, answer.reason)
-        elif answer.by_content and len(bodies) > 1:
-            half = len(bodies) // 2
-            await self._deliver(signal, bodies[:half])
-            await self._deliver(signal, bodies[half:])
-        else:
-            self.tally.num_dropped_items += num_items(signal, body)
-            self.tally.last_reason = answer.reason
-            self._log_once(
-                "refused",
-                "%s refuses %s for good, which are dropped for it (%s); further ones are only counted",
-                self.name,
-                signal,
-                answer.reason,
-            )
+        async def send(parts: Sequence[bytes]) -> Answer:
+            return await self._client.send(signal, joined(parts))
 
-    async def _answer(self, signal: Signal, body: bytes) -> Answer:
-        """The first answer that is not to try again."""
-        backoff = self._new_backoff()
-        while (answer := await self._send(signal, body)).outcome == "retry":
-            self.tally.num_retries += 1
-            self.tally.last_reason = answer.reason
-            self._log_once("retry", "%s does not take %s now, which wait (%s)", self.name, signal, answer.reason)
-            await self._sleep(backoff.wait_s(answer.wait_s))
-        self._logged.discard("retry")
-        return answer
-
-    async def _send(self, signal: Signal, body: bytes) -> Answer:
-        self.num_sending += 1
-        try:
-            return await self._client.send(signal, body)
-        finally:
-            self.num_sending -= 1
-
-    def _log_once(self, kind: str, message: str, *values: object) -> None:
-        if kind not in self._logged:
-            self._logged.add(kind)
-            logger.warning(message, *values)
+        await self._delivery.deliver(signal, bodies, send, lambda parts: num_items(signal, joined(parts)))

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import ssl
+from collections.abc import Callable, Mapping
 
 import httpx
 
@@ -12,6 +13,8 @@ from telemetry.journal.record import Signal
 
 MAX_ANSWER_BYTES = 64 * 1024
 """Bytes read of an answer; the rest is left where it is."""
+
+Judge = Callable[[int, Mapping[str, str], bytes], Answer]
 
 
 class HttpClient:
@@ -32,7 +35,7 @@ class HttpClient:
         }
         if self._compress:
             headers["content-encoding"] = "gzip"
-        self._poster = Poster(headers, config.tls, config.timeout_s)
+        self._poster = Poster(headers, config.tls, config.timeout_s, of_http)
 
     async def send(self, signal: Signal, body: bytes) -> Answer:
         """Send one request of serialized OTLP."""
@@ -48,8 +51,10 @@ class HttpClient:
 class Poster:
     """POSTs with one deadline for all of it, however slowly the other end speaks, and a bounded answer."""
 
-    def __init__(self, headers: dict[str, str], tls: Tls, timeout_s: float) -> None:
+    def __init__(self, headers: dict[str, str], tls: Tls, timeout_s: float, judge: Judge) -> None:
+        """`judge` says what a response means, by its status, headers and beginning."""
         self._timeout_s = timeout_s
+        self._judge = judge
         self._client = httpx.AsyncClient(
             headers=headers, verify=_context(tls), timeout=timeout_s, follow_redirects=False
         )
@@ -71,7 +76,7 @@ class Poster:
         if response is None:
             return Answer(outcome="retry", reason=reason)
         # Its status was here, and decides, even if the rest never came.
-        return of_http(response.status_code, response.headers, b"".join(beginning)[:MAX_ANSWER_BYTES])
+        return self._judge(response.status_code, response.headers, b"".join(beginning)[:MAX_ANSWER_BYTES])
 
     async def close(self) -> None:
         """Give the connections up."""

@@ -12,9 +12,8 @@ from telemetry.queries.recorded import RecordedSeries
 from telemetry.storage.storage import Storage
 
 
-def query_routes(storage: Storage, clock: Callable[[], float]) -> list[Route]:
-    """Prometheus' API, `/metrics`, traces and logs, over one storage."""
-    source = RecordedSeries(storage, {})
+def query_routes(storage: Storage, source: RecordedSeries, clock: Callable[[], float]) -> list[Route]:
+    """Prometheus' API, `/metrics`, traces and logs, over one storage and its series by Prometheus' names."""
     return [
         *PrometheusApi(Engine(source), clock).routes(),
         Exposition(source, clock).route(),

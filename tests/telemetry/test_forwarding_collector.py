@@ -80,7 +80,7 @@ class Process:
             return False
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_all_that_a_killed_collector_acknowledged_reaches_the_back_end(tmp_path):
     with running() as backend:
         process = Process(tmp_path, backend.http)

@@ -53,7 +53,7 @@ def test_of_a_back_end_that_answers_unavailable_seven_times_in_ten_everything_ar
             forwarding = Forwarding([backend("flaky", it.port, batch_bytes=1024)], journal)
             forwarding.start()
             forwarder = forwarding.forwarders[0]
-            forwarder._sleep = lambda _: asyncio.sleep(0.001)
+            forwarder._delivery._sleep = lambda _: asyncio.sleep(0.001)
             names = [f"span-{index}" for index in range(200)]
             for name in names:
                 journal.append("traces", spans_body(name), 0.0)
