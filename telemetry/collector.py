@@ -23,8 +23,6 @@ from telemetry.failures import Failures
 from telemetry.forwarding.backend import BackEnd, RemoteWrite
 from telemetry.forwarding.forwarding import Forwarding
 from telemetry.incidents import routes as incident_routes
-from telemetry.incidents.book import IncidentBook
-from telemetry.incidents.changes import Changes
 from telemetry.journal.record import Record
 from telemetry.notify.notifier import Notifier, NotifyConfig
 from telemetry.notify.telling import Teller
@@ -43,10 +41,8 @@ from telemetry.series.traces import SpanStore
 from telemetry.storage.config import StorageConfig
 from telemetry.storage.data_folder import DataFolder, sender_of
 from telemetry.storage.signals import RecordedSignals
-from telemetry.watching.alerts import Alert, AlertBook
 from telemetry.watching.detection import DetectionConfig
-from telemetry.watching.watcher import Watcher
-from telemetry.watching.watches import watches
+from telemetry.watching.watchers import Watchers
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +66,7 @@ class CollectorConfig(BaseModel):
     max_body_bytes: int = Field(default=16 * 2**20, gt=0)
     """Largest request, after decompression."""
     retention_s: float = Field(default=3600.0, gt=0)
-    """Seconds for which points, signals and ended alerts are kept."""
+    """Seconds for which points and signals are kept in memory."""
     max_series: int = Field(default=4000, gt=0)
     """Series kept; each takes up to 64 KB. Points of further ones are refused and counted."""
     data_dir: Path | None = None
@@ -119,14 +115,13 @@ class Collector:
             started_s=clock(), retention_s=self.config.retention_s, max_series=self.config.max_series
         )
         self.services: dict[str, Service] = {}
-        self.alerts = AlertBook()
-        self.changes = Changes()
-        self.incidents = IncidentBook(self.alerts, self.changes, self._accept, clock)
+        self.watchers = Watchers(self.config.detection, self.documents, clock)
+        self.alerts, self.incidents = self.watchers.alerts, self.watchers.incidents
         self.notifier = Notifier(self.config.notify.channels, self.documents, clock=clock)
         self._teller = Teller(self.notifier, self.incidents.is_silenced, self.config.notify.page)
         self.incidents.listen(self._teller.take)
         self.spans = SpanStore()
-        self._watchers: dict[str, Watcher] = {}
+        self._is_replaying = False
         self._failures = Failures(logger)
         self._expired_s = self._checkpointed_s = clock()
         self._grpc = GrpcReceiver(
@@ -151,7 +146,7 @@ class Collector:
             self.sources,
             self._lifespan,
             [
-                *incident_routes.routes(self.incidents, self.changes, clock),
+                *incident_routes.routes(self.incidents, self.watchers.changes, clock),
                 *query_routes(self.storage, recorded, clock),
             ],
         )
@@ -194,6 +189,7 @@ class Collector:
         await self._http.stop()
         await self._grpc.stop()
         await self.forwarding.stop()
+        self.watchers.save()
         self.checkpoint()
         await asyncio.to_thread(self.data.close)
 
@@ -259,8 +255,10 @@ class Collector:
         for name, service in self.services.items():
             with self._failures.contained(f"watching {name}"):
                 self._watch(service, now_s)
-                if watcher := self._watchers.get(name):
-                    watcher.tick(now_s)
+                if not self._is_replaying:
+                    self.watchers.look(service)
+        if not self._is_replaying:
+            self.watchers.tick(self.services)
         if now_s - self._checkpointed_s >= self.config.storage.checkpoint_s:
             self.checkpoint()
         if now_s - self._expired_s < EXPIRY_S:
@@ -268,13 +266,10 @@ class Collector:
         self._expired_s = now_s
         self._teller.take_up(self.incidents)
         self.series.expire(now_s)
-        self.incidents.expire(now_s - self.config.retention_s)
-        self.alerts.expire(now_s - self.config.retention_s)
         for name, service in list(self.services.items()):
             service.expire(now_s)
             if now_s - service.touched_s > self.config.retention_s:
                 del self.services[name]
-                self._watchers.pop(name, None)
                 self._recalled.discard(name)
 
     def checkpoint(self) -> None:
@@ -283,8 +278,9 @@ class Collector:
         self.data.checkpoint(self._checkpointed_s)
 
     def _replay(self) -> None:
-        """Take again, at the times at which they came, the requests that no checkpoint holds."""
-        clock, ticked_s = self._clock, 0.0
+        """Take again, at the times at which they came, the requests that no checkpoint holds; what was made of them by
+        the watchers has survived by itself."""
+        clock, ticked_s, self._is_replaying = self._clock, 0.0, True
         try:
             for record in self.data.unwritten():
                 self._clock = partial(float, record.time_s)
@@ -294,7 +290,7 @@ class Collector:
                     ticked_s = record.time_s
                     self.tick()
         finally:
-            self._clock = clock
+            self._clock, self._is_replaying = clock, False
 
     def _take(self, record: Record) -> None:
         peer = sender_of(record)
@@ -304,10 +300,6 @@ class Collector:
             self._take_traces(ExportTraceServiceRequest.FromString(record.body), record.body, peer)
         else:
             self._take_logs(ExportLogsServiceRequest.FromString(record.body), record.body)
-
-    def _accept(self, alert: Alert) -> None:
-        if watcher := self._watchers.get(alert.service):
-            watcher.accept(alert, self._clock())
 
     def _watch(self, service: Service, now_s: float) -> None:
         if service.name not in self._recalled:
@@ -319,9 +311,8 @@ class Collector:
                 self.signals.end(service.name, now_s)
             return
         self.signals.record(service.name, frame.time_s, frame.signals)
-        if service.name not in self._watchers:
-            self._watchers[service.name] = Watcher(service.name, watches(self.config.detection), self.alerts)
-        self._watchers[service.name].see(frame)
+        if not self._is_replaying:
+            self.watchers.see(service.name, frame)
 
     async def _tick_forever(self) -> None:
         while True:

@@ -4,16 +4,17 @@ Their tests decide when something is sure, whenever they are looked at; so one v
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from telemetry.drift.distribution import Reading
 from telemetry.drift.service import ServiceDrift
 from telemetry.drift.version import PROBLEMS, WatchedVersion
 from telemetry.fidelity.share import ShareReading, WatchedShare
 from telemetry.series.frame import Frame
-from telemetry.watching.decision import Decision
+from telemetry.watching.decision import Decision, State
 from telemetry.watching.watch import Verdict, Watch
 
-AT_ONCE = Decision(num_needed=1, num_considered=1, num_normal=1, refractory_s=0.0)
+AT_ONCE = Decision(num_needed=1, num_considered=1, num_calm=1, calm_s=0.0, refractory_s=0.0)
 
 
 def model_watches(found: ServiceDrift) -> list[Watch]:
@@ -26,7 +27,21 @@ def model_watches(found: ServiceDrift) -> list[Watch]:
     ]
 
 
-class DriftWatch:
+class _OfModel:
+    """What is known is `ServiceDrift`'s, which is kept by itself; its tests know what they may learn."""
+
+    def settle(self, state: State, now_s: float) -> None:
+        """Nothing is learnt here."""
+
+    def document(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def restore(self, document: dict[str, Any]) -> None:
+        """Nothing."""
+
+
+class DriftWatch(_OfModel):
     """Whether any of the distributions that `of` picks has drifted."""
 
     decision = AT_ONCE
@@ -48,8 +63,8 @@ class DriftWatch:
         self._seen = seen
         worst = readings[0]
         return Verdict(
-            time_s=frame.time_s,
             unusual=worst.is_drifted,
+            calm=not worst.is_drifted,
             score=max(0.0, worst.evidence / worst.needed),
             value=worst.psi,
             expected=(0.0, worst.psi_expected),
@@ -64,7 +79,7 @@ class DriftWatch:
                     version.drift[reading.name].accept()
 
 
-class ShareWatch:
+class ShareWatch(_OfModel):
     """Whether a share of good rows has fallen."""
 
     decision = AT_ONCE
@@ -95,8 +110,8 @@ class ShareWatch:
             return None
         self._seen = seen
         return Verdict(
-            time_s=frame.time_s,
             unusual=reading.has_fallen,
+            calm=not reading.has_fallen,
             score=max(0.0, reading.evidence / reading.needed),
             value=reading.value,
             expected=(reading.expected_low, reading.expected_high),

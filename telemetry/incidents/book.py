@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 from telemetry.incidents.causes import causes
 from telemetry.incidents.changes import Change, Changes
@@ -43,17 +43,27 @@ class UnknownIncidentError(LookupError):
 
 
 Listener = Callable[[Incident, Event], None]
-Accept = Callable[[Alert], None]
-"""Takes what an alert's signal is now for usual."""
+
+
+class Learner(Protocol):
+    """Takes what is now for usual."""
+
+    def accept(self, alert: Alert) -> None:
+        """Of an alert's signal."""
+        ...
+
+    def relearn(self, service: str) -> bool:
+        """Of all signals of a service; whether it is known."""
+        ...
 
 
 class IncidentBook:
     """All incidents, the latest last, and the silences."""
 
-    def __init__(self, alerts: AlertBook, changes: Changes, accept: Accept, clock: Callable[[], float]) -> None:
+    def __init__(self, alerts: AlertBook, changes: Changes, learner: Learner, clock: Callable[[], float]) -> None:
         self.silences: list[Silence] = []
         self._incidents: deque[Incident] = deque()
-        self._alerts, self._changes, self._accept, self._clock = alerts, changes, accept, clock
+        self._alerts, self._changes, self._learner, self._clock = alerts, changes, learner, clock
         self._incident_ids, self._silence_ids = itertools.count(1), itertools.count(1)
         self._listeners: list[Listener] = []
         alerts.listen(self._take)
@@ -98,8 +108,17 @@ class IncidentBook:
         for alert in incident.firing:
             text = f"{alert.signal} as it is now is normal, says {by}{reason}"
             self._changes.add(Change(time_s=self._clock(), service=alert.service, kind="accepted", text=text))
-            self._accept(alert)
+            self._learner.accept(alert)
         return incident
+
+    def relearn(self, service: str, *, by: str, why: str) -> bool:
+        """Take all that a service does now for usual, as a rollout says of a version that it has judged; whether the
+        service is known."""
+        is_known = self._learner.relearn(service)
+        if is_known:
+            text = f"all as it is now is normal, says {by}: {why}"
+            self._changes.add(Change(time_s=self._clock(), service=service, kind="accepted", text=text))
+        return is_known
 
     def silence(self, silence: Silence) -> Silence:
         """Tell nobody of what `silence` covers, until it ends; returns it with the id it has got."""

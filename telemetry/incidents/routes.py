@@ -4,6 +4,7 @@
     GET  api/incidents/7                 one of them
     POST api/incidents/7/acknowledge     `{"by": "ann", "note": "..."}`
     POST api/incidents/7/accept          `{"by": "ann", "why": "..."}`: what its signals are now is normal from now on
+    POST api/baselines                   `{"service": "digits", "by": "rollout", "why": "..."}`: all of it is
     POST api/silences                    `{"service": "digits", "for_s": 3600, "by": "ann", "why": "..."}`
     POST api/silences/3/lift             `{"by": "ann"}`
     GET  api/changes?since=              `{now, changes: [{time_s, service, kind, text}]}`
@@ -43,6 +44,14 @@ class _Note(BaseModel):
     why: str = Field(default="", max_length=_MAX_TEXT)
 
 
+class _Baseline(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    service: str = Field(min_length=1, max_length=_MAX_TEXT)
+    by: str = Field(min_length=1, max_length=_MAX_TEXT)
+    why: str = Field(min_length=1, max_length=_MAX_TEXT)
+
+
 class _NewSilence(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -71,6 +80,12 @@ def routes(book: IncidentBook, changes: Changes, clock: Callable[[], float]) -> 
         note = await _body(request, _Note)
         return _json(views.incident(book, book.accept(_number(request), by=note.by, why=note.why or note.note)))
 
+    async def relearn(request: Request) -> Response:
+        asked = await _body(request, _Baseline)
+        if not book.relearn(asked.service, by=asked.by, why=asked.why):
+            raise _RefusedError(f"service must be one that has reported, got {asked.service!r}", 404)
+        return _json(views.incidents(book, clock()))
+
     async def silence(request: Request) -> Response:
         new, now_s = await _body(request, _NewSilence), clock()
         made = book.silence(Silence(id=0, until_s=now_s + new.for_s, made_s=now_s, **new.model_dump(exclude={"for_s"})))
@@ -91,6 +106,7 @@ def routes(book: IncidentBook, changes: Changes, clock: Callable[[], float]) -> 
         Route("/api/incidents/{number:int}", _answered(one)),
         Route("/api/incidents/{number:int}/acknowledge", _answered(acknowledge), methods=["POST"]),
         Route("/api/incidents/{number:int}/accept", _answered(accept), methods=["POST"]),
+        Route("/api/baselines", _answered(relearn), methods=["POST"]),
         Route("/api/silences", _answered(silence), methods=["POST"]),
         Route("/api/silences/{number:int}/lift", _answered(lift), methods=["POST"]),
         Route("/api/changes", _answered(changed)),

@@ -29,6 +29,8 @@ class Frame:
     """What a service did in one interval, all instances together."""
 
     time_s: float
+    steady_s: float = 0.0
+    """The same time by a clock that nobody sets; what is judged is judged by this one."""
     interval_s: float = MIN_INTERVAL_S
     num_instances: int = 1
     num_requests: int = 0
@@ -44,6 +46,8 @@ class Frame:
     observations: list[Observation] = field(default_factory=list)
     """Rows of the service's model that were counted."""
     signals: dict[str, float] = field(default_factory=dict)
+    step: str = ""
+    """What is being trained."""
     work: dict[str, float] = field(default_factory=dict)
     """Mean seconds of a step that each train worker spent on its own, by rank."""
     instances: dict[str, InstanceFrame] = field(default_factory=dict)

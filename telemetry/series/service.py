@@ -17,7 +17,7 @@ from telemetry.series.distribution import Buckets, Distribution
 from telemetry.series.frame import MIN_INTERVAL_S, Frame
 from telemetry.series.instance import UNKNOWN_INTERVAL_S, Instance, Rate
 from telemetry.series.observation import OBSERVED, Observation
-from telemetry.series.signals import DISTRIBUTIONS, signals
+from telemetry.series.signals import DISTRIBUTIONS, signals, training_step
 from telemetry.series.stream import Increment
 from telemetry.series.track import Track
 
@@ -149,7 +149,7 @@ class Service:
     def _close(self, alive: list[Instance], now_s: float) -> Frame:
         frame = self._frame
         frame.time_s, frame.interval_s = now_s, max(now_s - self._closed_s, 1e-3)
-        frame.num_instances = len(alive)
+        frame.num_instances, frame.step = len(alive), training_step(alive)
         frame.durations = self._distributions[names.REQUEST_DURATION.name]
         frame.work = {each.rank: each.work.mean() for each in alive if each.work.num_values}
         frame.instances = {instance.origin.instance: instance.frame() for instance in alive}

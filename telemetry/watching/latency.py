@@ -1,43 +1,43 @@
 """Watches how long requests take."""
 
-from telemetry.detectors.robust_z import RobustZScore
+from typing import Any
+
 from telemetry.series.distribution import Distribution
 from telemetry.series.frame import Frame
-from telemetry.watching.decision import Decision
+from telemetry.watching.baseline import Baseline
+from telemetry.watching.decision import Decision, State
 from telemetry.watching.detection import DetectionConfig
 from telemetry.watching.durations import duration_range, duration_text
-from telemetry.watching.watch import LEARNT_WHILE_UNUSUAL, Verdict
+from telemetry.watching.watch import CALM, Verdict
+
+CALM_REQUESTS = 200
+NAMES = {"p95": "p95 latency", "median": "median latency"}
 
 
 class LatencyWatch:
     """Watches the median and the 95th percentile of the request duration.
 
     One observation is at least `MIN_REQUESTS` requests, or what came in `MAX_GATHER_S`: a percentile of two requests
-    says nothing. With fewer than `FULL_REQUESTS` a score counts in proportion: few requests' tail wanders.
+    says nothing. With fewer than `FULL_REQUESTS` a score counts in proportion: few requests' tail wanders. That the
+    latency is back takes `CALM_REQUESTS`: of so many, one in twenty that is still slow would show (0.95^200 = 3.5e-5).
     """
 
     MIN_REQUESTS, FEWEST_REQUESTS, FULL_REQUESTS, MAX_GATHER_S = 8, 3, 30, 3.0
-
     signal = "latency"
-    decision = Decision(num_needed=4, num_considered=5)
+    decision = Decision(num_needed=4, num_considered=5, evidence=CALM_REQUESTS, max_gap_s=600.0)
 
-    def __init__(self, config: DetectionConfig) -> None:
-        self._config = config
+    def __init__(self, config: DetectionConfig, *, limit_s: float | None = None) -> None:
+        self._config, self._limit_s = config, limit_s
         self.relearn()
 
     def relearn(self) -> None:
         """Forget what was usual."""
         config = self._config
-        self._detectors = {
-            name: RobustZScore(
-                threshold=config.latency_score,
-                least_ratio=config.latency_score / 4,
-                least_shift=config.latency_shift_s,
-            )
-            for name in ("p95 latency", "median latency")
+        self._baselines = {
+            name: Baseline(ratio=config.latency_score / 4, shift=config.latency_shift_s, threshold=config.latency_score)
+            for name in NAMES
         }
         self._gathered, self._gathered_s = Distribution(), 0.0
-        self._num_unusual = 0
 
     def see(self, frame: Frame) -> Verdict | None:
         """Score both percentiles; the more unusual one speaks."""
@@ -46,24 +46,39 @@ class LatencyWatch:
         needed = self.FEWEST_REQUESTS if self._gathered_s >= self.MAX_GATHER_S else self.MIN_REQUESTS
         if self._gathered.num_values < needed:
             return None
-        values = dict(zip(self._detectors, self._gathered.quantiles(0.95, 0.5), strict=True))
-        weight = min(1.0, self._gathered.num_values / self.FULL_REQUESTS)
+        num_requests = self._gathered.num_values
+        values = dict(zip(NAMES, self._gathered.quantiles(0.95, 0.5), strict=True))
+        weight = min(1.0, num_requests / self.FULL_REQUESTS)
         self._gathered, self._gathered_s = Distribution(), 0.0
         scores = {
-            name: weight * detector.score_one(values[name], frame.time_s) for name, detector in self._detectors.items()
+            name: baseline.score(values[name], frame.steady_s, weight) for name, baseline in self._baselines.items()
         }
+        expected = {name: baseline.expected(frame.steady_s) for name, baseline in self._baselines.items()}
+        if self._limit_s is not None:
+            over = weight * values["p95"] / self._limit_s
+            if over > scores["p95"]:
+                scores["p95"], expected["p95"] = over, (0.0, self._limit_s)
         name = max(scores, key=lambda name: scores[name])
-        unusual = scores[name] >= 1.0
-        expected = self._detectors[name].expected(frame.time_s)
-        self._num_unusual = self._num_unusual + 1 if unusual else 0
-        if self._num_unusual % LEARNT_WHILE_UNUSUAL == 0:
-            for each, detector in self._detectors.items():
-                detector.learn_one(values[each], frame.time_s)
         return Verdict(
-            time_s=frame.time_s,
-            unusual=unusual,
+            unusual=scores[name] >= 1.0,
+            calm=scores[name] < CALM,
+            evidence=num_requests,
             score=scores[name],
             value=values[name],
-            expected=expected,
-            sentence=f"{name} {duration_text(values[name])}, expected {duration_range(expected)}",
+            expected=expected[name],
+            sentence=f"{NAMES[name]} {duration_text(values[name])}, expected {duration_range(expected[name])}",
         )
+
+    def settle(self, state: State, now_s: float) -> None:
+        """Learn, or forget what is held."""
+        for baseline in self._baselines.values():
+            baseline.settle(state, now_s)
+
+    def document(self) -> dict[str, Any]:
+        """What was usual of both."""
+        return {name: baseline.document() for name, baseline in self._baselines.items()}
+
+    def restore(self, document: dict[str, Any]) -> None:
+        """Take it up again."""
+        for name, baseline in self._baselines.items():
+            baseline.restore(document[name])

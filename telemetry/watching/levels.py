@@ -1,19 +1,18 @@
-"""Watches signals that should stay near their usual level: queue, inference and training step time, memory.
+"""Watches signals that should stay near their usual level: queue, inference and training step time, event-loop lag.
 
-CPU and throughput follow the load and are plotted, not judged.
+Memory has a watch of its own. CPU follows the load and is judged only where it is used up.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from telemetry.detectors.robust_z import RobustZScore
 from telemetry.series.frame import Frame
-from telemetry.watching.decision import Decision
+from telemetry.watching.baseline import Baseline
+from telemetry.watching.decision import Decision, State
 from telemetry.watching.durations import duration_range, duration_text
-from telemetry.watching.watch import LEARNT_WHILE_UNUSUAL, Verdict
-
-MIB = 2.0**20
+from telemetry.watching.watch import CALM, Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,40 +26,18 @@ class Level:
     """How an alert calls it."""
     shift: float
     """Least rise above the median that is unusual, in the signal's unit."""
-    ratio: float
+    ratio: float = 2.0
     """Least rise above the median as a fraction of it."""
-    say: Callable[[float], str]
-    say_range: Callable[[tuple[float, float]], str]
-    per_instance: bool = False
-    """Whether the signal is a sum over instances, whose number may change."""
-
-
-def _mib(value: float) -> str:
-    return f"{value / MIB:.0f} MiB"
-
-
-def _mib_range(expected: tuple[float, float]) -> str:
-    return f"{expected[0] / MIB:.0f}-{_mib(expected[1])}"
-
-
-def _duration(signal: str, of: str, text: str, shift: float) -> Level:
-    return Level(signal=signal, of=of, text=text, shift=shift, ratio=2.0, say=duration_text, say_range=duration_range)
+    say: Callable[[float], str] = duration_text
+    say_range: Callable[[tuple[float, float]], str] = duration_range
+    follows_step: bool = False
+    """Whether it may change with what is trained."""
 
 
 LEVELS = (
-    _duration("queue", "queue_p95", "p95 queue time", 0.005),
-    _duration("inference", "inference_p95", "p95 inference time", 0.005),
-    _duration("train_step", "train_step_p95", "p95 training step", 0.05),
-    Level(
-        signal="memory",
-        of="memory",
-        text="memory of an instance",
-        shift=64 * MIB,
-        ratio=0.8,
-        say=_mib,
-        say_range=_mib_range,
-        per_instance=True,
-    ),
+    Level(signal="queue", of="queue_p95", text="p95 queue time", shift=0.005),
+    Level(signal="inference", of="inference_p95", text="p95 inference time", shift=0.005),
+    Level(signal="train_step", of="train_step_p95", text="p95 training step", shift=0.05, follows_step=True),
 )
 
 
@@ -72,29 +49,41 @@ class LevelWatch:
     def __init__(self, level: Level) -> None:
         self.signal = level.signal
         self._level = level
+        self._step = ""
         self.relearn()
 
     def relearn(self) -> None:
         """Forget what was usual."""
-        self._detector = RobustZScore(least_ratio=self._level.ratio, least_shift=self._level.shift)
-        self._num_unusual = 0
+        self._baseline = Baseline(ratio=self._level.ratio, shift=self._level.shift)
 
     def see(self, frame: Frame) -> Verdict | None:
-        """Score the frame's value, then learn it."""
+        """Score the frame's value; another training step is another signal."""
         level = self._level
-        value = frame.signals.get(level.of, math.nan) / (frame.num_instances if level.per_instance else 1)
+        value = frame.signals.get(level.of, math.nan)
         if math.isnan(value):
             return None
-        score, expected = self._detector.score_one(value, frame.time_s), self._detector.expected(frame.time_s)
-        unusual = score >= 1.0
-        self._num_unusual = self._num_unusual + 1 if unusual else 0
-        if self._num_unusual % LEARNT_WHILE_UNUSUAL == 0:
-            self._detector.learn_one(value, frame.time_s)
+        if level.follows_step and frame.step != self._step:
+            self._step = frame.step
+            self.relearn()
+        score, expected = self._baseline.score(value, frame.steady_s), self._baseline.expected(frame.steady_s)
         return Verdict(
-            time_s=frame.time_s,
-            unusual=unusual,
+            unusual=score >= 1.0,
+            calm=score < CALM,
             score=score,
             value=value,
             expected=expected,
             sentence=f"{level.text} {level.say(value)}, expected {level.say_range(expected)}",
         )
+
+    def settle(self, state: State, now_s: float) -> None:
+        """Learn, or forget what is held."""
+        self._baseline.settle(state, now_s)
+
+    def document(self) -> dict[str, Any]:
+        """What was usual, and of which training step."""
+        return {"baseline": self._baseline.document(), "step": self._step}
+
+    def restore(self, document: dict[str, Any]) -> None:
+        """Take it up again."""
+        self._baseline.restore(document["baseline"])
+        self._step = str(document["step"])

@@ -4,9 +4,11 @@ The duration of a step is the same for all workers, since all wait in it for the
 is shows in the time each worker spends before it begins to wait.
 """
 
+from typing import Any
+
 from telemetry.series.frame import Frame
 from telemetry.series.signals import slowness
-from telemetry.watching.decision import Decision
+from telemetry.watching.decision import Decision, State
 from telemetry.watching.durations import duration_text
 from telemetry.watching.watch import Verdict
 
@@ -22,6 +24,16 @@ class StragglerWatch:
     signal = "straggler"
     decision = Decision(num_needed=4, num_considered=5)
 
+    def settle(self, state: State, now_s: float) -> None:
+        """Nothing is learnt here: workers are compared with each other."""
+
+    def document(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def restore(self, document: dict[str, Any]) -> None:
+        """Nothing."""
+
     def relearn(self) -> None:
         """Nothing is learnt here: workers are compared with each other."""
 
@@ -33,9 +45,10 @@ class StragglerWatch:
         rank = max(ratios, key=ratios.__getitem__)
         value = frame.work[rank]
         usual = value / ratios[rank]
+        unusual = ratios[rank] >= RATIO and value - usual >= SHIFT_S
         return Verdict(
-            time_s=frame.time_s,
-            unusual=ratios[rank] >= RATIO and value - usual >= SHIFT_S,
+            unusual=unusual,
+            calm=not unusual,
             score=ratios[rank],
             value=value,
             expected=(0.0, usual * RATIO),

@@ -5,14 +5,17 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telemetry.watching.decision import Decision, Machine, State
+from telemetry.watching.decision import TOLERANCE, Decision, Machine, State
 
 verdicts = st.lists(st.booleans(), max_size=80)
 decisions = st.builds(
-    lambda k, n, normal, rest: Decision(num_needed=min(k, n), num_considered=n, num_normal=normal, refractory_s=rest),
+    lambda k, n, calm, calm_s, rest: Decision(
+        num_needed=min(k, n), num_considered=n, num_calm=calm, calm_s=calm_s, refractory_s=rest
+    ),
     st.integers(1, 5),
     st.integers(1, 6),
-    st.integers(1, 6),
+    st.integers(2, 6),
+    st.floats(0, 10),
     st.floats(0, 30),
 )
 ALLOWED = {
@@ -25,7 +28,7 @@ ALLOWED = {
 
 def walk(decision, verdicts):
     machine = Machine(decision)
-    return [machine.step(verdict, float(at)) for at, verdict in enumerate(verdicts)]
+    return [machine.step(verdict, not verdict, float(at)) for at, verdict in enumerate(verdicts)]
 
 
 @given(decisions, verdicts)
@@ -43,17 +46,21 @@ def test_an_alert_needs_k_of_n_unusual(decision, verdicts):
 
 
 @given(decisions, verdicts)
-def test_an_alert_ends_only_after_normal_values_in_a_row(decision, verdicts):
+def test_an_alert_ends_only_after_calm_verdicts(decision, verdicts):
     states = [State.OK, *walk(decision, verdicts)]
     for at, (before, after) in enumerate(pairwise(states)):
         if before is State.FIRING and after is not State.FIRING:
-            assert not any(verdicts[at + 1 - decision.num_normal : at + 1])
+            assert verdicts[: at + 1].count(False) >= decision.num_calm
+            assert not verdicts[at]
+            assert sum(verdicts[max(0, at + 1 - TOLERANCE) : at + 1]) <= 1
 
 
 @given(decisions, verdicts)
 def test_enough_of_the_same_always_decides(decision, verdicts):
     assert walk(decision, verdicts + [True] * 6)[-1] is State.FIRING
-    quiet = decision.num_normal + decision.num_considered + int(decision.refractory_s) + 2
+    quiet = (
+        TOLERANCE + decision.num_calm + decision.num_considered + int(decision.calm_s) + int(decision.refractory_s) + 3
+    )
     assert walk(decision, verdicts + [False] * quiet)[-1] is State.OK
 
 
@@ -61,6 +68,27 @@ def test_enough_of_the_same_always_decides(decision, verdicts):
 def test_since_is_the_first_unusual_of_the_episode(decision, verdicts):
     machine = Machine(decision)
     for at, verdict in enumerate(verdicts):
-        if machine.step(verdict, float(at)) in (State.PENDING, State.FIRING):
+        if machine.step(verdict, not verdict, float(at)) in (State.PENDING, State.FIRING):
             assert machine.since_s <= at
             assert verdicts[int(machine.since_s)]
+
+
+def test_silence_and_what_is_neither_unusual_nor_calm_end_nothing():
+    machine = Machine(Decision(num_needed=1, num_considered=1, num_calm=2, calm_s=10.0, max_gap_s=5.0))
+    machine.step(True, False, 0.0)
+    for at in range(1, 100):
+        assert machine.step(False, False, float(at)) is State.FIRING
+    for at in (100.0, 4000.0, 8000.0):
+        assert machine.step(False, True, at) is State.FIRING, "hours lie between them"
+    machine.step(True, False, 8001.0)
+    states = [machine.step(False, True, 8001.0 + at) for at in range(1, 13)]
+    assert states.index(State.RESOLVED) == 10
+
+
+def test_a_machine_goes_on_from_its_document():
+    machine = Machine(Decision())
+    for at in range(4):
+        machine.step(True, False, float(at))
+    after = Machine(Decision())
+    after.restore(machine.document())
+    assert (after.state, after.since_s) == (State.FIRING, 0.0)

@@ -7,24 +7,24 @@ import pytest
 
 from telemetry.series.frame import Frame
 from telemetry.watching.alerts import AlertBook
-from telemetry.watching.levels import LEVELS, MIB, LevelWatch
+from telemetry.watching.levels import LEVELS, LevelWatch
 from telemetry.watching.watcher import Watcher
 
-USUAL = {"queue_p95": 0.002, "inference_p95": 0.004, "train_step_p95": 0.04, "memory": 300 * MIB}
+USUAL = {"queue_p95": 0.002, "inference_p95": 0.004, "train_step_p95": 0.04}
 
 
-def alerts(values, of, num_instances=lambda _: 1):
+def alerts(values, of):
     book = AlertBook()
     watcher = Watcher("digits", [LevelWatch(level) for level in LEVELS], book)
     for at, value in enumerate(values):
-        watcher.see(Frame(time_s=float(at), num_instances=num_instances(at), signals={of: value}))
+        watcher.see(Frame(time_s=float(at), steady_s=float(at), signals={of: value}))
     return list(book)
 
 
 def noisy(level, num, seed=0):
     rng = np.random.default_rng(seed)
     values = USUAL[level.of] * np.exp(0.15 * rng.standard_normal(num))
-    values[rng.random(num) < 0.03] *= 1.5 if level.of == "memory" else 5
+    values[rng.random(num) < 0.03] *= 5
     return values
 
 
@@ -48,13 +48,6 @@ def test_a_fall_is_not_unusual(level):
     values = noisy(level, 80)
     values[40:] /= 20
     assert alerts(values, level.of) == []
-
-
-def test_more_replicas_are_not_more_memory_of_one():
-    values = np.full(80, 300 * MIB)
-    values[40:] *= 4
-    assert alerts(values, "memory", lambda at: 4 if at >= 40 else 1) == []
-    assert len(alerts(values, "memory")) == 1
 
 
 def test_a_signal_that_says_nothing_is_left_out():
