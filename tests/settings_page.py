@@ -29,7 +29,7 @@ from telemetry.notify.channels import Alertmanager, Email, OtlpLogs, Slack, Webh
 from telemetry.notify.notifier import NotifyConfig
 from telemetry.slo.objective import Objective
 from telemetry.storage.config import StorageConfig
-from telemetry.watching.detection import DetectionConfig
+from telemetry.watching.detection import DetectionConfig, Limits
 
 PAGE = Path("docs/settings.md")
 
@@ -54,6 +54,7 @@ SECTIONS: list[tuple[str, list[type[BaseModel]]]] = [
             Secret,
             Tls,
             DetectionConfig,
+            Limits,
             StorageConfig,
             Objective,
             NotifyConfig,
