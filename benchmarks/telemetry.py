@@ -6,11 +6,24 @@ The last line is JSON.
 from pathlib import Path
 
 from benchmarks.measurements import Measurement, parser_of, print_figures, wanted_of
-from benchmarks.observing import backends, detectors, drift, fidelity, nab, page, sketches
+from benchmarks.observing import backends, detectors, drift, fidelity, nab, overhead, page, sketches
 
 MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement(keys=("outage_lost_backend",), measure=backends.outage_figures),
     Measurement(keys=("outage_lost_unavailable",), measure=backends.unavailable_figures),
+    Measurement(
+        keys=(
+            "overhead_pct",
+            "overhead_full_pct",
+            "overhead_cpu_pct",
+            "overhead_full_cpu_pct",
+            "replica_us",
+        ),
+        measure=lambda _, rounds: overhead.figures(rounds),
+    ),
+    Measurement(
+        keys=("refused_p99",), measure=lambda options, rounds: overhead.refusal_figures(rounds, options.refuse_s)
+    ),
     Measurement(keys=("drift_delay", "drift_delay_p95"), measure=lambda options, _: drift.delay_figures(options)),
     Measurement(keys=("drift_false", "drift_false_streams"), measure=lambda options, _: drift.false_figures(options)),
     Measurement(
@@ -31,6 +44,7 @@ def main() -> None:
     """Measure what was asked for and print it."""
     parser = parser_of(__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of the benchmarks' data")
+    parser.add_argument("--refuse-s", type=float, default=60.0, help="how long the collector refuses for refused_p99")
     options = parser.parse_args()
     print_figures(MEASUREMENTS, wanted_of(parser, options, MEASUREMENTS), options)
 
