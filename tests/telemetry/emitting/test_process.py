@@ -42,11 +42,7 @@ def test_memory_is_read_seldom_and_grows_with_the_resident_set_in_between(tmp_pa
         resident = 1000 * 1024
 
         def memory_info(self):
-            return (
-                psutil._pslinux.pmem(self.resident, 0, 0, 0, 0, 0, 0)
-                if False
-                else type("m", (), {"rss": self.resident})
-            )
+            return SimpleNamespace(rss=self.resident)
 
     rollup, own = tmp_path / "smaps_rollup", Process()
     rollup.write_text("Rss:  1000 kB\nPss:  400 kB\nPss_Anon:  9 kB\n")
