@@ -46,6 +46,7 @@ from telemetry.emitting.bin_counts import BinCounts
 from telemetry.emitting.counter import Counter
 from telemetry.emitting.data_points import CUMULATIVE, Attributes, numbers
 from telemetry.emitting.destinations import Destination
+from telemetry.emitting.environment import Limits
 from telemetry.emitting.gauge import Gauge, Observe
 from telemetry.emitting.histogram import Histogram
 from telemetry.emitting.protobuf import SCOPE_NAME
@@ -175,6 +176,25 @@ class Emitter:
     def on_shutdown(self, end: Callable[[], None]) -> None:
         """Call `end` where `shutdown` is."""
         self._stoppers.append(end)
+
+    @property
+    def takes_logs(self) -> bool:
+        """Whether any collector is to get log records."""
+        return any(each.logs for each in self._destinations)
+
+    @property
+    def log_limits(self) -> Limits:
+        """How much a log record may have."""
+        return self._environment.log_limits
+
+    def log(self, record: bytes) -> None:
+        """Report a log record, encoded as a field of its scope's."""
+        resource = self.spans.resource
+        for queue, delivery in (each.logs for each in self._destinations if each.logs):
+            if not queue.put(resource, [record]):
+                delivery.counts["queue_full"] += 1
+            elif queue.is_due:
+                delivery.wake()
 
     def start(self) -> None:
         """Begin to export every interval."""

@@ -39,7 +39,8 @@ class Spans:
     def __init__(self, resource: bytes, limits: Limits) -> None:
         self.counts: Counter[str] = Counter()
         """Spans by what became of them: kept under "", else under the reason that they were dropped for."""
-        self._resource = resource
+        self.resource = resource
+        """As it is encoded now."""
         self._limits = limits
         self._queues: list[tuple[Queue, Delivery]] = []
         self._batches: list[BatchSpan] = []
@@ -51,7 +52,7 @@ class Spans:
 
     def report_as(self, resource: bytes) -> None:
         """Let spans that come from now on bear `resource`."""
-        self._resource = resource
+        self.resource = resource
 
     def request(
         self,
@@ -102,7 +103,7 @@ class Spans:
     def _put(self, records: list[bytes]) -> bool:
         is_kept = False
         for queue, delivery in self._queues:
-            if queue.put(self._resource, records):
+            if queue.put(self.resource, records):
                 is_kept = True
                 if queue.is_due:
                     delivery.wake()

@@ -5,13 +5,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import grpc
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2, logs_service_pb2_grpc
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
 from telemetry.emitting.emitter import Emitter
 
 
-class Sink(metrics_service_pb2_grpc.MetricsServiceServicer, trace_service_pb2_grpc.TraceServiceServicer):
+class Sink(
+    metrics_service_pb2_grpc.MetricsServiceServicer,
+    trace_service_pb2_grpc.TraceServiceServicer,
+    logs_service_pb2_grpc.LogsServiceServicer,
+):
     """Keeps what it is sent."""
 
     def __init__(self):
@@ -29,6 +34,10 @@ class Sink(metrics_service_pb2_grpc.MetricsServiceServicer, trace_service_pb2_gr
                 self.resources.append({a.key: a.value.string_value for a in reported.resource.attributes})
                 self.metrics.extend(metric for scope in reported.scope_metrics for metric in scope.metrics)
             return metrics_service_pb2.ExportMetricsServiceResponse()
+        if isinstance(request, logs_service_pb2.ExportLogsServiceRequest):
+            for reported in request.resource_logs:
+                self.logs.extend(record for scope in reported.scope_logs for record in scope.log_records)
+            return logs_service_pb2.ExportLogsServiceResponse()
         for reported in request.resource_spans:
             resource = {a.key: a.value.string_value for a in reported.resource.attributes}
             spans = [span for scope in reported.scope_spans for span in scope.spans]
@@ -48,6 +57,7 @@ def listening(port=0) -> Iterator[Sink]:
     kept = Sink()
     metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(kept, server)
     trace_service_pb2_grpc.add_TraceServiceServicer_to_server(kept, server)
+    logs_service_pb2_grpc.add_LogsServiceServicer_to_server(kept, server)
     kept.endpoint = f"http://127.0.0.1:{server.add_insecure_port(f'127.0.0.1:{port}')}"
     server.start()
     yield kept

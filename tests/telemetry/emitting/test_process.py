@@ -5,6 +5,7 @@ import mmap
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import psutil
 import pytest
