@@ -10,7 +10,7 @@ from ray import serve
 from ray.serve import Application
 
 from deployments.access.guard import of_model
-from deployments.applications.replica import application, checked, emitter_of, gate_of, open_service
+from deployments.applications.replica import application, checked, emitter_of, gate_of, open_service, plain_emitter
 from deployments.batching.calls import Outputs
 from deployments.cascade.cascade import CascadePredictor, LocalTeacher, Teacher, calibrated
 from deployments.cascade.remote_teacher import RemoteTeacher
@@ -129,7 +129,7 @@ class Model(AsgiReplica):
             return RemoteTeacher(name, version)
         settings = self._settings.model_copy(update={"artifact": name, "cascade": None, "cache_bytes": 0})
         copy = settings.source().fetch(version)
-        emitter = emitter_of(settings, name, version, "teacher")
+        emitter = plain_emitter(settings, name, version, "teacher")
         has_gpu = bool(ray.get_gpu_ids())
         predictor = load_predictor(load(copy.path), settings, has_gpu=has_gpu, emitter=emitter, tables=self._tables)
         return LocalTeacher(predictor, emitter, copy.release)

@@ -7,7 +7,15 @@ from typing import Any
 from ray.serve import Application
 
 from deployments.access.guard import of_server
-from deployments.applications.replica import ON_HEAD, application, checked, emitter_of, gate_of, open_service
+from deployments.applications.replica import (
+    ON_HEAD,
+    application,
+    checked,
+    emitter_of,
+    gate_of,
+    open_service,
+    plain_emitter,
+)
 from deployments.errors import UnavailableError
 from deployments.http.asgi import JSON, Answer, Call, call, error_body
 from deployments.http.server import Cluster, model_of, server_app
@@ -26,7 +34,9 @@ class Server(AsgiReplica):
 
     def __init__(self, settings: ServerSettings) -> None:
         target = os.environ.get(LOG_TARGET)
-        ingress = IngressLog(target, emitter_of(settings, SERVICE, "", "ingress", trace_ratio=0.0)) if target else None
+        ingress = (
+            IngressLog(target, plain_emitter(settings, SERVICE, "", "ingress", trace_ratio=0.0)) if target else None
+        )
         self._models, tables = Applications(MODELS), Applications(TABLES)
         cluster = Cluster(
             models=self._models,
