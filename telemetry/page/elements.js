@@ -26,11 +26,16 @@ export function panel(title, note) {
   return made;
 }
 
-// Children by their keys: those that stay are changed in place, so that the focus stays where it was.
+// Children by their keys: those that stay are changed in place, so that the focus stays where it was. Of items with the
+// same key each is told apart by its place among them.
 export function renew(parent, items, key, make, update = () => {}) {
   const existing = new Map([...parent.children].map((child) => [child.dataset.key, child]));
+  const times = new Map();
   const children = items.map((item) => {
-    const name = String(key(item));
+    const plain = String(key(item));
+    const before = times.get(plain) ?? 0;
+    times.set(plain, before + 1);
+    const name = before ? `${plain} ${before}` : plain;
     const child = existing.get(name) ?? make(item);
     child.dataset.key = name;
     update(child, item);

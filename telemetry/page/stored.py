@@ -7,19 +7,16 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from telemetry.receivers.points import Scope
 from telemetry.series.stream import Key
 from telemetry.storage.catalogue import Series
 from telemetry.storage.points import Points
+from telemetry.storage.signals import SCOPE
 from telemetry.storage.storage import NO_POINTS, Storage
-
-SIGNALS = Scope("trimtab.signals")
-"""The scope under which a service's signals are recorded."""
 
 
 def signal_key(service: str, signal: str) -> Key:
     """The series of a recorded signal."""
-    return Key(service, "", SIGNALS, signal, ())
+    return Key(service, "", SCOPE, signal, ())
 
 
 def stored(storage: Storage, keys: Iterable[Key], start_s: float, end_s: float, *, step_s: float) -> dict[Key, Points]:

@@ -25,12 +25,12 @@ export function mount(root, [service]) {
   root.append(services, within("div", "title", element("h2", title), about), cards, distributions, problems, segments);
 
   return {
-    load: () => (service ? ask(`api/drift/${encodeURIComponent(service)}`) : Promise.resolve({ versions: [] })),
+    load: () => (service ? ask(`api/drift/${encodeURIComponent(service)}`) : Promise.resolve({ versions: [], why: "" })),
     show(content, common) {
       showServices(services, common.services, service);
       const wanted = common.params.get("version");
       const version = content.versions.find((each) => each.version === wanted) ?? content.versions[0];
-      showVersions(about, content.versions, version, service);
+      showVersions(about, content, version, service);
       renew(cards, cardsOf(version), (card) => card.label, makeCard, updateCard);
       renew(distributions, version?.distributions ?? [], (each) => each.name, makeFigure, updateFigure);
       problems.hidden = !version?.problems.length;
@@ -65,12 +65,12 @@ function showServices(nav, services, chosen) {
   });
 }
 
-function showVersions(about, versions, shown, service) {
+function showVersions(about, { versions, why }, shown, service) {
   if (!service) about.textContent = "of which model?";
-  else if (!shown) about.textContent = "nothing has been watched of it yet: its manifest has no reference, or no request came";
+  else if (!shown) about.textContent = why;
   else {
     const links = versions.map((each) => (each === shown ? `version ${each.version}` : link(`version ${each.version}`, changed({ version: each.version }))));
-    about.replaceChildren(...links.flatMap((each, at) => (at ? [" · ", each] : [each])));
+    about.replaceChildren(...links.flatMap((each, at) => (at ? [" · ", each] : [each])), why ? ` · ${why}` : "");
   }
 }
 

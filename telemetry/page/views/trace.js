@@ -31,7 +31,7 @@ export function mount(root, [id]) {
       const place = { start, length: Math.max(end - start, 1e-9) };
       renew(waterfall, ordered(content.spans), ({ span }) => span.span_id, (each) => row(each, place));
       logs.hidden = !content.logs.length;
-      renew(records, content.logs.toReversed(), (record, at) => `${record.time_s} ${record.span_id} ${record.body}`, logRow);
+      renew(records, content.logs.toReversed(), (record) => `${record.time_s} ${record.span_id} ${record.body}`, logRow);
     },
     missing(message) {
       about.textContent = message;

@@ -1,49 +1,56 @@
 """The dashboards for Grafana and the rules for Prometheus ask for what Trimtab reports, in words that these know."""
 
 import json
-import re
 import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import promql_parser
 import pytest
 import yaml
 
-from telemetry import conventions
+from telemetry.conventions import PROCESS_CPU_UTILIZATION, REQUEST_DURATION, STATUS_CODE
+from telemetry.queries import shape
+from telemetry.queries.engine import Engine
+from telemetry.queries.naming import INSTRUMENTS, metric_name
+from telemetry.queries.recorded import RecordedSeries
+from telemetry.receivers.points import Scope
+from telemetry.series.stream import Key
+from telemetry.storage.layout import Layout
+from telemetry.storage.storage import Storage
+from tests.telemetry.traffic import START_S
 
-FOLDER = Path(conventions.__file__).parent / "dashboards"
+FOLDER = Path("telemetry/dashboards")
 DASHBOARDS = sorted(FOLDER.glob("*.json"))
 RULES = FOLDER / "rules.yaml"
 PROMTOOL = shutil.which("promtool")
 GRAFANA = {"$__rate_interval": "1m", "$__interval": "15s", "$service": "digits"}
 """What Grafana puts in place of its variables."""
 
-_SUFFIXES = {"s": "_seconds", "By": "_bytes", "1": "_ratio"}
-_OF_KIND = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}
+_ENDINGS = {"histogram": ("_bucket", "_sum", "_count")}
+_KINDS = {"updowncounter": "gauge"}
 
 
 def prometheus_names(instrument):
-    """As OpenTelemetry's rules give them
-    (https://opentelemetry.io/docs/specs/otel/compatibility/prometheus_and_openmetrics/)."""
-    suffix = _SUFFIXES.get(instrument.unit, "")
-    if suffix == "_ratio" and instrument.kind not in ("gauge", "updowncounter"):
-        suffix = ""
-    base = re.sub(r"[^a-zA-Z0-9_]", "_", instrument.name) + suffix
-    return {base + ending for ending in _OF_KIND.get(instrument.kind, ("",))}
+    """As OpenTelemetry's rules give them, and Trimtab's own API for Prometheus."""
+    kind = _KINDS.get(instrument.kind, instrument.kind)
+    name = metric_name(instrument.name, instrument.unit, kind)
+    return {name + ending for ending in _ENDINGS.get(kind, ("",))}
 
 
-def instruments():
-    return [each for each in vars(conventions).values() if isinstance(each, conventions.Instrument)]
+REPORTED = {name for instrument in INSTRUMENTS.values() for name in prometheus_names(instrument)}
 
 
-REPORTED = {name for instrument in instruments() for name in prometheus_names(instrument)}
+def as_sent(query):
+    """With values for Grafana's variables."""
+    for variable, value in GRAFANA.items():
+        query = query.replace(variable, value)
+    return query
 
 
 def metrics(query):
     """The metrics that a query names; it must be one that PromQL's parser understands."""
-    for variable, value in GRAFANA.items():
-        query = query.replace(variable, value)
     found = set()
 
     def visit(node):
@@ -66,7 +73,7 @@ def metrics(query):
             ):
                 visit(node.expr)
 
-    visit(promql_parser.parse(query))
+    visit(promql_parser.parse(as_sent(query)))
     return found
 
 
@@ -94,6 +101,34 @@ def test_a_dashboard_names_no_data_source_of_ours(path):
     assert {panel["datasource"]["uid"] for panel in panels} == {"${datasource}"}
     places = [(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in panels]
     assert len(set(places)) == len(panels), "no panel lies on another"
+
+
+@pytest.fixture(scope="module")
+def engine():
+    """PromQL over five minutes of a replica's requests and CPU."""
+    storage = Storage(None)
+    bounds = REQUEST_DURATION.boundaries
+    key = Key("digits", "a", Scope(), REQUEST_DURATION.name, ((STATUS_CODE, 200),))
+    durations = np.array([storage.series_id(key, "histogram")])
+    cpu = np.array([storage.series_id(key._replace(metric=PROCESS_CPU_UTILIZATION.name, attributes=()), "gauge")])
+    for at in range(300):
+        counts = np.zeros((1, len(bounds) + 1), np.int64)
+        counts[0, 5] = 40 * at
+        storage.append_buckets(durations, START_S + at, Layout.explicit(bounds), counts, np.array([0.06 * at]))
+        storage.append(cpu, START_S + at, np.array([0.3]))
+    return Engine(RecordedSeries(storage, {}))
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+def test_trimtabs_own_collector_answers_every_panel(path, engine):
+    times = int((START_S + 240) * 1000), int((START_S + 299) * 1000), 15_000
+    answers = {query: shape.data(engine.ranged(as_sent(query), *times, 10.0))["result"] for query in queries(path)}
+    shown = [query for query, result in answers.items() if result]
+    assert len(shown) == {"models": 9, "processes": 3, "trainings": 0}[path.stem]
+    if path.stem == "models":
+        (series,) = answers[queries(path)[0]]
+        assert series["metric"] == {"job": "digits"}
+        assert float(series["values"][-1][1]) == pytest.approx(40, rel=0.02)
 
 
 def test_every_rule_asks_for_what_is_reported_or_was_recorded():
