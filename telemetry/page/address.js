@@ -3,8 +3,10 @@
 const KEPT = ["range", "from", "to", "compare"];
 export const DEFAULT_RANGE = 900;
 
-export function current() {
-  const [path, query = ""] = location.hash.slice(1).split("?");
+export const current = () => parsed(location.hash);
+
+function parsed(hash) {
+  const [path, query = ""] = hash.slice(1).split("?");
   const [view, ...names] = path.split("/").map(decoded);
   return { view: view || "overview", names, params: new URLSearchParams(query) };
 }
@@ -15,6 +17,15 @@ export function href(view, names = [], params = {}) {
   const now = current().params;
   for (const name of KEPT) if (now.has(name)) query.set(name, now.get(name));
   return written(view, names, query, params);
+}
+
+// All links on the page lead to the times that are shown now, also those that were made before.
+export function relink() {
+  for (const link of document.querySelectorAll('a[href^="#"]:not(.skip)')) {
+    const { view, names, params } = parsed(link.hash);
+    for (const name of KEPT) params.delete(name);
+    link.href = href(view, names, Object.fromEntries(params));
+  }
 }
 
 // The address of the same view with other parameters; null takes one away.

@@ -1,6 +1,6 @@
 // The page: shows the view that the address names, and asks the JSON API beside it again every two seconds.
 
-import { changed, current, go, href, times } from "./address.js";
+import { changed, current, go, href, relink, times } from "./address.js";
 import { ask } from "./ask.js";
 import { element, link, renew } from "./elements.js";
 import { ago } from "./format.js";
@@ -116,7 +116,10 @@ document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault();
   $("view").focus();
 });
-addEventListener("hashchange", now);
+addEventListener("hashchange", () => {
+  relink();
+  now();
+});
 addEventListener("told", now);
 document.addEventListener("visibilitychange", () => document.hidden || now());
 refresh();
