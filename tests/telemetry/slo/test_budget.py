@@ -1,8 +1,9 @@
+import json
 import math
 
 import pytest
 
-from telemetry.slo.budget import DAY_S, HOUR_S, NUM_MINUTES, Budget
+from telemetry.slo.budget import DAY_S, HOUR_S, PERIOD_S, Budget
 from telemetry.slo.burn import RULES, broken
 
 MONDAY_S = 1_750_000_000.0
@@ -27,7 +28,7 @@ def test_at_a_burn_of_one_a_budget_is_gone_after_thirty_days():
 
 def test_what_is_older_than_thirty_days_is_forgotten():
     budget, now_s = spent(HOUR_S, 1.0)
-    later_s = now_s + 60.0 * NUM_MINUTES
+    later_s = now_s + PERIOD_S + HOUR_S
     budget.add(100, 100, later_s)
     assert budget.left(later_s) == 1.0
 
@@ -75,3 +76,16 @@ def test_one_failure_of_a_few_requests_pages_nobody():
     budget.add(9, 10, MONDAY_S)
     assert budget.burn(HOUR_S, MONDAY_S) == pytest.approx(100.0)
     assert broken(budget, MONDAY_S) is None
+
+
+def test_a_budget_goes_on_after_a_restart():
+    budget, now_s = spent(3 * DAY_S, 0.00101)
+    again = Budget(0.999)
+    again.restore(json.loads(json.dumps(budget.document())))
+    assert again.left(now_s) == budget.left(now_s)
+    assert broken(again, now_s) is broken(budget, now_s) is RULES[2]
+
+
+def test_what_is_no_budget_is_refused():
+    with pytest.raises(ValueError, match="counts must be"):
+        Budget(0.999).restore({"minutes": {"latest": 1, "counts": [[0, 0]]}, "hours": {}})
