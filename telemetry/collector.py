@@ -12,11 +12,12 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from starlette.applications import Starlette
 
 from telemetry.failures import Failures
@@ -24,6 +25,7 @@ from telemetry.forwarding.backend import BackEnd, RemoteWrite
 from telemetry.forwarding.forwarding import Forwarding
 from telemetry.incidents import routes as incident_routes
 from telemetry.journal.record import Record
+from telemetry.named import each_name_once
 from telemetry.notify.notifier import Notifier, NotifyConfig
 from telemetry.notify.telling import Teller
 from telemetry.page import routes
@@ -38,6 +40,8 @@ from telemetry.series.service import Service
 from telemetry.series.store import SeriesStore
 from telemetry.series.stream import Increment
 from telemetry.series.traces import SpanStore
+from telemetry.slo import routes as slo_routes
+from telemetry.slo.objective import Objective
 from telemetry.storage.config import StorageConfig
 from telemetry.storage.data_folder import DataFolder, sender_of
 from telemetry.storage.signals import RecordedSignals
@@ -82,6 +86,8 @@ class CollectorConfig(BaseModel):
     """Prometheus-compatible back-ends that what is recorded is written to, under Prometheus' names."""
     detection: DetectionConfig = DetectionConfig()
     """When a signal is unusual."""
+    slos: Annotated[list[Objective], AfterValidator(each_name_once)] = []
+    """What is promised of services, with an error budget each."""
     notify: NotifyConfig = NotifyConfig()
     """Who is told of incidents."""
 
@@ -115,7 +121,7 @@ class Collector:
             started_s=clock(), retention_s=self.config.retention_s, max_series=self.config.max_series
         )
         self.services: dict[str, Service] = {}
-        self.watchers = Watchers(self.config.detection, self.documents, clock)
+        self.watchers = Watchers(self.config.detection, self.documents, clock, self.config.slos)
         self.alerts, self.incidents = self.watchers.alerts, self.watchers.incidents
         self.notifier = Notifier(self.config.notify.channels, self.documents, clock=clock)
         self._teller = Teller(self.notifier, self.incidents.is_silenced, self.config.notify.page)
@@ -147,6 +153,7 @@ class Collector:
             self._lifespan,
             [
                 *incident_routes.routes(self.incidents, self.watchers.changes, clock),
+                *slo_routes.routes(self.watchers.budgets, clock),
                 *query_routes(self.storage, recorded, clock),
             ],
         )

@@ -5,9 +5,11 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
+from telemetry.named import each_name_once
 from telemetry.notify.channels import AnyChannel, Channel
 from telemetry.notify.errors import NotNowError, RefusedForGoodError
 from telemetry.notify.notification import Notification
@@ -25,17 +27,10 @@ class NotifyConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    channels: list[AnyChannel] = []
+    channels: Annotated[list[AnyChannel], AfterValidator(each_name_once)] = []
     """Ways to tell; each is told of every incident, unless it is silenced."""
     page: str = ""
     """Address at which people reach the page, such as `https://models.example.com/telemetry`: for links."""
-
-    @model_validator(mode="after")
-    def _each_name_once(self) -> "NotifyConfig":
-        names = [channel.name for channel in self.channels]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"channels must have names of their own, got {', '.join(twice)} twice")
-        return self
 
 
 class Notifier:

@@ -12,15 +12,22 @@ FINE_S = 6 * HOUR_S
 
 
 class Budget:
-    """Counts of one objective of one service, in 17 KB."""
+    """Counts of one objective of one service, in 17 KB.
+
+    Before its first request a service is taken to have had as many as since, all of them good: an hour's failures are
+    an hour's, and not those of 30 days, though it is known for no longer.
+    """
 
     def __init__(self, share: float) -> None:
         self._allowed = 1.0 - share
+        self._began_s: float | None = None
         self._minutes = _Ring(MINUTE_S, FINE_S)
         self._hours = _Ring(HOUR_S, PERIOD_S)
 
     def add(self, good: float, total: float, time_s: float) -> None:
         """Count the requests of a moment; of one that is no longer kept nothing is counted."""
+        if self._began_s is None:
+            self._began_s = time_s
         for ring in (self._minutes, self._hours):
             ring.add(max(0.0, total - good), total, time_s)
 
@@ -44,7 +51,7 @@ class Budget:
 
     def document(self) -> dict[str, Any]:
         """What was counted, as JSON."""
-        return {"minutes": self._minutes.document(), "hours": self._hours.document()}
+        return {"began_s": self._began_s, "minutes": self._minutes.document(), "hours": self._hours.document()}
 
     def restore(self, document: dict[str, Any]) -> None:
         """Go on from what `document` returned.
@@ -52,11 +59,16 @@ class Budget:
         Raises:
             ValueError, KeyError, TypeError: it is not of a budget.
         """
+        began_s = document["began_s"]
+        self._began_s = None if began_s is None else float(began_s)
         self._minutes.restore(document["minutes"])
         self._hours.restore(document["hours"])
 
     def _sums(self, window_s: float, now_s: float) -> tuple[float, float]:
-        return (self._minutes if window_s <= FINE_S else self._hours).sums(window_s, now_s)
+        """Bad requests and all in a window."""
+        bad, total = (self._minutes if window_s <= FINE_S else self._hours).sums(window_s, now_s)
+        known_s = max(now_s - (now_s if self._began_s is None else self._began_s), MINUTE_S)
+        return bad, total * max(1.0, window_s / known_s)
 
 
 class _Ring:

@@ -7,7 +7,7 @@
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -19,12 +19,12 @@ from telemetry.slo.burn import RULES, broken
 from telemetry.slo.watch import BudgetWatch
 
 
-def routes(watched: Callable[[], Iterable[tuple[str, BudgetWatch]]], clock: Callable[[], float]) -> list[Route]:
-    """The routes, relative to where the page is; `watched` gives each service's objectives."""
+def routes(budgets: Mapping[str, Sequence[BudgetWatch]], clock: Callable[[], float]) -> list[Route]:
+    """The routes, relative to where the page is; `budgets` are each service's."""
 
     async def slos(request: Request) -> Response:  # noqa: ARG001 - Starlette's signature
         now_s = clock()
-        listed = [view(service, watch, now_s) for service, watch in watched()]
+        listed = [view(service, budget, now_s) for service, each in sorted(budgets.items()) for budget in each]
         return Response(orjson.dumps({"now": now_s, "slos": listed}), media_type="application/json")
 
     return [Route("/api/slos", slos)]

@@ -16,7 +16,7 @@ class BudgetWatch:
     an objective cannot be accepted away.
     """
 
-    decision = Decision(num_needed=1, num_considered=1, num_normal=1)
+    decision = Decision(num_needed=1, num_considered=1, num_calm=1, calm_s=0.0)
 
     def __init__(self, objective: Objective) -> None:
         self.objective = objective

@@ -75,7 +75,7 @@ class Storage:
     @property
     def is_behind(self) -> bool:
         """Whether the disk takes so little that requests must be refused, so that memory stays bounded."""
-        return len(self._writer.waiting) >= MAX_WAITING
+        return self._writer.num_failed > 0 and len(self._writer.waiting) >= MAX_WAITING
 
     def series_id(self, key: Key, kind: Kind) -> int:
         """The number of a series, for `append`; the same over restarts. Ask once and keep it."""

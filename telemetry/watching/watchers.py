@@ -5,7 +5,7 @@ Service -> Frame -> Noticer (changes), Watcher -> AlertBook -> IncidentBook
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from telemetry.drift.service import ServiceDrift
@@ -16,6 +16,8 @@ from telemetry.incidents.incident import Incident
 from telemetry.incidents.noticing import Noticer
 from telemetry.series.frame import Frame
 from telemetry.series.service import Service
+from telemetry.slo.objective import Objective
+from telemetry.slo.watch import BudgetWatch
 from telemetry.storage.documents import Documents
 from telemetry.watching.alerts import Alert, AlertBook
 from telemetry.watching.detection import DetectionConfig
@@ -39,7 +41,13 @@ FORMAT = 1
 class Watchers:
     """The watchers of all services, their alerts and incidents."""
 
-    def __init__(self, config: DetectionConfig, documents: Documents, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        config: DetectionConfig,
+        documents: Documents,
+        clock: Callable[[], float],
+        objectives: Sequence[Objective] = (),
+    ) -> None:
         self.alerts = AlertBook()
         self.changes = Changes()
         self.incidents = IncidentBook(self.alerts, self.changes, self, clock)
@@ -47,6 +55,9 @@ class Watchers:
         self._steady = SteadyClock(clock())
         self.drift: dict[str, ServiceDrift] = {}
         """What is known of each service's models."""
+        self.budgets: dict[str, list[BudgetWatch]] = {}
+        """What is left of each service's objectives."""
+        self._objectives = objectives
         self._watchers: dict[str, Watcher] = {}
         self._noticers: dict[str, Noticer] = {}
         self._heard_s: dict[str, float] = {}
@@ -116,7 +127,9 @@ class Watchers:
         watcher = self._watchers.get(service)
         if watcher is None:
             found = self.drift[service] = ServiceDrift()
-            watched = [*watches(service, self._config), *model_watches(found)]
+            budgets = [BudgetWatch(each) for each in self._objectives if each.holds_for(service)]
+            self.budgets[service] = budgets
+            watched = [*watches(service, self._config), *model_watches(found), *budgets]
             watcher = self._watchers[service] = Watcher(service, watched, self.alerts)
             self._saved_s[service] = self._heard_s.setdefault(service, self._steady.at(self._clock()))
         return watcher
@@ -169,6 +182,7 @@ class Watchers:
             except (LookupError, TypeError, ValueError, AttributeError) as error:
                 self._put_aside(SERVICE + name, document, error)
                 del self._watchers[name]
+                del self.budgets[name]
                 self._watcher(name)
         self.changes.add(Change(time_s=self._clock(), service="", kind="collector", text="the collector began anew"))
 
@@ -184,6 +198,6 @@ class Watchers:
         self._documents.keep(f"{name} (put aside)", document)
 
     def _forget(self, name: str) -> None:
-        for known in (self._watchers, self.drift, self._noticers, self._heard_s, self._saved_s):
+        for known in (self._watchers, self.drift, self.budgets, self._noticers, self._heard_s, self._saved_s):
             known.pop(name, None)
         self._books_changed = True

@@ -184,7 +184,7 @@ def test_a_channel_that_cannot_work_is_refused_at_the_start(settings, problem):
 
 def test_two_channels_of_one_name_are_refused():
     hook = {"kind": "webhook", "name": "a", "url": "http://x"}
-    with pytest.raises(ValidationError, match="got a twice"):
+    with pytest.raises(ValidationError, match="got a more than once"):
         NotifyConfig(channels=[hook, hook])
 
 
