@@ -28,6 +28,8 @@ from telemetry.journal.record import Record
 from telemetry.named import each_name_once
 from telemetry.notify.notifier import Notifier, NotifyConfig
 from telemetry.notify.telling import Teller
+from telemetry.own_metrics import EVERY_S as OWN_METRICS_S
+from telemetry.own_metrics import OwnMetrics
 from telemetry.page import routes
 from telemetry.page.sources import Sources
 from telemetry.queries.recorded import RecordedSeries
@@ -140,6 +142,7 @@ class Collector:
         recorded = RecordedSeries(self.storage, {})
         self.forwarding = Forwarding(self.config.forwarding, self.data.journal)
         self.forwarding.write(self.config.remote_write, recorded, self.documents, clock)
+        self._own_metrics = OwnMetrics(self.forwarding, self.data.journal)
         self.sources = Sources(
             services=self.services,
             series=self.series,
@@ -322,10 +325,15 @@ class Collector:
             self.watchers.see(service.name, frame)
 
     async def _tick_forever(self) -> None:
+        reported_s = self._clock()
         while True:
             await asyncio.sleep(TICK_S)
             with self._failures.contained("a tick of the collector"):
                 self.tick()
+            if self.data.journal and self._clock() - reported_s >= OWN_METRICS_S:
+                reported_s = self._clock()
+                with self._failures.contained("the collector's report on itself"):
+                    self.receive_metrics(self._own_metrics.request(reported_s))
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:  # noqa: ARG002 - Starlette's signature

@@ -413,3 +413,45 @@ EXPORTED_LOGS = Instrument(
     unit="{log_record}",
     description="Log records that a collector took; with error.type, those it did not.",
 )
+BACKEND = "trimtab.forwarding.backend"
+"""The name of a back-end that the collector forwards or writes to."""
+JOURNAL_SIZE = Instrument(
+    name="trimtab.journal.size", kind="gauge", unit="By", description="Size of the collector's journal on disk."
+)
+FORWARDED_REQUESTS = Instrument(
+    name="trimtab.forwarding.requests",
+    kind="counter",
+    unit="{request}",
+    description="Requests that a back-end took; each may hold many that were received.",
+)
+FORWARDING_RETRIES = Instrument(
+    name="trimtab.forwarding.retries",
+    kind="counter",
+    unit="{request}",
+    description="Tries to send that failed and were made again.",
+)
+FORWARDING_DROPPED = Instrument(
+    name="trimtab.forwarding.dropped",
+    kind="counter",
+    unit="{item}",
+    description="Spans, points and records that a back-end did not take: with the whole request (error.type refused), "
+    "or as a part of one that it took (partial).",
+)
+FORWARDING_LOST = Instrument(
+    name="trimtab.forwarding.lost",
+    kind="counter",
+    unit="{request}",
+    description="Requests that the full journal had to remove before a back-end had them.",
+)
+FORWARDING_LAG = Instrument(
+    name="trimtab.forwarding.lag",
+    kind="gauge",
+    unit="By",
+    description="Bytes of the journal that a back-end does not have yet.",
+)
+REMOTE_WRITE_LAG = Instrument(
+    name="trimtab.remote_write.lag",
+    kind="gauge",
+    unit="s",
+    description="How far behind what is recorded a back-end of remote write is.",
+)

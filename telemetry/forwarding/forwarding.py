@@ -21,6 +21,8 @@ GRACE_S = 2.0
 class Worker(Protocol):
     """Brings one back-end what it gets."""
 
+    name: str
+
     @property
     def tally(self) -> Tally:
         """What became of requests."""
@@ -72,13 +74,13 @@ class Forwarding:
             Forwarder(config, reader, client_of(config))
             for config, reader in zip(self._backends, self._readers, strict=True)
         ]
-        self._tasks = [asyncio.create_task(worker.run()) for worker in self._workers()]
+        self._tasks = [asyncio.create_task(worker.run()) for worker in self.workers]
 
     async def stop(self) -> None:
         """Finish what is being sent if that takes no longer than `GRACE_S`."""
         if not self._tasks:
             return
-        for worker, task in zip(self._workers(), self._tasks, strict=True):
+        for worker, task in zip(self.workers, self._tasks, strict=True):
             worker.stop()
             if not worker.tally.num_sending:
                 task.cancel()
@@ -86,10 +88,12 @@ class Forwarding:
         for task in late:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.gather(*(worker.close() for worker in self._workers()))
+        await asyncio.gather(*(worker.close() for worker in self.workers))
         self._tasks = []
 
-    def _workers(self) -> list[Worker]:
+    @property
+    def workers(self) -> list[Worker]:
+        """All of them."""
         return [*self.forwarders, *self.remote_writers]
 
 
