@@ -12,6 +12,7 @@ COMMANDS = {
     "collect": "run the collector and its page; what is done where no command is named",
     "export": "write what a collector has kept as Parquet files",
     "report": "write what a model was asked and answered in a range of time, beside its reference, as a page",
+    "unusual": "when what a collector has kept was unlike its own past, the most surprising first",
 }
 """Modules of `telemetry.commands` and what each does; only the one that is asked for is imported."""
 FAILED, INTERRUPTED = 2, 130

@@ -14,10 +14,7 @@ from pathlib import Path
 
 from benchmarks.observing.nab_score import Window, normalised, raw_score
 from benchmarks.throughput import Figures
-from telemetry.detectors.surprise import Surprise
-
-QUIET = 100
-"""Values after an alarm for which nothing is a new one."""
+from telemetry.detectors.episodes import episodes
 
 
 @dataclass(frozen=True)
@@ -48,12 +45,7 @@ def figures(options: argparse.Namespace) -> Figures:
 
 def alarms(file: Series) -> list[int]:
     """Places of the values at which an alarm is raised."""
-    detector, found = Surprise(), [-QUIET]
-    for place, (time_s, x) in enumerate(zip(file.times_s, file.values, strict=True)):
-        if detector.score_one(x, time_s) >= 1.0 and place - found[-1] >= QUIET:
-            found.append(place)
-        detector.learn_one(x, time_s)
-    return found[1:]
+    return [episode.place for episode in episodes(file.times_s, file.values)]
 
 
 def series_of(folder: Path) -> list[Series]:

@@ -32,7 +32,7 @@ class Surprise:
     """
 
     def __init__(
-        self, *, rate: float = FALSE_ALARM_RATE, window: int = 4000, warmup: int = 100, lasting: int = 20
+        self, *, rate: float = FALSE_ALARM_RATE, window: int = 4000, warmup: int = 100, lasting: int = 15
     ) -> None:
         self._digits = digits_of_two(rate)
         self._warmup = warmup
