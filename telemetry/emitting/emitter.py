@@ -13,13 +13,11 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
 from opentelemetry.sdk.metrics import export as otel
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from telemetry.conventions import (
     ERROR_TYPE,
@@ -46,12 +44,12 @@ from telemetry.emitting.bin_counts import BinCounts
 from telemetry.emitting.counter import Counter
 from telemetry.emitting.data_points import CUMULATIVE, Attributes, numbers
 from telemetry.emitting.destinations import Destination
+from telemetry.emitting.encoding import encoded_metrics, encoded_resource, metrics_of
 from telemetry.emitting.environment import Limits
 from telemetry.emitting.gauge import Gauge, Observe
 from telemetry.emitting.histogram import Histogram
-from telemetry.emitting.protobuf import SCOPE_NAME
 from telemetry.emitting.sampling import Slowness, sampler_of
-from telemetry.emitting.spans import Spans
+from telemetry.emitting.spans import LINGER_S, Spans
 from telemetry.emitting.trace import Trace, caller_of, state_of
 from telemetry.failures import Failures
 
@@ -59,7 +57,6 @@ logger = logging.getLogger(__name__)
 
 SHUTDOWN_S = 4.5
 """Longest that `shutdown` waits, whatever an observer or the network does."""
-_SCOPE = InstrumentationScope(SCOPE_NAME)
 _EXPORTED = {"metrics": EXPORTED_POINTS, "traces": EXPORTED_SPANS, "logs": EXPORTED_LOGS}
 
 _Kind = TypeVar("_Kind", BinCounts, Counter, Gauge, Histogram)
@@ -67,7 +64,8 @@ _Kind = TypeVar("_Kind", BinCounts, Counter, Gauge, Histogram)
 
 class Emitter:
     """Reports one process under one resource: to Trimtab's collector at `endpoint`, by OTLP/gRPC, and to where
-    OpenTelemetry's variables say, if they do. Without either it is http://localhost:4317.
+    OpenTelemetry's variables say, if they do. `TRIMTAB_COLLECTOR` stands for an `endpoint` that is not given, else
+    http://localhost:4317; `none` says that there is no collector of Trimtab's.
     """
 
     def __init__(
@@ -118,7 +116,7 @@ class Emitter:
             endpoint, variables, self._environment, interval_s=interval_s, failures=self._failures
         )
         self._interval_s = min((each.interval_s for each in self._destinations), default=interval_s)
-        self.spans = Spans(_encoded(self.resource), self._environment.span_limits)
+        self.spans = Spans(encoded_resource(self.resource), self._environment.span_limits)
         for each in self._destinations:
             if each.spans:
                 self.spans.deliver_to(*each.spans)
@@ -129,14 +127,14 @@ class Emitter:
         """
         with self._lock:
             now_ns = max(time.time_ns(), self._start_ns + 1)
-            last = _metrics((each.instrument, each.restart(self._start_ns, now_ns)) for each in self._totals.values())
-            ended = _body(self.resource, last) if last else b""
+            last = metrics_of((each.instrument, each.restart(self._start_ns, now_ns)) for each in self._totals.values())
+            ended = encoded_metrics(self.resource, last) if last else b""
             self._start_ns = now_ns
             self.resource = self.resource.merge(Resource({SERVICE_VERSION: version}))
         for each in self._destinations:
-            if each.totals:
+            if each.totals and ended:
                 each.totals[0].keep(ended)
-        self.spans.report_as(_encoded(self.resource))
+        self.spans.report_as(encoded_resource(self.resource))
 
     def counter(self, instrument: Instrument) -> Counter:
         """The counter for `instrument`, the same one each time."""
@@ -245,7 +243,7 @@ class Emitter:
     def _export(self, *, is_last: bool = False, is_hurried: bool = False) -> None:
         with self._failures.contained("an export of telemetry"):
             now_s = time.monotonic()
-            self.spans.flush(**({"linger_s": 0.0} if is_last else {}))
+            self.spans.flush(linger_s=0.0 if is_last else LINGER_S)
             due = [each for each in self._destinations if each.totals and (is_last or is_hurried or each.is_due(now_s))]
             if not due:
                 return
@@ -270,8 +268,8 @@ class Emitter:
             with self._failures.contained(f"observing {gauge.instrument.name}"):
                 reported.append((gauge.instrument, gauge.data(since_ns, now_ns)))
         reported += [(instrument, self._sum(counts, now_ns)) for instrument, counts in self._own().items()]
-        metrics = _metrics(reported)
-        return _body(resource, metrics), sum(len(each.data.data_points) for each in metrics), has_constants
+        metrics = metrics_of(reported)
+        return encoded_metrics(resource, metrics), sum(len(each.data.data_points) for each in metrics), has_constants
 
     def _own(self) -> dict[Instrument, dict[Attributes, float]]:
         """What became of what was reported, or was to be."""
@@ -301,20 +299,3 @@ def _known(instruments: dict[str, Any], new: _Kind) -> _Kind:
     known = instruments.setdefault(new.instrument.name, new)
     assert isinstance(known, type(new)), f"{new.instrument.name} is reported as another kind"
     return known
-
-
-def _metrics(reported: Iterable[tuple[Instrument, otel.DataT]]) -> list[otel.Metric]:
-    return [otel.Metric(i.name, i.description, i.unit, data) for i, data in reported if data.data_points]
-
-
-def _body(resource: Resource, metrics: list[otel.Metric]) -> bytes:
-    """A part of an export request: parts one after the other are a request as well."""
-    scoped = otel.ResourceMetrics(resource, [otel.ScopeMetrics(_SCOPE, metrics, "")], "")
-    return encode_metrics(otel.MetricsData([scoped])).SerializeToString()
-
-
-def _encoded(resource: Resource) -> bytes:
-    """The resource alone, as spans and log records bear it."""
-    scoped = otel.ResourceMetrics(resource, [], "")
-    (found,) = encode_metrics(otel.MetricsData([scoped])).resource_metrics
-    return found.resource.SerializeToString()

@@ -89,8 +89,8 @@ class Spans:
             else:
                 self.counts["queue_full"] += 1
 
-    def flush(self, *, linger_s: float = LINGER_S) -> None:
-        """Put the calls where collectors get them, whose requests have ended."""
+    def flush(self, *, linger_s: float) -> None:
+        """Put calls where collectors get them, once they have waited `linger_s` for their requests to end."""
         until_s = time.monotonic() - linger_s
         with self._lock:
             ended = [each for each in self._batches if each.kept_s <= until_s]

@@ -21,6 +21,7 @@ from deployments.settings import ModelSettings, parse
 from optimization.artifact.store import ArtifactError
 from telemetry import conventions
 from telemetry.emitting.emitter import Emitter
+from telemetry.emitting.trace import current
 from tests.conftest import expected_probabilities, publish_tiny
 from tests.deployments.stages.measured import FOUND, SHARE, SURE
 
@@ -294,3 +295,16 @@ def test_a_student_is_served_as_it_was_measured_or_not_at_all(artifact, predicto
 def test_a_model_is_not_its_own_teacher():
     with pytest.raises(SettingsError, match="another model than 'tiny'"):
         parse(ModelSettings, {"artifact": "tiny", "cascade": {"teacher": "tiny"}}, "args")
+
+
+def test_what_the_teacher_takes_is_counted_and_a_part_of_the_requests_trace(predictor):
+    reports = emitter()
+    trace = reports.begin(None)
+    entered = current.set(trace)
+    teacher = LocalTeacher(predictor(), emitter(), lambda: None)
+    ask(cascaded(predictor(), teacher, reports=reports), features(500))
+    current.reset(entered)
+    (point,) = reports.histogram(conventions.TEACHER_DURATION).lifetime()
+    assert point.count == len(trace.children) > 1
+    assert {child.name for child in trace.children} == {"ask the teacher"}
+    assert point.attributes == {conventions.MODEL_VERSION: "1"}

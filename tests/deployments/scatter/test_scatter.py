@@ -23,6 +23,7 @@ from deployments.scatter.scatter import HERE, Scatter
 from deployments.settings import ModelSettings
 from telemetry import conventions
 from telemetry.emitting.emitter import Emitter
+from telemetry.emitting.trace import caller_of, current
 from tests.conftest import expected_probabilities, publish_tiny
 
 BATCH = 8
@@ -382,3 +383,15 @@ def test_whatever_replicas_do_the_rows_are_right_or_two_were_lost(artifact, run,
         return
     np.testing.assert_allclose(outputs["probabilities"], expected(inputs), rtol=1e-5)
     assert origin._batcher._admission.num_waiting == 0
+
+
+def test_a_trace_goes_on_in_every_replica_that_has_a_part_of_the_request(predictor):
+    trace = emitter().begin("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+    other = Beside("a", predictor())
+    entered = current.set(trace)
+    ask(predictor, [other], features(240))
+    current.reset(entered)
+    passed = [caller_of(part.trace.traceparent) for part in other.asked]
+    assert {each.trace_id for each in passed} == {trace.trace_id}
+    assert [each.span_id for each in passed] == [child.span_id for child in trace.children]
+    assert {child.name for child in trace.children} == {"ask another replica"}
