@@ -201,10 +201,7 @@ class Emitter:
         for begin in self._starters:
             with self._failures.contained("beginning to observe"):
                 begin()
-        self._thread = threading.Thread(target=self._run, name="telemetry", daemon=True)
-        self._thread.start()
-        for each in self._destinations:
-            each.start()
+        self._begin()
 
     def hurry(self) -> None:
         """Export now and not at the end of the interval."""
@@ -221,7 +218,7 @@ class Emitter:
         if self._environment.is_disabled:
             return
         if self._thread is None:
-            self.start()
+            self._begin()
         assert self._thread is not None, "it was just started"
         self._thread.join(SHUTDOWN_S / 2)
         for each in self._destinations:
@@ -230,6 +227,12 @@ class Emitter:
         if self._thread.is_alive() or late:
             who = ", ".join(late) or "an observer"
             logger.warning("telemetry did not end within %g s because of %s: its last is lost", SHUTDOWN_S, who)
+
+    def _begin(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="telemetry", daemon=True)
+        self._thread.start()
+        for each in self._destinations:
+            each.start()
 
     def _run(self) -> None:
         while True:
