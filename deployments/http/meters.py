@@ -79,12 +79,7 @@ class RequestMeter:
                 batch = prediction.call.span = _batch_span(prediction, trace, self._version)
             children += (
                 Child("queue", prediction.submitted_ns, prediction.started_ns),
-                Child(
-                    "inference",
-                    prediction.started_ns,
-                    prediction.ended_ns,
-                    links=(Link(batch.trace_id, batch.span_id),),
-                ),
+                Child("inference", prediction.started_ns, prediction.ended_ns, link=batch.link),
             )
         is_kept = self._emitter.spans.request(
             trace,

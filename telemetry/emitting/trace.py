@@ -47,7 +47,8 @@ class Child(NamedTuple):
     kind: int = INTERNAL
     attributes: Attributes = ()
     error: str | None = None
-    links: "tuple[Link, ...]" = ()
+    link: bytes = b""
+    """To a span elsewhere, encoded (`telemetry.emitting.span_bytes.link_field`)."""
 
 
 class Link(NamedTuple):

@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from telemetry.emitting.span_bytes import link_field
 from telemetry.emitting.spans import BatchSpan
 from telemetry.emitting.trace import CLIENT, Child, Link
 from tests.telemetry.emitting.sink import emitter_to, listening
@@ -29,7 +30,7 @@ def test_a_span_continues_the_clients_trace(sink):
         end_ns=9_000,
         attributes=(("http.route", "/infer"), ("http.response.status_code", 500), ("x", True), ("y", 0.5)),
         error="it broke",
-        children=[Child("queue", 2_000, 3_000, links=(Link(8, 9),))],
+        children=[Child("queue", 2_000, 3_000, link=link_field(Link(8, 9)))],
     )
     emitter.shutdown()
     spans = {span.name: span for span in sink.spans}
