@@ -12,7 +12,7 @@ const scaled = (value, units) => {
   return `${digits(value / factor)}\u00a0${unit}`;
 };
 
-const SECONDS = [[1, "s"], [1e-3, "ms"], [1e-6, "µs"]];
+const SECONDS = [[1, "s"], [1e-3, "ms"], [1e-6, "µs"], [1e-9, "ns"]];
 const BYTES = [[2 ** 40, "TiB"], [2 ** 30, "GiB"], [2 ** 20, "MiB"], [2 ** 10, "KiB"], [1, "B"]];
 
 export function format(value, unit) {

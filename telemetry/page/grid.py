@@ -54,8 +54,12 @@ class Grid:
         """The same grid, so many seconds before."""
         return Grid(first_s=self.first_s - by_s, step_s=self.step_s, num=self.num)
 
-    def draw(self, points: Points, *, peak: bool = False) -> Drawn:
-        """Points of a line, in the order of time, on the grid; `peak` takes the largest of a bin, else their mean."""
+    def draw(self, points: Points, *, peak: bool = False, interval_s: float = 0.0) -> Drawn:
+        """Points of a line, in the order of time, on the grid; `peak` takes the largest of a bin, else their mean.
+
+        Where points come only every `interval_s`, that is no hole.
+        """
+        num_bridged = max(BRIDGED, math.ceil(1.5 * interval_s / self.step_s))
         edges = np.searchsorted(points.times, self.first_s + self.step_s * np.arange(self.num + 1))
         filled = np.flatnonzero(np.diff(edges))
         low, high, mean = (np.full(self.num, np.nan) for _ in range(3))
@@ -70,12 +74,12 @@ class Grid:
             mean[filled] = np.divide(sums, counts, out=np.full(len(filled), np.nan), where=counts > 0)
         drawn = Drawn(values=high.copy() if peak else mean, low=low, high=high)
         for line in (drawn.values, low, high):
-            _bridge(line)
+            _bridge(line, num_bridged)
         return drawn
 
 
-def _bridge(line: Floats) -> None:
+def _bridge(line: Floats, num_bridged: int) -> None:
     filled = np.flatnonzero(np.isfinite(line))
-    short = np.flatnonzero((np.diff(filled) > 1) & (np.diff(filled) <= BRIDGED + 1))
+    short = np.flatnonzero((np.diff(filled) > 1) & (np.diff(filled) <= num_bridged + 1))
     for left, right in zip(filled[short], filled[short + 1], strict=True):
         line[left + 1 : right] = line[left]

@@ -18,6 +18,8 @@ from telemetry.series.track import Track
 from telemetry.storage.points import Points
 from telemetry.storage.storage import NO_POINTS, Storage
 
+RECENT = 20
+"""Points by which it is told how often they come."""
 MAX_INSTANCES = 8
 """Lines of one plot that stand for an instance; the latest to report are shown."""
 
@@ -32,6 +34,8 @@ class Line:
     last: float | None = None
     """The value now."""
     is_signal: bool = False
+    interval_s: float = 0.0
+    """Seconds between its points, where they come more seldom than those of others."""
 
 
 def of_signal(name: str, service: Service | None, signal: str, label: str) -> Line:
@@ -51,14 +55,19 @@ def of_instances(sources: Sources, service: Service, metric: str) -> list[Line]:
     if len(found) < 2:
         return []
     found = sorted(found, key=lambda each: -each.touched_s)[:MAX_INSTANCES]
-    lines = [of_stream(each, _label(each), now_s - NUM_MISSED * service.interval_s) for each in found]
+    lines = [of_stream(each, _label(each), now_s, service.interval_s) for each in found]
     return sorted(lines, key=lambda line: line.label)
 
 
-def of_stream(stream: Stream, label: str, heard_s: float) -> Line:
-    """One series; its value now only where it was heard of since `heard_s`."""
-    last = last_value("", stream.track) if stream.touched_s >= heard_s else None
-    return Line(label=label, key=stream.key, recent=_points(stream.track), last=last)
+def of_stream(stream: Stream, label: str, now_s: float, interval_s: float) -> Line:
+    """One series of a sender that reports every `interval_s`; its value now only where it is heard of as often as it
+    used to be, since some come only now and then.
+    """
+    points = _points(stream.track)
+    gaps = np.diff(points.times[-RECENT:])
+    interval_s = max(interval_s, float(np.median(gaps)) if len(gaps) else 0.0)
+    last = last_value("", stream.track) if stream.touched_s >= now_s - NUM_MISSED * interval_s else None
+    return Line(label=label, key=stream.key, recent=points, last=last, interval_s=interval_s)
 
 
 def last_value(signal: str, track: Track) -> float | None:

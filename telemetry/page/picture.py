@@ -77,7 +77,7 @@ class Picture:
     def _column(
         self, plot: Plot, line: Line, points: Points, before: Points | None, expected: tuple[Floats, Floats] | None
     ) -> Json:
-        now = self.grid.draw(points, peak=plot.peak)
+        now = self.grid.draw(points, peak=plot.peak, interval_s=line.interval_s)
         earlier = None
         if before is not None and self.shown.compare_s:
             earlier = self.grid.earlier(self.shown.compare_s).draw(before, peak=plot.peak)

@@ -9,7 +9,7 @@ from telemetry.page.lines import MAX_INSTANCES, of_stream, short
 from telemetry.page.picture import Picture
 from telemetry.page.plots import Plot
 from telemetry.page.sources import Json, Range, Sources
-from telemetry.series.instance import NUM_MISSED, Instance
+from telemetry.series.instance import Instance
 from telemetry.series.service import Service
 from telemetry.series.stream import Key, Stream
 
@@ -17,8 +17,9 @@ MAX_PROCESSES = 200
 """Rows of one table; the latest to report are shown."""
 OF_NODES = ("process.", "system.", "hw.")
 """What the metrics of a node's own resources begin with."""
-MADE_ONCE = "trimtab.artifact."
-"""What the metrics begin with that say how a model was made, and never change."""
+ELSEWHERE = ("trimtab.artifact.", names.DRIFT_ROWS.name, names.FIDELITY_ROWS.name, names.ACCURACY_ROWS.name)
+"""What the metrics begin with that are shown otherwise than as lines: how a model was made, what its rows are."""
+MAX_LABEL = 40
 
 INSTRUMENTS = {each.name: each for each in vars(names).values() if isinstance(each, names.Instrument)}
 _UNITS = {"s": "s", "By": "By"}
@@ -37,7 +38,7 @@ def process(sources: Sources, service: Service, instance: Instance, shown: Range
         stream
         for key, stream in sources.series.streams.items()
         if (key.service, key.instance) == (service.name, instance.origin.instance)
-        and not key.metric.startswith(MADE_ONCE)
+        and not key.metric.startswith(ELSEWHERE)
     ]
     head = {"now": now_s, "process": _row(service, instance, now_s)}
     return _picture(sources, head, found, _told_apart(found), shown, service.interval_s)
@@ -130,7 +131,7 @@ def _picture(
     plots = []
     for metric in sorted(metrics, key=lambda name: (order.get(name, len(order)), name)):
         latest = sorted(metrics[metric], key=lambda stream: -stream.touched_s)[:MAX_INSTANCES]
-        lines = [of_stream(each, label(each.key), now_s - NUM_MISSED * interval_s) for each in latest]
+        lines = [of_stream(each, label(each.key), now_s, interval_s) for each in latest]
         plot = Plot(key=metric, title=_title(metric), unit=_unit(metric), lines=())
         plots.append((plot, sorted(lines, key=lambda line: line.label)))
     return Picture(
@@ -180,6 +181,6 @@ def _told_apart(streams: list[Stream]) -> Callable[[Key], str]:
             for name, value in key.attributes
             if len(seen[key.metric, name]) > 1 or name in (names.STATUS_CODE, names.ERROR_TYPE)
         ]
-        return " ".join(differing) or "value"
+        return " ".join(differing)[:MAX_LABEL] or "value"
 
     return label

@@ -19,7 +19,8 @@ function* columns(content) {
   }
 }
 
-// Whole decades around what there is.
+// Whole decades around what there is, but no more than can be read.
+const MOST_DECADES = 6;
 export function decades(content) {
   let [least, largest] = [Infinity, 0];
   for (const column of columns(content)) {
@@ -30,8 +31,9 @@ export function decades(content) {
     }
   }
   if (largest === 0) return { min: 1e-3, max: 1 };
-  const low = Math.floor(Math.log10(least));
-  return { min: 10 ** low, max: 10 ** Math.max(Math.ceil(Math.log10(largest)), low + 1) };
+  const high = Math.ceil(Math.log10(largest));
+  const low = Math.max(Math.floor(Math.log10(least)), high - MOST_DECADES);
+  return { min: 10 ** low, max: 10 ** Math.max(high, low + 1) };
 }
 
 // From zero, with room above; the errors' axis covers at least 5 %, so that one error is no mountain.

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from opentelemetry.proto.metrics.v1 import metrics_pb2 as otlp
 
 from telemetry.collector import Collector
 from telemetry.page import processes, views
@@ -41,6 +42,26 @@ def test_what_is_not_finite_is_no_value_and_short_holes_are_bridged():
     assert drawn.values.tolist()[:4] == [1, 1, 1, 4]
     assert np.isnan(drawn.values[4:7]).all(), "three bins are a hole"
     assert drawn.values[7] == 5
+
+
+def test_what_comes_every_half_minute_is_a_line_and_has_a_value_now():
+    grid = Grid(first_s=0, step_s=1, num=100)
+    drawn = grid.draw(points([0, 30, 60, 90], [1, 2, 3, 4]), interval_s=30)
+    assert np.isfinite(drawn.values[:91]).all()
+    assert np.isnan(drawn.values[91:]).all()
+    clock = Clock()
+    collector, sender = Collector(clock=clock), Sender()
+    for at in range(75):
+        clock.now_s += 1
+        seldom = otlp.Metric(name="process.open_file_descriptor.limit")
+        seldom.gauge.data_points.add(time_unix_nano=int(clock.now_s * 1e9), as_int=1024)
+        sender.extra = [seldom] if at % 30 == 0 else []
+        collector.receive_metrics(sender.request({}, clock.now_s))
+    service = collector.services["digits"]
+    shown = Range(since_s=START_S, until_s=clock.now_s)
+    answer = processes.process(collector.sources, service, service.instances["replica-1"], shown).answer()
+    (plot,) = [plot for plot in answer["plots"] if plot["key"] == seldom.name]
+    assert plot["lines"][0]["last"] == 1024
 
 
 @pytest.mark.parametrize("seed", range(3))
