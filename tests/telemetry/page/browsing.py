@@ -129,6 +129,7 @@ def see(running: Running, clock: Clock, *, seconds: int = SECONDS) -> Callable[[
             running.collector.receive_metrics(sender.request({200: durations}, clock.now_s))
         running.collector.receive_metrics(evil.request({200: np.full(20, 0.002)}, clock.now_s))
         running.collector.tick()
+        senders[0].extra = []  # it was told how the model was made
 
     for _ in range(seconds):
         second()

@@ -20,7 +20,8 @@ axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-p
 def collector():
     """A collector that saw normal traffic, then a spike that goes on; `second` brings one second more."""
     clock = Clock()
-    with running(clock=clock) as it:
+    objective = {"name": "quick", "service": "digits", "share": 0.5, "latency_s": 0.1}
+    with running(clock=clock, slos=[objective]) as it:
         it.second = see(it, clock)
         yield it
 
@@ -76,6 +77,7 @@ VIEWS = {
     "incident/1": "[data-plot=latency] .band",
     "traces?range=3600": ".scroll .code",
     f"trace/{TRACE_ID.hex()}": ".waterfall summary",
+    "slos": "tbody tr",
     "trainings": ".panel",
 }
 
@@ -221,6 +223,13 @@ def test_a_trace_is_found_and_shown_as_a_waterfall_with_what_was_logged(visit):
     assert EVIL in page.inner_text(".waterfall li:last-child dl")
     assert page.get_attribute(".waterfall dd .code", "href").startswith(f"#trace/{OTHER_TRACE_ID.hex()}")
     assert page.query_selector("main img, main script") is None
+
+
+def test_an_objective_shows_what_is_left_of_its_budget(visit):
+    page = visit("slos", "tbody tr")
+    row = page.inner_text("tbody tr").replace("\xa0", " ")
+    assert "50 % answered within 100 ms" in row
+    assert "100 %" in row, "a minute of slow requests is little of what a month allows"
 
 
 def test_an_incident_shows_its_evidence_and_takes_what_a_person_says(browser):
