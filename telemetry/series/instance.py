@@ -108,6 +108,12 @@ class Instance:
         counted.cpu = self._sum(names.PROCESS_CPU_UTILIZATION.name)
         return counted
 
+    def go_back(self, now_s: float) -> None:
+        """Nothing of it was heard after `now_s`, as the collector's clock was set back."""
+        self.seen_s, self.latest_s = min(self.seen_s, now_s), min(self.latest_s, now_s)
+        for rate in self.rates.values():
+            rate.until_s, rate.heard_s = min(rate.until_s, now_s), min(rate.heard_s, now_s)
+
     def losses(self, step: str) -> list[float]:
         """Its losses in one training step, or in all where the step is not known; a loss may name none."""
         gauges = self.gauges.get(names.TRAIN_LOSS.name, {})

@@ -55,6 +55,8 @@ class Service:
 
     def frame(self, now_s: float) -> Frame | None:
         """The frame that ends now, or None while instances are still to report."""
+        if now_s < self._closed_s:
+            self._go_back(now_s)
         alive = self.alive(now_s)
         if not alive:
             self._end(now_s)
@@ -91,6 +93,12 @@ class Service:
         old = [name for name, instance in self.instances.items() if now_s - instance.seen_s > self._retention_s]
         for name in old:
             del self.instances[name]
+
+    def _go_back(self, now_s: float) -> None:
+        """Take the collector's clock as it is after it was set back: nobody was heard in the future."""
+        self._closed_s = now_s
+        for instance in self.instances.values():
+            instance.go_back(now_s)
 
     def _clear(self) -> None:
         self._frame = Frame(time_s=0)

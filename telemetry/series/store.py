@@ -4,7 +4,7 @@ request -> origin (who) -> SenderClock (when) -> Stream (which series, what it a
 """
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import ResourceMetrics
@@ -43,6 +43,10 @@ class _Sender:
     """When it reported last."""
 
 
+MOST_BACK_S = 0.5
+"""A clock that goes back further was set; by less, it was adjusted."""
+
+
 class SeriesStore:
     """All series, at most `max_series` of them; points of further ones are refused and counted."""
 
@@ -50,6 +54,7 @@ class SeriesStore:
         self.num_refused = 0
         self.streams: dict[Key, Stream] = {}
         self._started_ns = int(started_s * 1e9)
+        self._now_s = started_s
         self._retention_s = retention_s
         self._max_series = max_series
         self._max_points = max_points
@@ -64,6 +69,7 @@ class SeriesStore:
     def ingest(self, request: ExportMetricsServiceRequest, now_s: float, peer: Peer = NOBODY) -> Outcome:
         """Keep the request's points and return what they add; a bad point is refused, the others are kept."""
         outcome = Outcome()
+        self._follow(now_s)
         for resource in request.resource_metrics:
             self._ingest(resource, now_s, peer, outcome)
         self.num_refused += outcome.num_refused
@@ -81,6 +87,20 @@ class SeriesStore:
         alive = {(key.service, key.instance) for key in self.streams}
         self._senders = {identity: sender for identity, sender in self._senders.items() if identity in alive}
         self._nameless.expire(alive)
+
+    def _follow(self, now_s: float) -> None:
+        """Move all that was received to before `now_s` where the collector's clock was set back: what comes next is not
+        older than it."""
+        step_s, self._now_s = now_s - self._now_s, now_s
+        if step_s > -MOST_BACK_S:
+            return
+        step_ns = int(step_s * 1e9)
+        for stream in self.streams.values():
+            if stream.last is not None:
+                stream.last = replace(stream.last, time_ns=stream.last.time_ns + step_ns)
+        for sender in self._senders.values():
+            if sender.last_ns is not None:
+                sender.last_ns += step_ns
 
     def _ingest(self, resource: ResourceMetrics, now_s: float, peer: Peer, outcome: Outcome) -> None:
         sender, read = origin(resource.resource, peer), _read(resource, outcome)

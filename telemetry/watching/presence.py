@@ -52,6 +52,10 @@ class Process:
             and self.heard_s - self.began_s >= SETTLED_S
         )
 
+    def takes_over_from(self, other: "Process") -> bool:
+        """Whether it began after `other` and not long before that one fell silent."""
+        return self.began_s > other.began_s + SETTLED_S and self.began_s >= other.heard_s - BEFORE_S
+
 
 class PresenceWatch:
     """Judges who is missing; unlike the other watches it is asked at every tick, as silence brings no frames."""
@@ -149,7 +153,7 @@ class PresenceWatch:
         free = list(present)
         missed = []
         for each in sorted(lost, key=lambda each: each.heard_s):
-            heir = next((other for other in free if other.began_s >= each.heard_s - BEFORE_S), None)
+            heir = next((other for other in free if other.takes_over_from(each)), None)
             if heir is None:
                 missed.append(each)
             else:

@@ -132,6 +132,7 @@ class Watchers:
             watched = [*watches(service, self._config), *model_watches(found), *budgets]
             watcher = self._watchers[service] = Watcher(service, watched, self.alerts)
             self._saved_s[service] = self._heard_s.setdefault(service, self._steady.at(self._clock()))
+            self._books_changed = True
         return watcher
 
     def _alert_changed(self, alert: Alert) -> None:
