@@ -6,7 +6,7 @@ The last line is JSON.
 from pathlib import Path
 
 from benchmarks.measurements import Measurement, parser_of, print_figures, wanted_of
-from benchmarks.observing import backends, detectors, drift, fidelity, nab, overhead, page, sketches
+from benchmarks.observing import backends, detectors, drift, fidelity, incidents, nab, overhead, page, sketches
 
 MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement(keys=("outage_lost_backend",), measure=backends.outage_figures),
@@ -24,6 +24,11 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement(
         keys=("refused_p99",), measure=lambda options, rounds: overhead.refusal_figures(rounds, options.refuse_s)
     ),
+    Measurement(keys=tuple(incidents.SUDDEN), measure=lambda options, _: incidents.detect_figures(options)),
+    Measurement(keys=("ramps_missed",), measure=lambda options, _: incidents.ramp_figures(options)),
+    Measurement(keys=("ended_early",), measure=lambda options, _: incidents.ending_figures(options)),
+    Measurement(keys=("false_per_day",), measure=lambda options, _: incidents.false_figures(options)),
+    Measurement(keys=("incidents_per_fault",), measure=lambda options, _: incidents.grouping_figures(options)),
     Measurement(keys=("drift_delay", "drift_delay_p95"), measure=lambda options, _: drift.delay_figures(options)),
     Measurement(keys=("drift_false", "drift_false_streams"), measure=lambda options, _: drift.false_figures(options)),
     Measurement(

@@ -8,6 +8,7 @@ import argparse
 import math
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from benchmarks.observing.fleet import MIB, START_S, Fleet, Load
@@ -101,11 +102,11 @@ def ramp_figures(options: argparse.Namespace) -> Figures:
         for kind, values in RAMPS.items():
             for end in values[:: 2 if options.quick else 1]:
                 num += 1
-                rate = (20.0, 100.0, 5.0)[seed]
+                load = partial(Load, rate=(20.0, 100.0, 5.0)[seed])
                 fleet = Fleet(seed=seed, interval_s=5.0)
-                _run(fleet, (1800.0, 5400.0, 3600.0)[seed], lambda rate=rate: Load(rate=rate))
+                _run(fleet, (1800.0, 5400.0, 3600.0)[seed], load)
                 began_s, known = fleet.elapsed_s, len(list(fleet.collector.alerts))
-                _run(fleet, HOUR_S, lambda rate=rate: Load(rate=rate), _ramp(kind, end), until=kind)
+                _run(fleet, HOUR_S, load, _ramp(kind, end), until=kind)
                 fired = [a for a in list(fleet.collector.alerts)[known:] if a.signal == kind]
                 allowed_s = _doubled_s(kind, end)
                 delay_s = fired[0].fired_s - START_S - began_s if fired else math.inf

@@ -28,6 +28,8 @@ LEAST_OF_PEAK = 0.35
 SLOW_KEPT = 1.1
 """Times what is left at a sudden drop that is still too little where it goes slowly."""
 DAY_S, SAME_TIME_S = 86400.0, 1800.0
+MINUTE_SLOTS = 15
+"""Slots by which a slow fall is over: the five minutes still hold it."""
 SETTLING_S = 60.0
 """After processes came or went, requests find their way anew."""
 BACK = 0.75
@@ -177,9 +179,9 @@ class ThroughputWatch:
         slots = list(self._now)
         if not reference or len(slots) * SLOT_S < BLOCK_S:
             return 0.0
-        rate = fmean(slots)
+        rate = fmean(slots if self._frozen is None else slots[-MINUTE_SLOTS:])
         peaks = sorted(each[1] for each in self._blocks)
-        peak = peaks[int(0.9 * (len(peaks) - 1))]
+        peak = peaks[int(0.9 * (len(peaks) - 1))] if peaks else reference
         then = self._yesterday(now_s)
         if then is not None and rate > 0.6 * then:
             return 0.0
