@@ -21,7 +21,7 @@ FALSE_ALARMS = 0.01
 
 def figures(options: argparse.Namespace) -> Figures:
     """Median of shadowed requests from a loss of 3 points to the alarm, and the share of streams without one that raise
-    it within 50,000 requests."""
+    it within 20,000 requests."""
     random = np.random.default_rng(7)
     num_streams = 15 if options.quick else 100
     delays = [_delay(random, agreement) for agreement in AGREEMENTS for _ in range(num_streams)]
@@ -56,7 +56,7 @@ def _delay(random: np.random.Generator, agreement: float) -> int:
 
 def _is_false(random: np.random.Generator, agreement: float) -> bool:
     watched = _watched(random, agreement)
-    for _ in range(500):
+    for _ in range(200):
         _take(random, watched, agreement, 100)
         if watched.has_fallen:
             return True

@@ -13,6 +13,8 @@ from telemetry.series.distribution import Buckets
 
 MOST_BINS = 64
 """A series with more is not read."""
+MOST_ROWS = 2**40
+"""Nor is one that claims more in one bin at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +41,7 @@ def observed(attributes: Attributes, version: str, buckets: Buckets) -> Observed
     if bounds is None or not 1 <= len(bounds) < MOST_BINS or kind not in get_args(Kind):
         return None
     reference = _reference(str(said.get(names.REFERENCE_COUNTS, "")), len(bounds) + 1)
-    if reference is None:
+    if reference is None or any(count > MOST_ROWS for count in buckets.counts.values()):
         return None
     counts = np.zeros(len(bounds) + 1, np.int64)
     for bin_, count in buckets.counts.items():

@@ -3,6 +3,7 @@
 Observed -> distributions (drift), shares (fidelity, accuracy), segments
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -13,6 +14,8 @@ from telemetry.fidelity.share import WatchedShare
 
 MOST_WATCHED = 300
 """Distributions of one version; further ones are not watched."""
+LEARNT_ROWS = 500
+"""Labelled rows that stand for a reference where there is none."""
 PROBLEMS = ("missing", "out_of_range", "new_category", "wrong_length")
 """Distributions that are of what is wrong with rows."""
 
@@ -29,6 +32,9 @@ class WatchedVersion:
         self.fidelity: WatchedShare | None = None
         self.accuracy: WatchedShare | None = None
         self.segments = Segments()
+        self._first = 0, 0
+        """The first labelled rows, right and wrong, where the manifest says no accuracy: what later ones are compared
+        with."""
 
     def take_rows(self, seen: Observed) -> None:
         """Count sampled rows of one distribution."""
@@ -47,7 +53,7 @@ class WatchedVersion:
 
     def take_fidelity(self, seen: Observed) -> None:
         """Count shadowed rows."""
-        self.fidelity = self.fidelity or _share(seen)
+        self.fidelity = self.fidelity or _share(seen.reference)
         if self.fidelity is not None:
             self.fidelity.take(num_good=int(seen.counts[0]), num_bad=int(seen.counts[1:].sum()))
 
@@ -57,9 +63,14 @@ class WatchedVersion:
         if seen.segment is not None:
             self.segments.take(seen.segment, num_right=right, num_wrong=wrong)
             return
-        self.accuracy = self.accuracy or _share(seen)
+        self.accuracy = self.accuracy or _share(seen.reference)
         if self.accuracy is not None:
             self.accuracy.take(num_good=right, num_bad=wrong)
+            return
+        first_right, first_wrong = self._first[0] + right, self._first[1] + wrong
+        self._first = first_right, first_wrong
+        if first_right + first_wrong >= LEARNT_ROWS:
+            self.accuracy = _share(self._first)
 
     def state(self) -> dict[str, Any]:
         """What it takes to go on after a restart, as JSON says it."""
@@ -70,6 +81,7 @@ class WatchedVersion:
             "fidelity": self.fidelity and self.fidelity.state(),
             "accuracy": self.accuracy and self.accuracy.state(),
             "segments": self.segments.state(),
+            "first": list(self._first),
         }
 
     @classmethod
@@ -82,6 +94,8 @@ class WatchedVersion:
         version.fidelity = WatchedShare.restored(state["fidelity"]) if state["fidelity"] else None
         version.accuracy = WatchedShare.restored(state["accuracy"]) if state["accuracy"] else None
         version.segments.restore(state["segments"])
+        right, wrong = state["first"]
+        version._first = int(right), int(wrong)
         return version
 
     def view(self) -> dict[str, Any]:
@@ -108,7 +122,5 @@ class WatchedVersion:
         }
 
 
-def _share(seen: Observed) -> WatchedShare | None:
-    if not seen.reference:
-        return None
-    return WatchedShare(num_good=seen.reference[0], num_rows=sum(seen.reference))
+def _share(reference: Sequence[int]) -> WatchedShare | None:
+    return WatchedShare(num_good=reference[0], num_rows=sum(reference)) if reference else None

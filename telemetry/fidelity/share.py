@@ -5,10 +5,10 @@ knows how sure that is.
 """
 
 import math
-from collections import deque
 from dataclasses import dataclass
 from typing import Any, Self
 
+from telemetry.drift.adwin import Adwin
 from telemetry.drift.distribution import WatchedDistribution
 from telemetry.drift.model_drift import ALPHA
 from telemetry.fidelity.confidence_sequence import interval
@@ -17,9 +17,8 @@ KNOWN_ROWS = 20_000
 """What was measured on more examples is taken as no surer than on so many."""
 SPACING_ROWS = 250
 """Rows from one place at which a loss may have begun to the next."""
-RECENT_LOTS = 20
-"""Lots of `LOT_ROWS` that what it is now is told of."""
-LOT_ROWS = 100
+MOST_AT_ONCE = 1000
+"""Rows that stand for any further ones that come together, in what the share is now."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,17 +60,18 @@ class WatchedShare:
         self._watched = WatchedDistribution(
             "share", (num_good, num_rows - num_good), "losses", known_rows=KNOWN_ROWS, spacing_rows=SPACING_ROWS
         )
-        self._lots: deque[tuple[int, int]] = deque(maxlen=RECENT_LOTS)
+        self._now = Adwin()
+        """What it is now: of the latest rows, as many as are alike."""
 
     def take(self, *, num_good: int, num_bad: int) -> None:
         """Count rows."""
         if num_good + num_bad == 0:
             return
         self._watched.take((num_good, num_bad), self._needed)
-        if self._lots and sum(self._lots[-1]) < LOT_ROWS:
-            good, bad = self._lots.pop()
-            num_good, num_bad = good + num_good, bad + num_bad
-        self._lots.append((num_good, num_bad))
+        rows = min(num_good + num_bad, MOST_AT_ONCE)
+        bad = round(num_bad * rows / (num_good + num_bad))
+        for place in range(rows):  # their order is not known: the bad are spread evenly
+            self._now.take(1.0 - ((place + 1) * bad // rows - place * bad // rows))
 
     @property
     def has_fallen(self) -> bool:
@@ -81,7 +81,8 @@ class WatchedShare:
     def reading(self) -> ShareReading:
         """What is known now."""
         told = self._watched.reading(self._needed)
-        good, rows = sum(lot[0] for lot in self._lots), sum(map(sum, self._lots))
+        rows = self._now.num
+        good = min(rows, round(self._now.mean * rows)) if rows else 0
         low, high = interval(good, rows)
         expected_low, expected_high = interval(self._good, self._rows)
         return ShareReading(
@@ -110,7 +111,7 @@ class WatchedShare:
             "num_rows": self._rows,
             "alpha": self._alpha,
             "seen": self._watched.state(),
-            "lots": [list(lot) for lot in self._lots],
+            "now": self._now.state(),
         }
 
     @classmethod
@@ -118,5 +119,5 @@ class WatchedShare:
         """The share that `state` is of."""
         share = cls(num_good=state["num_good"], num_rows=state["num_rows"], alpha=state["alpha"])
         share._watched.restore(state["seen"])
-        share._lots = deque(((good, bad) for good, bad in state["lots"]), maxlen=RECENT_LOTS)
+        share._now.restore(state["now"])
         return share

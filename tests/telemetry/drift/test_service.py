@@ -92,6 +92,18 @@ def test_a_teacher_that_agrees_less_and_labels_that_say_wrong_raise_alarms_of_th
     assert said["accuracy"].sentence.endswith("expected 95.0%; worst where region is us: 20.0% of 50")
 
 
+def test_where_the_manifest_says_no_accuracy_the_first_labels_are_what_later_ones_are_compared_with():
+    found = ServiceDrift()
+    for _ in range(5):
+        found.take(share(names.ACCURACY_ROWS, 90, 10, None))
+    assert "accuracy" not in verdicts(found)
+    found.take(share(names.ACCURACY_ROWS, 90, 10, None))
+    assert not verdicts(found)["accuracy"].unusual
+    for _ in range(5):
+        found.take(share(names.ACCURACY_ROWS, 50, 50, None))
+    assert verdicts(found)["accuracy"].unusual
+
+
 def test_a_new_version_is_watched_by_its_own_rows():
     found = ServiceDrift()
     found.take(rows((0,) * 8 + (60, 60)))
@@ -143,6 +155,14 @@ def test_a_series_that_does_not_say_what_it_is_compared_with_is_counted_and_left
     found.take(observation(names.DRIFT_ROWS, {names.WATCHED: "x"} | attributes, buckets((1, 1))))
     assert found.num_unread == 1
     assert found.versions == {}
+
+
+def test_a_series_that_claims_more_rows_than_there_can_be_is_left_out_and_many_at_once_take_no_time():
+    found = ServiceDrift()
+    found.take(rows((2**63, 1) + (0,) * 8))
+    assert found.num_unread == 1
+    found.take(share(names.FIDELITY_ROWS, 2**39, 2**30))
+    assert found.latest.fidelity.reading().rows == 2**39 + 2**30
 
 
 def test_a_sender_cannot_make_more_be_watched_than_there_is_room_for():
