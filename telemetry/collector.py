@@ -20,6 +20,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from starlette.applications import Starlette
 
+from telemetry.drift import routes as drift_routes
 from telemetry.failures import Failures
 from telemetry.forwarding.backend import BackEnd, RemoteWrite
 from telemetry.forwarding.forwarding import Forwarding
@@ -157,6 +158,7 @@ class Collector:
             [
                 *incident_routes.routes(self.incidents, self.watchers.changes, clock),
                 *slo_routes.routes(self.watchers.budgets, clock),
+                *drift_routes.routes(self.watchers.drift, clock),
                 *query_routes(self.storage, recorded, clock),
             ],
         )
