@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import gammaln, logsumexp
+from scipy.special import gammaln
 
 from telemetry.drift import starts
 from telemetry.drift.alternatives import Alternatives
@@ -26,6 +26,8 @@ SPACING_ROWS = 16
 Closer places find a large change sooner, and a small one later, since each costs."""
 LOOK_ROWS = 16
 """Fewest rows from one look to the next."""
+FORGET_EVERY = 8
+"""Places from one time that old ones are forgotten to the next: it costs as much as a look."""
 _UNSEEN = 0.5
 """Rows that a bin is thought to hold beside what the reference has (Jeffreys 1946); the empty ones share it, lest many
 bins that stay empty, as they were, come to look like a change."""
@@ -113,7 +115,7 @@ class ChangeTest:
         self._total, self._pending = arrays["total"], arrays["pending"]
         self._places, self._before = arrays["places"], arrays["before"].reshape(kept, bins)
         self._next = int(state["next"])
-        self._log_weights = _log_weights(self._places)
+        self._log_weights = np.log([starts.weight(int(place)) for place in self._places])
         if kept:
             self._look()
 
@@ -128,17 +130,20 @@ class ChangeTest:
 
     def _begin(self) -> None:
         """A change may have begun before the rows that wait to be counted."""
-        kept = [index for index, place in enumerate(self._places) if starts.is_kept(int(place), self._next)]
-        self._places = np.append(self._places[kept], self._next)
-        self._before = np.concatenate([self._before[kept], self._total[None]])
-        self._log_weights = _log_weights(self._places)
+        if self._next % FORGET_EVERY == 0:
+            kept = [index for index, place in enumerate(self._places) if starts.is_kept(int(place), self._next)]
+            self._places, self._before = self._places[kept], self._before[kept]
+            self._log_weights = self._log_weights[kept]
+        self._places = np.append(self._places, self._next)
+        self._before = np.concatenate([self._before, self._total[None]])
+        self._log_weights = np.append(self._log_weights, math.log(starts.weight(self._next)))
         self._next += 1
 
     def _look(self) -> None:
         since = self._total - self._before
         urn, any_form = (_log_urn(since, each) for each in self._urns)
         bets = np.column_stack([since @ self._log_shares, any_form]) + self._log_bets
-        wealth = logsumexp(bets, axis=1) - urn + self._log_weights
+        wealth = np.logaddexp.reduce(bets, axis=1) - urn + self._log_weights
         self._best = int(np.argmax(wealth))
         self._evidence = float(wealth[self._best])
 
@@ -149,7 +154,3 @@ def _log_urn(counts: NDArray[np.int64], urn: NDArray[np.float64]) -> NDArray[np.
     drawn: NDArray[np.float64] = (gammaln(counts + urn) - gammaln(urn)).sum(axis=1)
     drawn -= gammaln(rows + size) - gammaln(size)
     return drawn
-
-
-def _log_weights(places: NDArray[np.int64]) -> NDArray[np.float64]:
-    return np.log([starts.weight(int(place)) for place in places])

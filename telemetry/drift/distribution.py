@@ -99,6 +99,11 @@ class WatchedDistribution:
                 self.is_drifted = False
                 self._test.forget()
 
+    @property
+    def evidence(self) -> float:
+        """Nats for a change."""
+        return self._test.evidence
+
     def accept(self) -> None:
         """What comes since the drift began is as it should be: it is the reference from now on."""
         if self.is_drifted and (since := self._test.counts_since).sum() >= FEWEST_ACCEPTED:

@@ -1,7 +1,7 @@
 """All that is watched of one version of a model; how likely any of it is ever wrongly called a drift is bounded."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from numpy.typing import ArrayLike
@@ -22,6 +22,9 @@ class ModelDrift:
     def __contains__(self, name: str) -> bool:
         return name in self._watched
 
+    def __iter__(self) -> Iterator[WatchedDistribution]:
+        return iter(self._watched.values())
+
     def __getitem__(self, name: str) -> WatchedDistribution:
         return self._watched[name]
 
@@ -40,8 +43,12 @@ class ModelDrift:
 
     def readings(self) -> list[Reading]:
         """What is known of each thing, the most suspicious first."""
-        found = [each.reading(self._needed) for each in self._watched.values()]
+        found = [self.reading(each) for each in self]
         return sorted(found, key=lambda reading: (not reading.is_drifted, -reading.evidence))
+
+    def reading(self, watched: WatchedDistribution) -> Reading:
+        """What is known of one thing."""
+        return watched.reading(self._needed)
 
     def drifted(self) -> list[Reading]:
         """The things that have drifted, the surest first."""

@@ -56,11 +56,13 @@ class DriftWatch(_OfModel):
         """What the latest version's distributions say; none while no new rows came."""
         self._found.see(frame)
         version = self._found.latest
-        readings = [each for each in version.drift.readings() if self._of(each.name)] if version else []
-        seen = id(version), sum(reading.rows for reading in readings)
-        if not readings or seen == self._seen:
+        watched = [each for each in version.drift if self._of(each.name)] if version else []
+        seen = id(version), sum(each.rows for each in watched)
+        if version is None or not watched or seen == self._seen:
             return None
         self._seen = seen
+        drifted = [each for each in watched if each.is_drifted] or [max(watched, key=lambda each: each.evidence)]
+        readings = [version.drift.reading(each) for each in sorted(drifted, key=lambda each: -each.evidence)]
         worst = readings[0]
         return Verdict(
             unusual=worst.is_drifted,
@@ -68,7 +70,7 @@ class DriftWatch(_OfModel):
             score=max(0.0, worst.evidence / worst.needed),
             value=worst.psi,
             expected=(0.0, worst.psi_expected),
-            sentence=_drift_sentence([each for each in readings if each.is_drifted] or readings[:1]),
+            sentence=_drift_sentence(readings),
         )
 
     def relearn(self) -> None:
