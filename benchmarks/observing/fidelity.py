@@ -23,7 +23,7 @@ def figures(options: argparse.Namespace) -> Figures:
     """Median of shadowed requests from a loss of 3 points to the alarm, and the share of streams without one that raise
     it within 20,000 requests."""
     random = np.random.default_rng(7)
-    num_streams = 15 if options.quick else 100
+    num_streams = 10 if options.quick else 60
     delays = [_delay(random, agreement) for agreement in AGREEMENTS for _ in range(num_streams)]
     false = [_is_false(random, agreement) for agreement in AGREEMENTS for _ in range(num_streams)]
     return {
