@@ -29,11 +29,6 @@ class Matcher:
             return (value == self.value) == (self.op == "=")
         return _is_match(self.value, value) == (self.op == "=~")
 
-    @property
-    def is_wide(self) -> bool:
-        """Whether a series without the label fulfils it."""
-        return self.matches("")
-
 
 def matching(found: Sequence[Labels], matchers: Sequence[Matcher]) -> list[bool]:
     """Which of `found` fulfil all conditions."""
