@@ -8,12 +8,12 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
+from google.protobuf.message import Message
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -25,7 +25,7 @@ from telemetry.failures import Failures
 from telemetry.forwarding.backend import BackEnd, RemoteWrite
 from telemetry.forwarding.forwarding import Forwarding
 from telemetry.incidents import routes as incident_routes
-from telemetry.journal.record import Record
+from telemetry.journal.record import Signal
 from telemetry.named import each_name_once
 from telemetry.notify.notifier import Notifier, NotifyConfig
 from telemetry.notify.telling import Teller
@@ -35,13 +35,17 @@ from telemetry.page import routes
 from telemetry.page.sources import Sources
 from telemetry.queries.recorded import RecordedSeries
 from telemetry.queries.routes import query_routes
+from telemetry.receivers.config import ReceiverConfig
 from telemetry.receivers.grpc import GrpcReceiver
 from telemetry.receivers.http import HttpReceiver
+from telemetry.receivers.intake import Intake
+from telemetry.receivers.memory import MemoryLimit
 from telemetry.receivers.origin import NOBODY, Peer
 from telemetry.receivers.receiver import Refusal
+from telemetry.receivers.tokens import Tokens
+from telemetry.series.recording import Recording
 from telemetry.series.service import Service
 from telemetry.series.store import SeriesStore
-from telemetry.series.stream import Increment
 from telemetry.series.traces import SpanStore
 from telemetry.slo import routes as slo_routes
 from telemetry.slo.objective import Objective
@@ -54,7 +58,12 @@ from telemetry.watching.watchers import Watchers
 logger = logging.getLogger(__name__)
 
 TICK_S = 0.25
+SETTLE_S = 0.05
+"""Longest that points wait for others to be settled with."""
 EXPIRY_S = 30.0
+REPEAT_S = 60.0
+"""A gauge that its process leaves out, as it is constant, is kept again so often: a query looks back for minutes."""
+STATE = "series"
 
 
 class CollectorConfig(BaseModel):
@@ -63,7 +72,7 @@ class CollectorConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     host: str = "127.0.0.1"
-    """Address to listen on; senders are not authenticated, so keep it within a network you trust."""
+    """Address to listen on; beyond this host, set `receivers.tokens` and `receivers.tls_certificate`."""
     grpc_port: int = Field(default=4317, ge=0, le=65535)
     """OTLP over gRPC; 0 takes any free port."""
     http_port: int = Field(default=4318, ge=0, le=65535)
@@ -74,8 +83,12 @@ class CollectorConfig(BaseModel):
     """Largest request, after decompression."""
     retention_s: float = Field(default=3600.0, gt=0)
     """Seconds for which points and signals are kept in memory."""
-    max_series: int = Field(default=4000, gt=0)
-    """Series kept; each takes up to 64 KB. Points of further ones are refused and counted."""
+    max_series: int = Field(default=50_000, gt=0)
+    """Series that are reported at a time, all senders together; each takes up to a kilobyte of memory. Points of
+    further ones are refused and counted.
+    """
+    receivers: ReceiverConfig = ReceiverConfig()
+    """Who may send, and how much."""
     data_dir: Path | None = None
     """Folder of all that must survive a restart; it is made where it is not there. Where it is not given, the command
     and the application take `$XDG_STATE_HOME/trimtab/telemetry`, that is `~/.local/state/trimtab/telemetry`; `null`
@@ -121,9 +134,13 @@ class Collector:
         self.signals = RecordedSignals(self.storage)
         self._recalled: set[str] = set()
         self.series = SeriesStore(
-            started_s=clock(), retention_s=self.config.retention_s, max_series=self.config.max_series
+            started_s=clock(),
+            retention_s=self.config.retention_s,
+            max_series=self.config.max_series,
+            max_sender_series=self.config.receivers.max_sender_series,
+            recorder=Recording(self.storage),
         )
-        self.services: dict[str, Service] = {}
+        self.services = self.series.services
         self.watchers = Watchers(self.config.detection, self.documents, clock, self.config.slos)
         self.alerts, self.incidents = self.watchers.alerts, self.watchers.incidents
         self.notifier = Notifier(self.config.notify.channels, self.documents, clock=clock)
@@ -132,14 +149,19 @@ class Collector:
         self.spans = SpanStore()
         self._is_replaying = False
         self._failures = Failures(logger)
-        self._expired_s = self._checkpointed_s = clock()
-        self._grpc = GrpcReceiver(
-            self, host=self.config.host, port=self.config.grpc_port, max_body_bytes=self.config.max_body_bytes
+        self._expired_s = self._checkpointed_s = self._repeated_s = clock()
+        receivers = self.config.receivers
+        self.intake = Intake(
+            self,
+            max_body_bytes=self.config.max_body_bytes,
+            memory=MemoryLimit(max(receivers.memory_bytes, 2 * self.config.max_body_bytes)),
+            tokens=Tokens(receivers.tokens) if receivers.tokens else None,
         )
-        self._http = HttpReceiver(
-            self, host=self.config.host, port=self.config.http_port, max_body_bytes=self.config.max_body_bytes
-        )
+        tls = receivers.tls()
+        self._grpc = GrpcReceiver(self.intake, host=self.config.host, port=self.config.grpc_port, tls=tls)
+        self._http = HttpReceiver(self.intake, host=self.config.host, port=self.config.http_port, tls=tls)
         self._ticking: asyncio.Task[None] | None = None
+        self._settling: asyncio.TimerHandle | None = None
         recorded = RecordedSeries(self.storage, {})
         self.forwarding = Forwarding(self.config.forwarding, self.data.journal)
         self.forwarding.write(self.config.remote_write, recorded, self.documents, clock)
@@ -205,58 +227,64 @@ class Collector:
         self.checkpoint()
         await asyncio.to_thread(self.data.close)
 
-    def receive_metrics(self, request: ExportMetricsServiceRequest, peer: Peer = NOBODY) -> Refusal:
-        """Keep the points and watch what they add.
+    def receive(self, signal: Signal, body: bytes, peer: Peer) -> Refusal:
+        """Write a request down and take it; what its points add is watched within `SETTLE_S`.
 
         Raises:
+            DecodeError: the body is no such request: nothing of it was taken.
             JournalError: there is no room: nothing of it was taken.
         """
-        self.data.receive("metrics", request.SerializeToString(), self._clock(), peer)
-        return self._take_metrics(request, peer)
+        refusal = self._take(signal, body, peer, partial(self.data.receive, signal, body, self._clock(), peer))
+        if self.series.num_pending and self._settling is None:
+            self._settling = asyncio.get_running_loop().call_later(SETTLE_S, self.settle)
+        return refusal
 
-    def _take_metrics(self, request: ExportMetricsServiceRequest, peer: Peer) -> Refusal:
-        now_s = self._clock()
-        outcome = self.series.ingest(request, now_s, peer)
-        added: dict[str, list[Increment]] = defaultdict(list)
-        for increment in outcome.increments:
-            added[increment.key.service].append(increment)
-        for name, increments in added.items():
-            service = self.services.get(name)
-            if service is None:
-                service = self.services[name] = Service(name, now_s=now_s, retention_s=self.config.retention_s)
-            with self._failures.contained(f"watching {name}"):
-                service.add(increments, now_s)
-                self._watch(service, now_s)
-        return Refusal(num_refused=outcome.num_refused, reason=outcome.reason)
+    def receive_metrics(self, request: ExportMetricsServiceRequest, peer: Peer = NOBODY) -> Refusal:
+        """Keep points and watch what they add, at once; raises what `receive` does."""
+        return self._receive_now("metrics", request, peer)
 
     def receive_traces(self, request: ExportTraceServiceRequest, peer: Peer = NOBODY) -> Refusal:
-        """Keep spans.
-
-        Raises:
-            JournalError: there is no room: nothing of it was taken.
-        """
-        body = request.SerializeToString()
-        self.data.receive("traces", body, self._clock(), peer)
-        return self._take_traces(request, body, peer)
-
-    def _take_traces(self, request: ExportTraceServiceRequest, body: bytes, peer: Peer) -> Refusal:
-        num_refused, reason = self.spans.ingest(request, peer)
-        self.storage.add_spans(request, body, self._clock())
-        return Refusal(num_refused=num_refused, reason=reason)
+        """Keep spans; raises what `receive` does."""
+        return self._receive_now("traces", request, peer)
 
     def receive_logs(self, request: ExportLogsServiceRequest, peer: Peer = NOBODY) -> Refusal:
-        """Keep log records.
+        """Keep log records; raises what `receive` does."""
+        return self._receive_now("logs", request, peer)
 
-        Raises:
-            JournalError: there is no room: nothing of it was taken.
-        """
+    def settle(self) -> None:
+        """Watch what the requests that wait have added."""
+        if self._settling is not None:
+            self._settling.cancel()
+            self._settling = None
+        now_s = self._clock()
+        for service in self.series.settle():
+            with self._failures.contained(f"watching {service.name}"):
+                self._watch(service, now_s)
+
+    def _receive_now(self, signal: Signal, request: Message, peer: Peer) -> Refusal:
         body = request.SerializeToString()
-        self.data.receive("logs", body, self._clock(), peer)
-        return self._take_logs(request, body)
+        refusal = self._take(signal, body, peer, partial(self.data.receive, signal, body, self._clock(), peer))
+        self.settle()
+        return refusal
 
-    def _take_logs(self, request: ExportLogsServiceRequest, body: bytes) -> Refusal:
-        self.storage.add_logs(request, body, self._clock())
-        return Refusal()
+    def _take(self, signal: Signal, body: bytes, peer: Peer, keep: Callable[[], None] = lambda: None) -> Refusal:
+        """Take a request; `keep` is called once it is known to be sound, before anything of it is taken."""
+        now_s = self._clock()
+        match signal:
+            case "metrics":
+                outcome = self.series.ingest(body, now_s, peer, keep)
+                return Refusal(num_refused=outcome.num_refused, reason=outcome.reason)
+            case "traces":
+                traces = ExportTraceServiceRequest.FromString(body)
+                keep()
+                num_refused, reason = self.spans.ingest(traces, peer)
+                self.storage.add_spans(traces, body, now_s)
+                return Refusal(num_refused=num_refused, reason=reason)
+            case "logs":
+                logs = ExportLogsServiceRequest.FromString(body)
+                keep()
+                self.storage.add_logs(logs, body, now_s)
+                return Refusal()
 
     def tick(self) -> None:
         """Do what is due: end frames that wait for silent instances, forget what is older than the retention.
@@ -264,6 +292,7 @@ class Collector:
         What goes wrong with one service is logged once and concerns that service alone.
         """
         now_s = self._clock()
+        self.settle()
         for name, service in self.services.items():
             with self._failures.contained(f"watching {name}"):
                 self._watch(service, now_s)
@@ -273,45 +302,40 @@ class Collector:
             self.watchers.tick(self.services)
         if now_s - self._checkpointed_s >= self.config.storage.checkpoint_s:
             self.checkpoint()
+        if now_s - self._repeated_s >= REPEAT_S:
+            self.series.repeat(self._repeated_s, now_s)
+            self._repeated_s = now_s
         if now_s - self._expired_s < EXPIRY_S:
             return
         self._expired_s = now_s
         self._teller.take_up(self.incidents)
         self.series.expire(now_s)
-        for name, service in list(self.services.items()):
-            service.expire(now_s)
-            if now_s - service.touched_s > self.config.retention_s:
-                del self.services[name]
-                self._recalled.discard(name)
+        self._recalled &= self.services.keys()
 
     def checkpoint(self) -> None:
         """Have all that was taken written, with the place in the journal that it reaches to."""
         self._checkpointed_s = self._clock()
-        self.data.checkpoint(self._checkpointed_s)
+        states = {STATE: self.series.state()} if self.config.data_dir else {}
+        self.data.checkpoint(self._checkpointed_s, states)
 
     def _replay(self) -> None:
         """Take again, at the times at which they came, the requests that no checkpoint holds; what was made of them by
         the watchers has survived by itself."""
         clock, ticked_s, self._is_replaying = self._clock, 0.0, True
+        _, states = self.storage.checkpointed()
+        if STATE in states:
+            with self._failures.contained("going on from the series before the restart"):
+                self.series.restore(states[STATE])
         try:
             for record in self.data.unwritten():
                 self._clock = partial(float, record.time_s)
                 with self._failures.contained("a request from the journal"):
-                    self._take(record)
+                    self._take(record.signal, record.body, sender_of(record))
                 if record.time_s - ticked_s >= TICK_S:
                     ticked_s = record.time_s
                     self.tick()
         finally:
             self._clock, self._is_replaying = clock, False
-
-    def _take(self, record: Record) -> None:
-        peer = sender_of(record)
-        if record.signal == "metrics":
-            self._take_metrics(ExportMetricsServiceRequest.FromString(record.body), peer)
-        elif record.signal == "traces":
-            self._take_traces(ExportTraceServiceRequest.FromString(record.body), record.body, peer)
-        else:
-            self._take_logs(ExportLogsServiceRequest.FromString(record.body), record.body)
 
     def _watch(self, service: Service, now_s: float) -> None:
         if service.name not in self._recalled:

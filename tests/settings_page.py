@@ -27,6 +27,7 @@ from telemetry.collector import CollectorConfig
 from telemetry.forwarding.backend import BackEnd, RemoteWrite, Secret, Tls
 from telemetry.notify.channels import Alertmanager, Email, OtlpLogs, Slack, Webhook
 from telemetry.notify.notifier import NotifyConfig
+from telemetry.receivers.config import ReceiverConfig
 from telemetry.slo.objective import Objective
 from telemetry.storage.config import StorageConfig
 from telemetry.watching.detection import DetectionConfig, Limits
@@ -49,6 +50,7 @@ SECTIONS: list[tuple[str, list[type[BaseModel]]]] = [
             ServerSettings,
             AccessSettings,
             CollectorConfig,
+            ReceiverConfig,
             BackEnd,
             RemoteWrite,
             Secret,

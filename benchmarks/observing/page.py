@@ -85,7 +85,7 @@ def _page(folder: Path) -> Iterator[str]:
 def _record(collector: Collector) -> None:
     """A day of random walks, a checkpoint each hour, and one report by which the process is known."""
     collector.receive_metrics(_report())
-    keys = [key for key in collector.series.streams if key.metric.startswith("bench.")]
+    keys = [each.key for each in collector.series.plotted(lambda key: key.metric.startswith("bench."))]
     assert len(keys) == NUM_METRICS * NUM_LINES
     storage: Storage = collector.storage
     numbers = np.array([storage.series_id(key, "gauge") for key in keys])

@@ -11,9 +11,10 @@ from telemetry.page.sources import Sources
 from telemetry.page.stored import signal_key, stored
 from telemetry.receivers.attributes import Attributes
 from telemetry.series.instance import NUM_MISSED
+from telemetry.series.recording import Plotted
 from telemetry.series.service import Service
 from telemetry.series.signals import training_step
-from telemetry.series.stream import Key, Stream
+from telemetry.series.stream import Key
 from telemetry.series.track import Track
 from telemetry.storage.points import Points
 from telemetry.storage.storage import NO_POINTS, Storage
@@ -51,7 +52,8 @@ def of_instances(sources: Sources, service: Service, metric: str) -> list[Line]:
     """A line for each instance where there are several; of a training, for the step it is in."""
     now_s = sources.clock()
     step = training_step(service.alive(now_s) or list(service.instances.values()))
-    found = [each for each in sources.series.of(service.name, metric) if _step(each.key.attributes) in ("", step)]
+    found = sources.series.plotted(lambda key: (key.service, key.metric) == (service.name, metric))
+    found = [each for each in found if _step(each.key.attributes) in ("", step)]
     if len(found) < 2:
         return []
     found = sorted(found, key=lambda each: -each.touched_s)[:MAX_INSTANCES]
@@ -59,7 +61,7 @@ def of_instances(sources: Sources, service: Service, metric: str) -> list[Line]:
     return sorted(lines, key=lambda line: line.label)
 
 
-def of_stream(stream: Stream, label: str, now_s: float, interval_s: float) -> Line:
+def of_stream(stream: Plotted, label: str, now_s: float, interval_s: float) -> Line:
     """One series of a sender that reports every `interval_s`; its value now only where it is heard of as often as it
     used to be, since some come only now and then.
     """
@@ -111,6 +113,6 @@ def _step(attributes: Attributes) -> str:
     return str(dict(attributes).get(names.STEP, ""))
 
 
-def _label(stream: Stream) -> str:
+def _label(stream: Plotted) -> str:
     rank = dict(stream.key.attributes).get(names.RANK)
     return f"rank {rank}" if rank is not None else short(stream.key.instance)

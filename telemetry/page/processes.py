@@ -10,8 +10,9 @@ from telemetry.page.picture import Picture
 from telemetry.page.plots import Plot
 from telemetry.page.sources import Json, Range, Sources
 from telemetry.series.instance import Instance
+from telemetry.series.recording import Plotted
 from telemetry.series.service import Service
-from telemetry.series.stream import Key, Stream
+from telemetry.series.stream import Key
 
 MAX_PROCESSES = 200
 """Rows of one table; the latest to report are shown."""
@@ -34,12 +35,10 @@ def processes(service: Service, now_s: float) -> list[Json]:
 def process(sources: Sources, service: Service, instance: Instance, shown: Range) -> Picture:
     """One process: all its metrics over the range."""
     now_s = sources.clock()
-    found = [
-        stream
-        for key, stream in sources.series.streams.items()
-        if (key.service, key.instance) == (service.name, instance.origin.instance)
-        and not key.metric.startswith(ELSEWHERE)
-    ]
+    name = service.name, instance.origin.instance
+    found = sources.series.plotted(
+        lambda key: (key.service, key.instance) == name and not key.metric.startswith(ELSEWHERE)
+    )
     head = {"now": now_s, "process": _row(service, instance, now_s)}
     return _picture(sources, head, found, _told_apart(found), shown, service.interval_s)
 
@@ -76,11 +75,7 @@ def node(sources: Sources, host: str, shown: Range) -> Picture | None:
     if not there:
         return None
     known = {(service.name, instance.origin.instance) for service, instance in there}
-    found = [
-        stream
-        for key, stream in sources.series.streams.items()
-        if (key.service, key.instance) in known and key.metric.startswith(OF_NODES)
-    ]
+    found = sources.series.plotted(lambda key: (key.service, key.instance) in known and key.metric.startswith(OF_NODES))
     rows = sorted((_row(*each, now_s) for each in there), key=lambda row: (not row["alive"], row["service"]))
     interval_s = max(service.interval_s for service, _ in there)
     head = {"now": now_s, "node": host, "processes": rows[:MAX_PROCESSES]}
@@ -117,14 +112,14 @@ def _total(there: Iterable[tuple[Service, Instance]], metric: str) -> float | No
 def _picture(
     sources: Sources,
     head: Json,
-    streams: list[Stream],
+    streams: list[Plotted],
     label: Callable[[Key], str],
     shown: Range,
     interval_s: float,
 ) -> Picture:
     """A plot for each metric, in the order of the conventions, then of the names."""
     now_s = sources.clock()
-    metrics: dict[str, list[Stream]] = defaultdict(list)
+    metrics: dict[str, list[Plotted]] = defaultdict(list)
     for stream in streams:
         metrics[stream.key.metric].append(stream)
     order = {name: at for at, name in enumerate(INSTRUMENTS)}
@@ -166,7 +161,7 @@ def _unit(metric: str) -> str:
     return "%" if metric.endswith(".utilization") else _UNITS.get(instrument.unit, "")
 
 
-def _told_apart(streams: list[Stream]) -> Callable[[Key], str]:
+def _told_apart(streams: list[Plotted]) -> Callable[[Key], str]:
     """Names a series by those of its attributes in which the series of its metric differ."""
     seen: dict[tuple[str, str], set[object]] = defaultdict(set)
     counts: dict[str, int] = defaultdict(int)

@@ -20,11 +20,11 @@ def attributes(pairs: Iterable[KeyValue]) -> Attributes:
 
 
 def plain(value: AnyValue) -> str | int | float | bool:
-    """An attribute's value, shortened; what is not a scalar becomes text, and so does NaN, which equals nothing."""
+    """An attribute's value, shortened; what is not a scalar becomes text, and so does what is not finite."""
     kind = value.WhichOneof("value")
     if kind == "string_value":
         return value.string_value[:MAX_TEXT]
-    if kind in ("int_value", "bool_value") or (kind == "double_value" and not math.isnan(value.double_value)):
+    if kind in ("int_value", "bool_value") or (kind == "double_value" and math.isfinite(value.double_value)):
         number: int | float | bool = getattr(value, kind)
         return number
     return str(value)[:MAX_TEXT]

@@ -1,41 +1,42 @@
-"""OTLP over gRPC (https://opentelemetry.io/docs/specs/otlp/#otlpgrpc)."""
+"""OTLP over gRPC, plain or gzip (https://opentelemetry.io/docs/specs/otlp/#otlpgrpc).
 
-from collections.abc import Callable
-from typing import Any
+gRPC's own decompression is off: bodies are unfolded by the same rules as HTTP's, within the same limit of memory. Each
+call is taken as a stream of one message, so that its headers are read before its body is.
+"""
+
+from collections.abc import AsyncIterator
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import DecodeError, Message
-from google.rpc.code_pb2 import UNAVAILABLE  # type: ignore[import-untyped]  # no stubs
 from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]  # no stubs
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # no stubs
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from telemetry.journal.errors import JournalError
-from telemetry.receivers.origin import Peer, grpc_peer
-from telemetry.receivers.receiver import (
-    RETRY_S,
-    PortTakenError,
-    Sink,
-    listen,
-    logs_response,
-    metrics_response,
-    traces_response,
-)
+from telemetry.journal.record import Signal
+from telemetry.receivers.compression import GZIP_MAGIC
+from telemetry.receivers.errors import MalformedError, RequestError
+from telemetry.receivers.intake import Intake, answer
+from telemetry.receivers.memory import Held
+from telemetry.receivers.origin import grpc_peer
+from telemetry.receivers.receiver import PortTakenError, Tls, listen
 
-_PACKAGE = "opentelemetry.proto.collector"
+SERVICES: dict[Signal, str] = {
+    "metrics": "opentelemetry.proto.collector.metrics.v1.MetricsService",
+    "traces": "opentelemetry.proto.collector.trace.v1.TraceService",
+    "logs": "opentelemetry.proto.collector.logs.v1.LogsService",
+}
+STATUS_DETAILS = "grpc-status-details-bin"
+
+Context = grpc.aio.ServicerContext[bytes, bytes]
 
 
 class GrpcReceiver:
     """Serves the three OTLP services."""
 
-    def __init__(self, sink: Sink, *, host: str, port: int, max_body_bytes: int) -> None:
+    def __init__(self, intake: Intake, *, host: str, port: int, tls: Tls | None) -> None:
         self.port = port
         self._host = host
-        self._sink = sink
-        self._max_body_bytes = max_body_bytes
+        self._intake = intake
+        self._tls = tls
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> None:
@@ -46,21 +47,21 @@ class GrpcReceiver:
         """
         # gRPC's own error names no port: try it first. Without so_reuseport=0 two collectors would share it silently.
         listen("grpc_port", self._host, self.port).close()
-        server = grpc.aio.server(
-            options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", self._max_body_bytes)]
-        )
+        options = [
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_receive_message_length", self._intake.max_body_bytes),
+            ("grpc.per_message_decompression", 0),
+        ]
+        server = grpc.aio.server(options=options)
         server.add_generic_rpc_handlers(
-            (
-                _service(
-                    f"{_PACKAGE}.metrics.v1.MetricsService", self._sink, ExportMetricsServiceRequest, metrics_response
-                ),
-                _service(f"{_PACKAGE}.trace.v1.TraceService", self._sink, ExportTraceServiceRequest, traces_response),
-                _service(f"{_PACKAGE}.logs.v1.LogsService", self._sink, ExportLogsServiceRequest, logs_response),
-            )
+            tuple(_service(name, signal, self._intake) for signal, name in SERVICES.items())
         )
         host = f"[{self._host}]" if ":" in self._host else self._host
         try:
-            self.port = server.add_insecure_port(f"{host}:{self.port}")
+            if self._tls:
+                self.port = server.add_secure_port(f"{host}:{self.port}", _credentials(self._tls))
+            else:
+                self.port = server.add_insecure_port(f"{host}:{self.port}")
         except RuntimeError:
             raise PortTakenError("grpc_port", self._host, self.port) from None
         await server.start()
@@ -72,28 +73,44 @@ class GrpcReceiver:
             await self._server.stop(grace=0.5)
 
 
-def _service(
-    name: str, sink: Sink, message: type[Message], respond: Callable[[Sink, Any, Peer], Message]
-) -> "grpc.GenericRpcHandler[bytes, bytes]":
-    """One OTLP service, decoded here so that a body that is no protobuf is the client's error, not an internal one."""
-
-    async def export(body: bytes, context: "grpc.aio.ServicerContext[bytes, bytes]") -> bytes:
-        request = message()
+def _service(name: str, signal: Signal, intake: Intake) -> "grpc.GenericRpcHandler[bytes, bytes]":
+    async def export(messages: AsyncIterator[bytes], context: Context) -> bytes:
+        num_bytes = 0
         try:
-            request.ParseFromString(body)
-        except DecodeError as error:
-            rule = f"the body must be an {message.DESCRIPTOR.name}: {error}"
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, rule)
-        try:
-            return respond(sink, request, grpc_peer(context.peer())).SerializeToString()
-        except JournalError as error:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error), (_retry(str(error)),))
+            intake.authorize(_header(context, "authorization"))
+            with Held(intake.memory) as held:
+                body = await anext(messages, None)
+                if body is None:
+                    raise MalformedError("a call must hold one message, got none")
+                num_bytes = len(body)
+                held.reserve(num_bytes)
+                encoding = "gzip" if body.startswith(GZIP_MAGIC) else "identity"  # no protobuf begins like that
+                refusal = await intake.take(signal, body, grpc_peer(context.peer()), held, encoding=encoding)
+        except RequestError as error:
+            intake.count(signal, "grpc", num_bytes, error)
+            await context.abort(error.grpc, str(error), _trailers(error))
+        intake.count(signal, "grpc", num_bytes)
+        return answer(signal, refusal).SerializeToString()
 
-    return grpc.method_handlers_generic_handler(name, {"Export": grpc.unary_unary_rpc_method_handler(export)})
+    return grpc.method_handlers_generic_handler(name, {"Export": grpc.stream_unary_rpc_method_handler(export)})
 
 
-def _retry(message: str) -> tuple[str, bytes]:
-    """Trailing metadata that ask to send again later (https://opentelemetry.io/docs/specs/otlp/#otlpgrpc-throttling)."""
-    status = Status(code=UNAVAILABLE, message=message)
-    status.details.add().Pack(RetryInfo(retry_delay=Duration(seconds=RETRY_S)))
-    return "grpc-status-details-bin", status.SerializeToString()
+def _header(context: Context, name: str) -> str:
+    found = [value for key, value in context.invocation_metadata() or () if key == name]
+    return str(found[0]) if found else ""
+
+
+def _trailers(error: RequestError) -> tuple[tuple[str, bytes], ...]:
+    """The status in full; with RetryInfo where the request is to be sent again
+    (https://opentelemetry.io/docs/specs/otlp/#otlpgrpc-throttling).
+    """
+    status = Status(code=error.code, message=str(error))
+    if error.retry_s:
+        status.details.add().Pack(RetryInfo(retry_delay=Duration(seconds=error.retry_s)))
+    return ((STATUS_DETAILS, status.SerializeToString()),)
+
+
+def _credentials(tls: Tls) -> grpc.ServerCredentials:
+    pair = tls.key.read_bytes(), tls.certificate.read_bytes()
+    ca = tls.client_ca.read_bytes() if tls.client_ca else None
+    return grpc.ssl_server_credentials([pair], root_certificates=ca, require_client_auth=ca is not None)

@@ -1,89 +1,117 @@
-"""OTLP over HTTP: protobuf or JSON, gzip or plain (https://opentelemetry.io/docs/specs/otlp/#otlphttp)."""
+"""OTLP over HTTP: protobuf or JSON, plain or compressed (https://opentelemetry.io/docs/specs/otlp/#otlphttp)."""
 
 import asyncio
 import contextlib
-import zlib
-from collections.abc import Callable, Iterator
-from typing import Any
+import ssl
+from collections.abc import Iterator, Mapping
 
 import uvicorn
 from google.protobuf import json_format
-from google.protobuf.message import DecodeError, Message
-from google.rpc.code_pb2 import INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNAVAILABLE  # type: ignore[import-untyped]  # no stubs
+from google.protobuf.message import Message
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # no stubs
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
-from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
-from telemetry.journal.errors import JournalError
-from telemetry.receivers import otlp_json
+from telemetry.journal.record import Signal
+from telemetry.receivers import compression
+from telemetry.receivers.errors import BusyError, MalformedError, RequestError, TooLargeError, UnsupportedError
+from telemetry.receivers.intake import Intake, answer
+from telemetry.receivers.memory import Held
 from telemetry.receivers.origin import Peer
-from telemetry.receivers.receiver import RETRY_S, Sink, listen, logs_response, metrics_response, traces_response
+from telemetry.receivers.receiver import Tls, listen
 
 PROTOBUF = "application/x-protobuf"
 JSON = "application/json"
-
-_CHUNK_BYTES = 64 * 1024
-
-
-class RejectedError(Exception):
-    """A request as a whole cannot be taken."""
-
-    def __init__(self, status_code: int, message: str) -> None:
-        super().__init__(message)
-        self.status_code = status_code
+PATHS: Mapping[str, Signal] = {"/v1/metrics": "metrics", "/v1/traces": "traces", "/v1/logs": "logs"}
+BODY_TIMEOUT_S = 30.0
+"""A sender that takes longer for a body gives back the memory that it holds."""
 
 
-def application(sink: Sink, max_body_bytes: int) -> Starlette:
-    """The ASGI application with the three OTLP paths."""
+class Application:
+    """The three paths of OTLP; ASGI without a framework, which would take as long as the rest."""
 
-    def route(path: str, message: type[Message], respond: Callable[[Sink, Any, Peer], Message]) -> Route:
-        async def receive(request: Request) -> Response:
-            content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-            try:
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        signal = PATHS.get(scope["path"])
+        if signal is None or scope["method"] != "POST":
+            await _send(send, 404 if signal is None else 405, b"", "text/plain", {})
+            return
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+        num_bytes = 0
+        try:
+            with Held(self._intake.memory) as held:
+                self._intake.authorize(headers.get("authorization", ""))
                 if content_type not in (PROTOBUF, JSON):
-                    raise RejectedError(415, f"content-type must be {PROTOBUF} or {JSON}, got {content_type!r}")
-                body = await _body(request, max_body_bytes)
-                return _answer(respond(sink, _decoded(body, message(), content_type), _peer(request)), content_type)
-            except RejectedError as rejected:
-                code = RESOURCE_EXHAUSTED if rejected.status_code == 413 else INVALID_ARGUMENT
-                status = Status(code=code, message=str(rejected))
-                return _answer(status, content_type, rejected.status_code)
-            except JournalError as error:
-                answer = _answer(Status(code=UNAVAILABLE, message=str(error)), content_type, 503)
-                answer.headers["retry-after"] = str(RETRY_S)
-                return answer
-            except ClientDisconnect:
-                return Response(status_code=400)
+                    raise UnsupportedError(f"content-type must be {PROTOBUF} or {JSON}, got {content_type[:80]!r}")
+                encoding = compression.check(headers.get("content-encoding", ""))
+                body = await self._body(headers, receive, held)
+                num_bytes = len(body)
+                peer = _peer(scope, headers)
+                refusal = await self._intake.take(
+                    signal, body, peer, held, encoding=encoding, is_json=content_type == JSON
+                )
+        except RequestError as error:
+            self._intake.count(signal, "http", num_bytes, error)
+            await _refuse(send, error, content_type)
+        except _GoneError:
+            self._intake.count(signal, "http", num_bytes, MalformedError())
+        else:
+            self._intake.count(signal, "http", num_bytes)
+            await _answer(send, answer(signal, refusal), content_type)
 
-        return Route(path, receive, methods=["POST"])
-
-    return Starlette(
-        routes=[
-            route("/v1/metrics", ExportMetricsServiceRequest, metrics_response),
-            route("/v1/traces", ExportTraceServiceRequest, traces_response),
-            route("/v1/logs", ExportLogsServiceRequest, logs_response),
-        ]
-    )
+    async def _body(self, headers: Mapping[str, str], receive: Receive, held: Held) -> bytes:
+        """The body as it comes, no more than may be held."""
+        max_bytes = self._intake.max_body_bytes
+        announced = headers.get("content-length", "")
+        if announced.isdecimal() and int(announced) > max_bytes:
+            raise TooLargeError(f"the body must not exceed {max_bytes} bytes, got {announced}")
+        message = await receive()
+        if message["type"] == "http.request" and not message.get("more_body", False):
+            body: bytes = message.get("body", b"")
+            held.reserve(len(body))
+            if len(body) > max_bytes:
+                raise TooLargeError(f"the body must not exceed {max_bytes} bytes, got {len(body)}")
+            return body
+        parts, num_bytes = [], 0
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                while True:
+                    if message["type"] == "http.disconnect":
+                        raise _GoneError
+                    part = message.get("body", b"")
+                    num_bytes += len(part)
+                    if num_bytes > max_bytes:
+                        raise TooLargeError(f"the body must not exceed {max_bytes} bytes, got more")
+                    held.reserve(len(part))
+                    parts.append(part)
+                    if not message.get("more_body", False):
+                        return b"".join(parts)
+                    message = await receive()
+        except TimeoutError:
+            raise BusyError(f"the body must come within {BODY_TIMEOUT_S:g} s, got {num_bytes} bytes of it") from None
 
 
 class HttpReceiver:
     """Serves the application with uvicorn inside the running loop, leaving signals to whoever owns it."""
 
-    def __init__(self, sink: Sink, *, host: str, port: int, max_body_bytes: int) -> None:
+    def __init__(self, intake: Intake, *, host: str, port: int, tls: Tls | None) -> None:
         self.port = port
         self._host = host
         self._server = _Server(
             uvicorn.Config(
-                application(sink, max_body_bytes),
+                Application(intake),
                 log_config=None,
                 access_log=False,
                 lifespan="off",
                 timeout_graceful_shutdown=1,
+                server_header=False,
+                ssl_certfile=tls.certificate if tls else None,
+                ssl_keyfile=tls.key if tls else None,
+                ssl_ca_certs=str(tls.client_ca) if tls and tls.client_ca else None,
+                ssl_cert_reqs=ssl.CERT_REQUIRED if tls and tls.client_ca else ssl.CERT_NONE,
             )
         )
         self._serving: asyncio.Task[None] | None = None
@@ -111,56 +139,42 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _peer(request: Request) -> Peer:
+class _GoneError(Exception):
+    """The sender has hung up."""
+
+
+def _peer(scope: Scope, headers: Mapping[str, str]) -> Peer:
     """Who sends; the port only where the connection is kept, since another one says nothing about the sender."""
-    if request.client is None:
+    if scope.get("client") is None:
         return Peer()
-    is_kept = request.scope["http_version"] != "1.0" and request.headers.get("connection", "").lower() != "close"
-    return Peer(request.client.host, str(request.client.port) if is_kept else "")
+    address, port = scope["client"]
+    is_kept = scope["http_version"] != "1.0" and headers.get("connection", "").lower() != "close"
+    return Peer(address, str(port) if is_kept else "")
 
 
-async def _body(request: Request, max_body_bytes: int) -> bytes:
-    """The body, decompressed; never holds more than `max_body_bytes` of it."""
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in ("gzip", "identity", ""):
-        raise RejectedError(415, f"content-encoding must be gzip or identity, got {encoding!r}")
-    gunzip = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS) if encoding == "gzip" else None
-    parts: list[bytes] = []
-    num_bytes = 0
-    async for chunk in request.stream():
-        for part in _inflated(gunzip, chunk) if gunzip else (chunk,):
-            num_bytes += len(part)
-            if num_bytes > max_body_bytes:
-                raise RejectedError(413, f"the body must not exceed {max_body_bytes} bytes after decompression")
-            parts.append(part)
-    if gunzip and not gunzip.eof:
-        raise RejectedError(400, "the gzip body must be complete, got a part of it")
-    return b"".join(parts)
+async def _refuse(send: Send, error: RequestError, content_type: str) -> None:
+    headers = {"retry-after": str(error.retry_s)} if error.retry_s else {}
+    if error.http == 401:
+        headers["www-authenticate"] = "Bearer"
+    await _answer(send, Status(code=error.code, message=str(error)), content_type, error.http, headers)
 
 
-def _inflated(gunzip: "zlib._Decompress", chunk: bytes) -> Iterator[bytes]:
-    """What a compressed chunk holds, a little at a time, so that a zip bomb is noticed before it unfolds."""
-    while chunk:
-        try:
-            yield gunzip.decompress(chunk, _CHUNK_BYTES)
-        except zlib.error as error:
-            raise RejectedError(400, f"the body must be gzip, as content-encoding says: {error}") from None
-        chunk = gunzip.unconsumed_tail
-
-
-def _decoded(body: bytes, message: Message, content_type: str) -> Message:
-    name = message.DESCRIPTOR.name
-    try:
-        if content_type == JSON:
-            return otlp_json.parse(body, message)
-        message.ParseFromString(body)
-    except (DecodeError, ValueError) as error:
-        raise RejectedError(400, f"the body must be an {name}: {error}") from None
-    return message
-
-
-def _answer(message: Message, content_type: str, status_code: int = 200) -> Response:
+async def _answer(
+    send: Send,
+    message: Message,
+    content_type: str,
+    status_code: int = 200,
+    headers: Mapping[str, str] = {},
+) -> None:
     """The message in the request's own content type, JSON where that is unknown."""
     if content_type == PROTOBUF:
-        return Response(message.SerializeToString(), status_code, media_type=PROTOBUF)
-    return Response(json_format.MessageToJson(message, indent=None), status_code, media_type=JSON)
+        await _send(send, status_code, message.SerializeToString(), PROTOBUF, headers)
+    else:
+        await _send(send, status_code, json_format.MessageToJson(message, indent=None).encode(), JSON, headers)
+
+
+async def _send(send: Send, status_code: int, body: bytes, media_type: str, headers: Mapping[str, str]) -> None:
+    pairs = [(b"content-type", media_type.encode()), (b"content-length", str(len(body)).encode())]
+    pairs += [(name.encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": int(status_code), "headers": pairs})
+    await send({"type": "http.response.body", "body": body})

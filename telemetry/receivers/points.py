@@ -16,8 +16,9 @@ MIN_SCALE, MAX_SCALE = -10, 20
 
 _DELTA = otlp.AGGREGATION_TEMPORALITY_DELTA
 _CUMULATIVE = otlp.AGGREGATION_TEMPORALITY_CUMULATIVE
-_NO_VALUE = otlp.DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK
-_SCALES = {"ms": 1e-3, "us": 1e-6, "ns": 1e-9, "KiBy": 1024.0, "MiBy": 1024.0**2}
+NO_VALUE = otlp.DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK
+"""The flag of a point that says there is none."""
+UNIT_SCALES = {"ms": 1e-3, "us": 1e-6, "ns": 1e-9, "KiBy": 1024.0, "MiBy": 1024.0**2}
 """Units that are turned into the conventions' seconds and bytes on arrival."""
 
 
@@ -62,7 +63,7 @@ def points(metric: otlp.Metric) -> Iterator[Point | RefusedError]:
         return
     data = getattr(metric, kind)
     for point in data.data_points:
-        if point.flags & _NO_VALUE:
+        if point.flags & NO_VALUE:
             continue
         try:
             yield _point(metric, kind, data, point)
@@ -71,7 +72,7 @@ def points(metric: otlp.Metric) -> Iterator[Point | RefusedError]:
 
 
 def _point(metric: otlp.Metric, kind: str, data: otlp.Sum, point: otlp.NumberDataPoint) -> Point:
-    scale = _SCALES.get(metric.unit, 1.0)
+    scale = UNIT_SCALES.get(metric.unit, 1.0)
     if point.time_unix_nano == 0:
         raise RefusedError(f"{metric.name}: time_unix_nano must be set, got 0")
     if kind == "gauge":

@@ -18,10 +18,11 @@ class SenderClock:
 
     def see(self, time_ns: int, now_ns: int) -> int:
         """Take one point's time and return the offset for it; beyond the limits, it counts as from now."""
-        if not _is_near(time_ns + self.offset_ns, now_ns):
-            self.offset_ns = 0 if _is_near(time_ns, now_ns) else now_ns - time_ns
+        if not is_near(time_ns + self.offset_ns, now_ns):
+            self.offset_ns = 0 if is_near(time_ns, now_ns) else now_ns - time_ns
         return self.offset_ns
 
 
-def _is_near(time_ns: int, now_ns: int) -> bool:
+def is_near(time_ns: int, now_ns: int) -> bool:
+    """Whether a time is within the limits."""
     return -MAX_BEHIND_S * 1e9 <= time_ns - now_ns <= MAX_AHEAD_S * 1e9

@@ -50,6 +50,17 @@ class Buckets:
             unit=self.unit,
         )
 
+    def plus(self, other: "Buckets") -> "Buckets":
+        """Both together, at the coarser of their scales; `other` where the layouts cannot be added up."""
+        if (self.bounds, self.unit) != (other.bounds, other.unit):
+            return other
+        scale = min(self.scale, other.scale)
+        counts = _coarser(self.counts, self.scale - scale)
+        for index, count in _coarser(other.counts, other.scale - scale).items():
+            counts[index] = counts.get(index, 0) + count
+        total = self.total + other.total
+        return Buckets(counts=counts, total=total, bounds=self.bounds, scale=scale, unit=self.unit)
+
     def cells(self) -> Iterator[tuple[float, float, int]]:
         """(low, high, count) of each bucket; one without an end is a point at its finite end, as in Prometheus."""
         for index, count in self.counts.items():

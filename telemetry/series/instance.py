@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from telemetry import conventions as names
 from telemetry.receivers.attributes import Attributes
 from telemetry.receivers.origin import Origin
-from telemetry.series.distribution import Buckets, Distribution
+from telemetry.series.distribution import Distribution
 from telemetry.series.frame import InstanceFrame
-from telemetry.series.stream import Increment
+from telemetry.series.table import Table
 
 UNKNOWN_INTERVAL_S = 60.0
 """Taken for an instance that has reported once: the SDK's default interval."""
@@ -18,8 +18,6 @@ NUM_IDLE = 1.5
 """Intervals in which an instance reports, but not a count, after which that count stands still."""
 EARLY = 0.9
 """A report that comes after less than this share of the interval is one that a process sends as it ends."""
-
-_TRAINING = (names.TRAIN_STEP_DURATION.name, names.TRAIN_SAMPLES.name)
 
 
 @dataclass(kw_only=True)
@@ -36,10 +34,10 @@ class Rate:
     heard_s: float = 0.0
     """When the count was last reported, by the collector's clock."""
 
-    def add(self, increment: Increment, amount: float, now_s: float) -> None:
+    def add(self, start_s: float, end_s: float, amount: float, now_s: float) -> None:
         """Count `amount` and the seconds it took."""
-        self.covered_s += max(0.0, increment.end_s - max(increment.start_s, self.until_s))
-        self.until_s = max(self.until_s, increment.end_s)
+        self.covered_s += max(0.0, end_s - max(start_s, self.until_s))
+        self.until_s = max(self.until_s, end_s)
         self.counted += amount
         self.heard_s = now_s
 
@@ -67,8 +65,12 @@ class Instance:
     """Its own time of its last report."""
     version_since_s: float = 0.0
     """When it began to report its version."""
+    version_request: int = 0
+    """The number of the first request that reported it."""
     gauges: dict[str, dict[Attributes, float]] = field(default_factory=dict)
-    """Of the version it reports now."""
+    """Of the version it reports now, as of the last `read_gauges`."""
+    gauge_rows: dict[tuple[Table, int], tuple[str, Attributes]] = field(default_factory=dict)
+    """Where they come from."""
     rates: dict[str, Rate] = field(default_factory=dict)
     counted: InstanceFrame = field(default_factory=InstanceFrame)
     """Its requests since the last frame."""
@@ -85,20 +87,17 @@ class Instance:
         """When it counts as ended, if nothing more comes."""
         return self.seen_s + max(3.0, NUM_MISSED * self.interval_s)
 
-    def hear(self, increment: Increment, now_s: float) -> None:
-        """Note that it has reported, as which version, in which training step."""
-        if increment.origin.version != self.origin.version or not self.version_since_s:
-            self.version_since_s = now_s
-            self.gauges.clear()  # what the version before was
-        self.origin = increment.origin
-        if self.latest_s and increment.end_s > self.latest_s:
-            self._space(max(0.05, increment.end_s - self.latest_s))
-        self.latest_s = max(self.latest_s, increment.end_s)
+    def hear(self, origin: Origin, latest_s: float, request: int, now_s: float) -> None:
+        """Note that it reported, as which version, until when by its own time; a repeated report is none."""
+        if latest_s <= self.latest_s:
+            return
+        if origin.version != self.origin.version or not self.version_since_s:
+            self.version_since_s, self.version_request = now_s, request  # gauges are what the version before was
+        self.origin = origin
+        if self.latest_s:
+            self._space(max(0.05, latest_s - self.latest_s))
+        self.latest_s = latest_s
         self.seen_s, self.reported = now_s, True
-        if increment.key.metric == names.PROCESS_ENDED.name:
-            self.said_goodbye = True
-        if increment.key.metric in _TRAINING and _has_moved(increment.amount):
-            self._train(str(dict(increment.key.attributes).get(names.STEP, "")), now_s)
 
     def frame(self) -> InstanceFrame:
         """What it did since the last frame."""
@@ -107,6 +106,25 @@ class Instance:
         counted.memory = self._sum(names.PROCESS_MEMORY_USAGE.name)
         counted.cpu = self._sum(names.PROCESS_CPU_UTILIZATION.name)
         return counted
+
+    def say_goodbye(self, *_: float) -> None:
+        """Note that its last report says that it ends in order."""
+        self.said_goodbye = True
+
+    def train(self, step: str, now_s: float) -> None:
+        """Note that it has counted something in a training step."""
+        if step != self.step:
+            self.step, self.step_since_s = step, now_s
+
+    def read_gauges(self) -> None:
+        """Take over the gauges' values from their rows.
+
+        One that is left out of a request has not ended: constants are sent when they change.
+        """
+        self.gauges = {}
+        for (table, row), (metric, attributes) in self.gauge_rows.items():
+            if table.level_at[row] >= self.version_request:
+                self.gauges.setdefault(metric, {})[attributes] = float(table.level[row])
 
     def go_back(self, now_s: float) -> None:
         """Nothing of it was heard after `now_s`, as the collector's clock was set back."""
@@ -138,11 +156,3 @@ class Instance:
     def _sum(self, metric: str) -> float:
         values = self.gauges.get(metric)
         return sum(values.values()) if values else math.nan
-
-    def _train(self, step: str, now_s: float) -> None:
-        if step != self.step:
-            self.step, self.step_since_s = step, now_s
-
-
-def _has_moved(amount: float | Buckets) -> bool:
-    return (amount.num_values if isinstance(amount, Buckets) else amount) > 0

@@ -1,6 +1,6 @@
-"""One service: its increments become frames, one per export interval, and frames the history of its signals.
+"""One service: what its series count becomes frames, one per export interval, and frames the history of its signals.
 
-    Increment -> Instance (rates, gauges) -> Frame (counts, distributions of all instances) -> History (what is plotted)
+    Table -> Instance (rates, gauges) -> Frame (counts, distributions of all instances) -> History (what is plotted)
 
 A frame ends when every instance that is alive has reported, so it covers what the senders' interval covers, be that
 one second or sixty. An instance that stops reporting ends: its rates and gauges leave the sums.
@@ -8,7 +8,10 @@ one second or sixty. An instance that stops reporting ends: its rates and gauges
 
 import math
 import statistics
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+
+import numpy as np
 
 from telemetry import conventions as names
 from telemetry.receivers.attributes import Attributes
@@ -16,12 +19,22 @@ from telemetry.receivers.origin import Origin
 from telemetry.series.distribution import Buckets, Distribution
 from telemetry.series.frame import MIN_INTERVAL_S, Frame
 from telemetry.series.instance import UNKNOWN_INTERVAL_S, Instance, Rate
+from telemetry.series.members import Member, Members, buckets
 from telemetry.series.observation import OBSERVED, Observation
 from telemetry.series.signals import DISTRIBUTIONS, signals, training_step
 from telemetry.series.stream import Increment
+from telemetry.series.table import Listener, Table
+from telemetry.series.template import Name
 from telemetry.series.track import Track
 
-_RATES = {names.INFERENCE_SAMPLES.name: "samples", names.TRAIN_SAMPLES.name: "train_samples"}
+_RATES = {
+    names.REQUEST_DURATION.name: "requests",
+    names.INFERENCE_SAMPLES.name: "samples",
+    names.TRAIN_SAMPLES.name: "train_samples",
+}
+_TRAINING = (names.TRAIN_STEP_DURATION.name, names.TRAIN_SAMPLES.name)
+_COUNTED = {*DISTRIBUTIONS, *OBSERVED, names.TRAIN_WORK_DURATION.name, names.CASCADE_ROWS.name}
+"""Metrics that a frame sums over all instances; of others it has rates and gauges."""
 
 
 class Service:
@@ -36,18 +49,45 @@ class Service:
         self._retention_s = retention_s
         self._max_points = max_points
         self._closed_s = now_s
-        self._clear()
+        self._members: dict[str, Members] = defaultdict(Members)
+        self._extra: list[tuple[Instance, Increment]] = []
+        """What was counted by series that have no rows."""
 
-    def add(self, increments: Iterable[Increment], now_s: float) -> None:
-        """Take what one request of this service added."""
+    def meet(self, origin: Origin, now_s: float) -> Instance:
+        """The instance that sends, a new one where it was not known."""
         self.touched_s = now_s
-        for increment in increments:
-            instance = self.instances.get(increment.origin.instance)
-            if instance is None:
-                instance = Instance(origin=increment.origin, seen_s=now_s)
-                self.instances[increment.origin.instance] = instance
-            instance.hear(increment, now_s)
-            self._count(instance, increment, now_s)
+        instance = self.instances.get(origin.instance)
+        if instance is None:
+            instance = self.instances[origin.instance] = Instance(origin=origin, seen_s=now_s)
+        return instance
+
+    def add_row(self, instance: Instance, name: Name, table: Table, row: int, *, is_gauge: bool) -> None:
+        """Count what a row of a table adds, for this instance."""
+        if name.metric == names.PROCESS_ENDED.name:
+            table.listen(row, instance.say_goodbye, to_gauge=is_gauge)
+        if is_gauge:
+            instance.gauge_rows[table, row] = name.metric, name.attributes
+            return
+        for listener in _listeners(instance, name.metric, name.attributes):
+            table.listen(row, listener)
+        if name.metric in _COUNTED:
+            self._members[name.metric].add(table, row, Member(instance, name.attributes))
+
+    def drop_rows(self, places: Collection[tuple[Table, int]]) -> None:
+        """Count these rows no more."""
+        for members in self._members.values():
+            members.drop(places)
+        for instance in self.instances.values():
+            for place in places:
+                instance.gauge_rows.pop(place, None)
+
+    def add(self, instance: Instance, increment: Increment, now_s: float) -> None:
+        """Count what a series without a row added, an exponential histogram's."""
+        assert isinstance(increment.amount, Buckets), "numbers have rows"
+        if increment.key.metric in _COUNTED:
+            self._extra.append((instance, increment))
+        for listener in _listeners(instance, increment.key.metric, increment.key.attributes):
+            listener(increment.start_s, increment.end_s, increment.amount.num_values, now_s)
 
     def alive(self, now_s: float) -> list[Instance]:
         """The instances that have not ended."""
@@ -72,6 +112,8 @@ class Service:
 
     def values(self, metric: str, now_s: float) -> list[tuple[Origin, Attributes, float]]:
         """A gauge's last values, of the version that began to report it last; where all instances ended, of those."""
+        for instance in self.instances.values():
+            instance.read_gauges()
         reporting = [instance for instance in self.instances.values() if metric in instance.gauges]
         reporting = [instance for instance in reporting if instance.ends_s() >= now_s] or reporting
         newest = max(reporting, key=lambda instance: instance.version_since_s, default=None)
@@ -88,89 +130,66 @@ class Service:
         for time_s, value in zip(times, values, strict=True):
             track.append(float(time_s), float(value))
 
-    def expire(self, now_s: float) -> None:
-        """Forget instances that ended longer than the retention ago."""
-        old = [name for name, instance in self.instances.items() if now_s - instance.seen_s > self._retention_s]
-        for name in old:
-            del self.instances[name]
-
     def _go_back(self, now_s: float) -> None:
         """Take the collector's clock as it is after it was set back: nobody was heard in the future."""
         self._closed_s = now_s
         for instance in self.instances.values():
             instance.go_back(now_s)
 
-    def _clear(self) -> None:
-        self._frame = Frame(time_s=0)
-        self._distributions = {metric: Distribution() for metric in DISTRIBUTIONS}
-
-    def _count(self, instance: Instance, increment: Increment, now_s: float) -> None:
-        metric, amount = increment.key.metric, increment.amount
-        if metric in OBSERVED:
-            self._observe(increment)
-        if isinstance(amount, Buckets):
-            if metric == names.TRAIN_WORK_DURATION.name:
-                instance.work.add(amount)
-                instance.rank = str(dict(increment.key.attributes).get(names.RANK, increment.origin.instance))
-            if metric not in self._distributions:
-                return
-            self._distributions[metric].add(amount)
-            if metric == names.REQUEST_DURATION.name:
-                instance.counted.total_s += amount.total
-                self._count_requests(instance, increment, amount.num_values, now_s)
-        elif increment.gauge:
-            instance.gauges.setdefault(metric, {})[increment.key.attributes] = amount
-        elif metric == names.CASCADE_ROWS.name:
-            self._count_cascaded(increment, int(amount))
-        elif metric in _RATES:
-            instance.rates.setdefault(_RATES[metric], Rate()).add(increment, amount, now_s)
-
-    def _observe(self, increment: Increment) -> None:
-        key = increment.key
-        self._frame.observations.append(
-            Observation(
-                metric=key.metric,
-                attributes=key.attributes,
-                version=increment.origin.version,
-                amount=increment.amount,
-            )
-        )
-
-    def _count_requests(self, instance: Instance, increment: Increment, num_requests: int, now_s: float) -> None:
-        attributes = dict(increment.key.attributes)
-        instance.counted.num_requests += num_requests
-        instance.rates.setdefault("requests", Rate()).add(increment, num_requests, now_s)
-        self._frame.num_requests += num_requests
-        status = _status(attributes.get(names.STATUS_CODE))
-        if 400 <= status < 500:
-            self._frame.num_client_errors += num_requests
-        elif status >= 500 or names.ERROR_TYPE in attributes:
-            self._frame.num_server_errors += num_requests
-            instance.counted.num_server_errors += num_requests
-
-    def _count_cascaded(self, increment: Increment, num_rows: int) -> None:
-        who = dict(increment.key.attributes).get(names.ANSWERED_BY)
-        self._frame.num_cascaded += num_rows
-        self._frame.num_sent += num_rows if who != "student" else 0
-        self._frame.num_unanswered += num_rows if who == "unsure_student" else 0
+    def forget(self, instance: str) -> None:
+        """Forget an instance whose process is forgotten."""
+        self.instances.pop(instance, None)
 
     def _close(self, alive: list[Instance], now_s: float) -> Frame:
-        frame = self._frame
-        frame.time_s, frame.interval_s = now_s, max(now_s - self._closed_s, 1e-3)
-        frame.num_instances, frame.step = len(alive), training_step(alive)
-        frame.durations = self._distributions[names.REQUEST_DURATION.name]
+        frame = Frame(time_s=now_s, interval_s=max(now_s - self._closed_s, 1e-3), num_instances=len(alive))
+        frame.step = training_step(alive)
+        distributions = self._take_distributions(frame)
+        frame.durations = distributions[names.REQUEST_DURATION.name]
         frame.work = {each.rank: each.work.mean() for each in alive if each.work.num_values}
+        for instance in alive:
+            instance.read_gauges()
         frame.instances = {instance.origin.instance: instance.frame() for instance in alive}
         for instance in alive:
             instance.close(now_s)
-        frame.signals = signals(frame, self._distributions, alive)
+        frame.signals = signals(frame, distributions, alive)
         for signal, value in frame.signals.items():
             if signal not in self.history:
                 self.history[signal] = Track(self._retention_s, self._max_points)
             self.history[signal].append(now_s, value)
         self._closed_s = now_s
-        self._clear()
         return frame
+
+    def _take_distributions(self, frame: Frame) -> Mapping[str, Distribution]:
+        """Every distribution of the service; requests are counted by their status, a worker's own time for itself."""
+        found = {metric: Distribution() for metric in DISTRIBUTIONS}
+        for metric, member, counted in self._take():
+            if metric in OBSERVED:
+                frame.observations.append(_observed(metric, member, counted))
+            elif not isinstance(counted, Buckets):
+                if metric == names.CASCADE_ROWS.name:
+                    _count_cascaded(frame, member, int(counted))
+            elif metric == names.TRAIN_WORK_DURATION.name:
+                member.instance.work.add(counted)
+                member.instance.rank = str(dict(member.attributes).get(names.RANK, member.instance.origin.instance))
+            elif metric in found:
+                found[metric].add(counted)
+                if metric == names.REQUEST_DURATION.name:
+                    _count_requests(frame, member, counted)
+        return found
+
+    def _take(self) -> Iterator[tuple[str, Member, float | Buckets]]:
+        """What each series counted since the last frame, where it is anything."""
+        for metric, members in self._members.items():
+            for table, counting, counted in members.take():
+                if table.bounds is None:
+                    for index in np.flatnonzero(counted).tolist():
+                        yield metric, counting[index], float(counted[index])
+                    continue
+                for index in np.flatnonzero(counted[:, 1:].any(axis=1)).tolist():
+                    yield metric, counting[index], buckets(table.bounds, counted[index])
+        extra, self._extra = self._extra, []
+        for instance, increment in extra:
+            yield increment.key.metric, Member(instance, increment.key.attributes), increment.amount
 
     def _end(self, now_s: float) -> None:
         """Write once that the signals end, so that a plot shows a gap and not a last value for ever."""
@@ -178,7 +197,50 @@ class Service:
             if not math.isnan(track.values[-1]):
                 track.append(now_s, math.nan)
         self._closed_s = now_s
-        self._clear()
+        self._extra.clear()
+        for members in self._members.values():
+            for _ in members.take():
+                pass
+
+
+def _listeners(instance: Instance, metric: str, attributes: Attributes) -> Iterator[Listener]:
+    """Who wants to know what a series of this metric counts, as soon as it is known."""
+    if metric in _RATES:
+        yield instance.rates.setdefault(_RATES[metric], Rate()).add
+    if metric in _TRAINING:
+        step = str(dict(attributes).get(names.STEP, ""))
+
+        def train(start_s: float, end_s: float, amount: float, now_s: float) -> None:  # noqa: ARG001 - a Listener's
+            if amount > 0:
+                instance.train(step, now_s)
+
+        yield train
+
+
+def _observed(metric: str, member: Member, counted: float | Buckets) -> Observation:
+    version = member.instance.origin.version
+    return Observation(metric=metric, attributes=member.attributes, version=version, amount=counted)
+
+
+def _count_cascaded(frame: Frame, member: Member, num_rows: int) -> None:
+    who = dict(member.attributes).get(names.ANSWERED_BY)
+    frame.num_cascaded += num_rows
+    frame.num_sent += num_rows if who != "student" else 0
+    frame.num_unanswered += num_rows if who == "unsure_student" else 0
+
+
+def _count_requests(frame: Frame, member: Member, counted: Buckets) -> None:
+    attributes, num_requests = dict(member.attributes), counted.num_values
+    status = _status(attributes.get(names.STATUS_CODE))
+    one = member.instance.counted
+    one.total_s += counted.total
+    one.num_requests += num_requests
+    frame.num_requests += num_requests
+    if 400 <= status < 500:
+        frame.num_client_errors += num_requests
+    elif status >= 500 or names.ERROR_TYPE in attributes:
+        frame.num_server_errors += num_requests
+        one.num_server_errors += num_requests
 
 
 def _status(value: str | int | float | bool | None) -> int:

@@ -1,46 +1,69 @@
-"""Keeps the points of all series in bounded memory and tells what each one adds.
+"""Keeps the latest totals of all series in bounded memory and tells what each request adds.
 
-request -> origin (who) -> SenderClock (when) -> Stream (which series, what it adds) -> Increment
+    request -> Template (where its values stand) -> Report (whose they are) -> Table (what they add) -> Service
+
+Requests are read one by one, as their senders are told at once what is refused; what they add is found for many
+together, when they are settled.
 """
 
 import logging
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.proto.metrics.v1.metrics_pb2 import ResourceMetrics
+import numpy as np
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from telemetry.receivers.origin import NOBODY, Origin, Peer, origin
-from telemetry.receivers.points import Point, RefusedError, Scope, points, scope
-from telemetry.series.clock import SenderClock
+from telemetry.receivers.points import Point, RefusedError, points
+from telemetry.series.binding import Binding
+from telemetry.series.process import Process
+from telemetry.series.recording import Plotted
+from telemetry.series.report import Report, read
 from telemetry.series.senders import Senders
-from telemetry.series.stream import Increment, Key, Stream
-from telemetry.series.track import Track
+from telemetry.series.service import Service
+from telemetry.series.settling import Recorder, settle
+from telemetry.series.state import dump, load
+from telemetry.series.stream import Key, Stream
+from telemetry.series.table import UNKNOWN
+from telemetry.series.template import Name, Template
+from telemetry.series.templates import Known, Templates, resources
+from telemetry.storage.catalogue import Kind
 
 logger = logging.getLogger(__name__)
+
+MAX_PENDING = 16_384
+"""Points that wait to be settled."""
+MAX_SOURCES = 20_000
+MOST_BACK_S = 0.5
+"""A clock that goes back further was set; by less, it was adjusted."""
 
 
 @dataclass(kw_only=True)
 class Outcome:
     """What became of one request's points."""
 
-    increments: list[Increment] = field(default_factory=list)
+    num_points: int = 0
+    """With those that were refused."""
     num_refused: int = 0
     reason: str = ""
     """Why the first refused point was refused."""
 
-    def refuse(self, reason: str) -> None:
-        """Count one refusal."""
-        self.num_refused += 1
+    def refuse(self, reason: str, num: int = 1) -> None:
+        """Count refusals."""
+        self.num_refused += num
         self.reason = self.reason or reason
 
 
-@dataclass(kw_only=True)
-class _Sender:
-    """What is known of one process."""
+@dataclass(slots=True, kw_only=True)
+class _Source:
+    """A resource, as it comes from one address."""
 
-    clock: SenderClock = field(default_factory=SenderClock)
-    last_ns: int | None = None
-    """When it reported last."""
+    origin: Origin
+    known: Known = field(default_factory=dict)
+    process: Process | None = None
+    """None where the resource does not tell its processes apart."""
+    seen_s: float = 0.0
 
 
 MOST_BACK_S = 0.5
@@ -48,128 +71,249 @@ MOST_BACK_S = 0.5
 
 
 class SeriesStore:
-    """All series, at most `max_series` of them; points of further ones are refused and counted."""
+    """All series within their limits, and the services that they belong to."""
 
-    def __init__(self, *, started_s: float, retention_s: float, max_series: int, max_points: int = 4000) -> None:
+    def __init__(
+        self,
+        *,
+        started_s: float,
+        retention_s: float,
+        max_series: int,
+        max_sender_series: int = 2000,
+        recorder: Recorder | None = None,
+    ) -> None:
+        """`recorder`, if given, is told all that is taken."""
+        self.num_points = 0
+        """Received, with those refused."""
         self.num_refused = 0
-        self.streams: dict[Key, Stream] = {}
+        self.services: dict[str, Service] = {}
+        self.binding = Binding(max_series=max_series, max_sender_series=max_sender_series)
+        self.templates = Templates()
         self._started_ns = int(started_s * 1e9)
         self._now_s = started_s
+        self._now_s = started_s
         self._retention_s = retention_s
-        self._max_series = max_series
-        self._max_points = max_points
-        self._senders: dict[tuple[str, str], _Sender] = {}
+        self._sources: OrderedDict[tuple[bytes, str], _Source] = OrderedDict()
+        self._processes: dict[tuple[str, str], Process] = {}
         self._nameless = Senders()
+        self._pending: list[Report] = []
+        self._waiting: set[int] = set()
+        self._num_pending = self._num_reports = 0
+        self._recorder = recorder
 
     @property
     def num_skewed(self) -> int:
         """Senders whose clock is off, so that the collector's is used for them."""
-        return sum(sender.clock.offset_ns != 0 for sender in self._senders.values())
+        return sum(process.clock.offset_ns != 0 for process in self._processes.values())
 
-    def ingest(self, request: ExportMetricsServiceRequest, now_s: float, peer: Peer = NOBODY) -> Outcome:
-        """Keep the request's points and return what they add; a bad point is refused, the others are kept."""
+    @property
+    def num_series(self) -> int:
+        """All series that are kept."""
+        return self.binding.num_series
+
+    @property
+    def num_pending(self) -> int:
+        """Points that wait to be settled."""
+        return self._num_pending
+
+    def plotted(self, where: Callable[[Key], bool]) -> list[Plotted]:
+        """Series over time, those that somebody looks at."""
+        if self._recorder is None:
+            return []
+        plotted = self._recorder.plotted
+        return [
+            plotted(key, kind, touched_s, touched_s - self._retention_s)
+            for key, kind, touched_s in self._kept()
+            if where(key)
+        ]
+
+    def _kept(self) -> Iterator[tuple[Key, Kind, float]]:
+        """Each series with its kind, and when it was reported last."""
+        for table in (self.binding.numbers, *self.binding.histograms.values()):
+            for row, key in table.keys.items():
+                kind: Kind = "histogram" if table.bounds is not None else "gauge" if table.is_gauge(row) else "counter"
+                yield key, kind, float(table.touched_s[row])
+        for process in self._processes.values():
+            for stream in process.streams.values():
+                yield stream.key, "histogram", stream.touched_s
+
+    def ingest(
+        self, body: bytes, now_s: float, peer: Peer = NOBODY, keep: Callable[[], None] = lambda: None
+    ) -> Outcome:
+        """Read a request; a bad point is refused, the others wait until `settle`.
+
+        `keep` is called when the body is known to be sound, and before anything of it is taken.
+
+        Raises:
+            DecodeError: the body is no ExportMetricsServiceRequest; nothing of it was taken.
+        """
         outcome = Outcome()
+        found = []
         self._follow(now_s)
-        for resource in request.resource_metrics:
-            self._ingest(resource, now_s, peer, outcome)
+        for resource, metrics in resources(body):
+            source = self._source(resource, peer)
+            found.append((source, *self.templates.find(metrics, source.known)))
+        keep()
+        for source, template, metrics in found:
+            source.seen_s = now_s
+            self._take(source, template, metrics, now_s, peer, outcome)
+        self.num_points += outcome.num_points
         self.num_refused += outcome.num_refused
         return outcome
 
-    def of(self, service: str, metric: str) -> list[Stream]:
-        """The service's series of one metric."""
-        return [stream for key, stream in self.streams.items() if key.service == service and key.metric == metric]
+    def state(self) -> bytes:
+        """What it takes to go on from here."""
+        self.settle()
+        return dump(list(self._processes.values()), self.binding)
+
+    def restore(self, state: bytes) -> None:
+        """Go on from a state; nothing was taken yet."""
+        load(state, self._meet, self.binding)
+
+    def repeat(self, since_s: float, now_s: float) -> None:
+        """Have the values of gauges kept again that their processes leave out, though they report, since a time."""
+        if self._recorder is None:
+            return
+        rows = [
+            row
+            for process in self._processes.values()
+            if process.seen_s >= since_s
+            for table, row in process.places.values()
+            if table is self.binding.numbers and table.is_gauge(row) and table.touched_s[row] < since_s
+        ]
+        if rows:
+            self._recorder.repeat(self.binding.numbers, np.array(rows), now_s)
+
+    def settle(self) -> list[Service]:
+        """Find what the requests that wait have added; returns the services whose instances reported."""
+        reports, self._pending = self._pending, []
+        self._waiting.clear()
+        self._num_pending = 0
+        services = settle(reports, self._started_ns, self._recorder) if reports else []
+        self.binding.release()
+        return services
 
     def expire(self, now_s: float) -> None:
-        """Forget series to which nothing was added for the retention."""
-        old = [key for key, stream in self.streams.items() if now_s - stream.touched_s > self._retention_s]
-        for key in old:
-            del self.streams[key]
-        alive = {(key.service, key.instance) for key in self.streams}
-        self._senders = {identity: sender for identity, sender in self._senders.items() if identity in alive}
-        self._nameless.expire(alive)
+        """Forget processes from which nothing came for the retention, and what others count no more."""
+        self.settle()
+        since_s = now_s - self._retention_s
+        for identity, process in list(self._processes.items()):
+            if process.seen_s < since_s:
+                self._forget(process, list(process.places), list(process.streams))
+                del self._processes[identity]
+                process.service.forget(process.origin.instance)
+            else:
+                old = [name for name, (table, row) in process.places.items() if table.is_over(row, since_s)]
+                self._forget(process, old, [n for n, each in process.streams.items() if each.touched_s < since_s])
+        for key in [key for key, source in self._sources.items() if source.seen_s < since_s]:
+            del self._sources[key]
+        self._nameless.expire(set(self._processes))
+        self.templates.forget()
+        for name, service in list(self.services.items()):
+            if not service.instances:
+                del self.services[name]
 
     def _follow(self, now_s: float) -> None:
         """Move all that was received to before `now_s` where the collector's clock was set back: what comes next is not
-        older than it."""
+        older than it.
+        """
         step_s, self._now_s = now_s - self._now_s, now_s
         if step_s > -MOST_BACK_S:
             return
+        self.settle()
         step_ns = int(step_s * 1e9)
-        for stream in self.streams.values():
-            if stream.last is not None:
-                stream.last = replace(stream.last, time_ns=stream.last.time_ns + step_ns)
-        for sender in self._senders.values():
-            if sender.last_ns is not None:
-                sender.last_ns += step_ns
+        for table in (self.binding.numbers, *self.binding.histograms.values()):
+            table.last_ns[table.last_ns != UNKNOWN] += step_ns
+        for process in self._processes.values():
+            if process.last_ns is not None:
+                process.last_ns += step_ns
+            for stream in process.streams.values():
+                if stream.last is not None:
+                    stream.last = replace(stream.last, time_ns=stream.last.time_ns + step_ns)
 
-    def _ingest(self, resource: ResourceMetrics, now_s: float, peer: Peer, outcome: Outcome) -> None:
-        sender, read = origin(resource.resource, peer), _read(resource, outcome)
-        is_nameless = not sender.instance
-        if is_nameless:
-            totals = [(_key(sender, *each), each[1].start_ns) for each in read if _is_total(each[1])]
+    def _source(self, resource: bytes, peer: Peer) -> _Source:
+        key = resource, peer.address
+        source = self._sources.get(key)
+        if source is None:
+            source = self._sources[key] = _Source(origin=origin(Resource.FromString(resource), peer))
+            if len(self._sources) > MAX_SOURCES:
+                self._sources.popitem(last=False)
+        return source
+
+    def _take(
+        self, source: _Source, template: Template, metrics: bytes, now_s: float, peer: Peer, outcome: Outcome
+    ) -> None:
+        process = self._process(source, template, metrics, now_s, peer)
+        if id(process) in self._waiting or self._num_pending > MAX_PENDING:
+            self.settle()
+        bound = self.binding.bind(process, template)
+        rounds, unfit = read(template, bound, metrics)
+        self._num_reports += 1
+        report = Report(
+            process=process,
+            origin=source.origin._replace(instance=process.origin.instance),
+            now_s=now_s,
+            number=self._num_reports,
+            rounds=rounds,
+            streams=self._streams(process, template, outcome),
+        )
+        process.seen_s = now_s
+        outcome.num_points += template.num_points + len(template.refused)
+        for reason in (*template.refused, *unfit):
+            outcome.refuse(reason)
+        if bound.num_refused:
+            outcome.refuse(bound.reason, bound.num_refused)
+        self._pending.append(report)
+        self._waiting.add(id(process))
+        self._num_pending += template.num_points + len(report.streams)
+
+    def _streams(self, process: Process, template: Template, outcome: Outcome) -> list[tuple[Stream, Point]]:
+        """The points of exponential histograms."""
+        found = []
+        for within, metric in template.parsed:
+            for point in points(metric):
+                outcome.num_points += 1
+                if isinstance(point, RefusedError):
+                    outcome.refuse(str(point))
+                    continue
+                stream = self.binding.stream(process, Name(within, point.metric, point.attributes))
+                if stream is None:
+                    outcome.refuse(self.binding.refusal(point.metric))
+                else:
+                    found.append((stream, point))
+        return found
+
+    def _process(self, source: _Source, template: Template, metrics: bytes, now_s: float, peer: Peer) -> Process:
+        if source.process is not None and source.process.seen_s >= now_s - self._retention_s:
+            return source.process
+        sender = source.origin
+        if not sender.instance:
+            totals = template.totals(metrics, sender.service)
             sender = sender._replace(instance=self._nameless.name(sender.service, peer, totals))
-        identity = (sender.service, sender.instance)
-        process = self._senders.get(identity) or _Sender()
-        previous_ns, latest_ns = process.last_ns, process.last_ns or 0
-        for within, point in read:
-            stream = self._find(_key(sender, within, point), outcome)
-            if stream is None:
-                continue
-            if is_nameless and _is_total(point):
-                self._nameless.learn(stream.key, point.start_ns)
-            offset_ns = self._offset(process, sender, point, now_s)
-            latest_ns = max(latest_ns, point.time_ns + offset_ns)
-            stream.touched_s = now_s
-            if increment := stream.take(
-                point, sender, offset_ns=offset_ns, previous_ns=previous_ns, watched_ns=self._started_ns
-            ):
-                outcome.increments.append(increment)
-        if latest_ns:
-            process.last_ns = latest_ns
-            self._senders[identity] = process
+            for key, start_ns in totals:
+                self._nameless.learn(key._replace(instance=sender.instance), start_ns)
+        process = self._meet(sender, now_s)
+        if source.origin.instance:
+            source.process = process
+        return process
 
-    def _offset(self, process: _Sender, sender: Origin, point: Point, now_s: float) -> int:
-        was_right = process.clock.offset_ns == 0
-        offset_ns = process.clock.see(point.time_ns, int(now_s * 1e9))
-        if offset_ns and was_right:
-            logger.warning(
-                "the clock of %s, instance %s, must agree with the collector's, got %+.0f s; the collector's is used",
-                sender.service,
-                sender.instance,
-                -offset_ns / 1e9,
-            )
-        return offset_ns
+    def _meet(self, sender: Origin, now_s: float) -> Process:
+        identity = sender.service, sender.instance
+        process = self._processes.get(identity)
+        if process is None:
+            service = self.services.get(sender.service)
+            if service is None:
+                service = Service(sender.service, now_s=now_s, retention_s=self._retention_s)
+                self.services[sender.service] = service
+            process = self._processes[identity] = Process(origin=sender, service=service, seen_s=now_s)
+        process.service.meet(sender, now_s)
+        return process
 
-    def _find(self, key: Key, outcome: Outcome) -> Stream | None:
-        stream = self.streams.get(key)
-        if stream is None:
-            if len(self.streams) >= self._max_series:
-                outcome.refuse(
-                    f"{key.metric}: max_series must not exceed {self._max_series}; "
-                    "report fewer distinct attributes, or raise the collector's max_series"
-                )
-                return None
-            stream = self.streams[key] = Stream(key=key, track=Track(self._retention_s, self._max_points))
-        return stream
-
-
-def _read(resource: ResourceMetrics, outcome: Outcome) -> list[tuple[Scope, Point]]:
-    """The points of one process, each with its scope; what breaks a rule is refused."""
-    read: list[tuple[Scope, Point]] = []
-    for measured in resource.scope_metrics:
-        within = scope(measured.scope)
-        for point in (point for metric in measured.metrics for point in points(metric)):
-            if isinstance(point, RefusedError):
-                outcome.refuse(str(point))
-            else:
-                read.append((within, point))
-    return read
-
-
-def _key(sender: Origin, within: Scope, point: Point) -> Key:
-    return Key(sender.service, sender.instance, within, point.metric, point.attributes)
-
-
-def _is_total(point: Point) -> bool:
-    """Whether the point counts since a time that its process alone began at."""
-    return point.monotonic and not point.delta and point.start_ns > 0
+    def _forget(self, process: Process, names: list[Name], streams: list[Name]) -> None:
+        if names:
+            process.service.drop_rows(self.binding.free(process, names))
+        for name in streams:
+            stream = process.streams.pop(name)
+            self.binding.num_series -= 1
+            if self._recorder is not None:
+                self._recorder.forget(stream.key)

@@ -5,7 +5,6 @@ OTLP totals may be cumulative or delta, restart, repeat and come out of order
 points whatever the sender's way.
 """
 
-import math
 from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -14,7 +13,6 @@ from telemetry.receivers.attributes import Attributes
 from telemetry.receivers.origin import Origin
 from telemetry.receivers.points import Point, Scope
 from telemetry.series.distribution import Buckets
-from telemetry.series.track import Track
 
 NUM_REMEMBERED = 64
 """Delta points by which a repeated one is recognised."""
@@ -44,10 +42,12 @@ class Increment:
 
 @dataclass(slots=True, kw_only=True)
 class Stream:
-    """One series: its points (a sum's as rate per second, a histogram's as mean) and what it takes to go on."""
+    """One series, point by point: an exponential histogram, whose buckets change from one to the next.
+
+    What has a fixed width is kept in a `Table`, by the same rules for many series at once.
+    """
 
     key: Key
-    track: Track
     touched_s: float = 0.0
     last: Point | None = None
     """The latest point, its end by the collector's clock, its start as the sender sent it."""
@@ -75,7 +75,7 @@ class Stream:
             self.last = moved
         if amount is None:
             return None
-        increment = Increment(
+        return Increment(
             origin=sender,
             key=self.key,
             start_s=start_ns / 1e9,
@@ -83,8 +83,6 @@ class Stream:
             amount=amount,
             gauge=not point.monotonic,
         )
-        self.track.append(increment.end_s, _shown(increment))
-        return increment
 
     def _level(self, point: Point) -> float | Buckets | None:
         """A gauge's value; a delta one changes the value before."""
@@ -135,12 +133,3 @@ def _minus(new: float | Buckets, old: float | Buckets) -> float | Buckets | None
 
 def _plus(old: float | Buckets, new: float | Buckets) -> float | Buckets:
     return old + new if not isinstance(old, Buckets) and not isinstance(new, Buckets) else new
-
-
-def _shown(increment: Increment) -> float:
-    if isinstance(increment.amount, Buckets):
-        count = increment.amount.num_values
-        return increment.amount.total / count if count else math.nan
-    if increment.gauge:
-        return increment.amount
-    return increment.amount / max(increment.end_s - increment.start_s, 1e-3)

@@ -53,7 +53,7 @@ def test_what_is_older_than_the_retention_is_forgotten():
     collector.receive_metrics(Sender().request({}, clock.now_s))
     clock.now_s += 100
     collector.tick()
-    assert not collector.series.streams
+    assert collector.series.num_series == 0
     assert not collector.services
 
 
@@ -79,7 +79,7 @@ def test_one_services_exception_is_logged_once_and_leaves_the_others_watched(mon
     assert [record.getMessage().partition(" failed")[0] for record in caplog.records] == ["watching bad"]
     clock.now_s += 2 * collector.config.retention_s
     collector.tick()
-    assert not collector.series.streams, "what is old is forgotten all the same"
+    assert collector.series.num_series == 0, "what is old is forgotten all the same"
 
 
 def test_ten_thousand_points_take_seconds_of_work_and_no_more():

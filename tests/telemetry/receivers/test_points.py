@@ -1,5 +1,7 @@
 """What a metrics request says: every point is taken or refused, and none takes the others with it."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,12 +11,8 @@ from opentelemetry.proto.metrics.v1 import metrics_pb2 as otlp
 
 from telemetry.receivers.points import points
 from telemetry.series.distribution import Distribution
-from telemetry.series.store import SeriesStore
+from tests.telemetry.series.remembering import Remembering
 from tests.telemetry.traffic import START_S, attributes
-
-
-def store():
-    return SeriesStore(started_s=START_S, retention_s=3600, max_series=100)
 
 
 def request(*metrics):
@@ -48,18 +46,19 @@ def test_an_attribute_that_comes_twice_loses_no_request():
     point.attributes.extend([*attributes(a=1), *attributes(a="text"), *attributes(b=2)])
     other = otlp.Metric(name="other")
     other.gauge.data_points.add(time_unix_nano=int(START_S * 1e9), as_int=2)
-    outcome = store().ingest(request(twice, other), START_S)
-    assert [increment.amount for increment in outcome.increments] == [1, 2]
-    assert outcome.increments[0].key.attributes == (("a", "text"), ("b", 2))
+    _, added = Remembering().see(request(twice, other), START_S)
+    assert [each.amount for each in added] == [1, 2]
+    assert added[0].key.attributes == (("a", "text"), ("b", 2))
 
 
 @pytest.mark.parametrize("unit", ["ms", "s", "us"])
 def test_a_falling_scale_recounts_nothing_in_any_unit(unit):
     durations = np.random.default_rng(0).lognormal(1, 0.8, 3000)
-    series, counted = store(), []
+    series, counted = Remembering(), []
     for at_s, scale in enumerate((7, 6, 5, 3, 0), start=1):
         metric = exponential(durations[: 600 * at_s], scale, at_s, unit=unit)
-        counted += [i.amount.num_values for i in series.ingest(request(metric), START_S + at_s).increments]
+        for each in series.see(request(metric), START_S + at_s)[1]:
+            counted.append(sum(count for _, count in each.amount[1]))
     assert counted == [600] * 5
 
 
@@ -76,7 +75,7 @@ def test_milliseconds_in_an_exponential_histogram_are_as_exact_as_its_scale():
 def test_a_scale_that_no_sender_uses_is_refused(scale):
     metric = exponential(np.ones(3), 0, 1)
     metric.exponential_histogram.data_points[0].scale = scale
-    outcome = store().ingest(request(metric), START_S + 1)
+    outcome, _ = Remembering().see(request(metric), START_S + 1)
     assert outcome.num_refused == 1
     assert f"scale must lie in [-10, 20], got {scale}" in outcome.reason
 
@@ -143,14 +142,12 @@ metrics = (
 @settings(max_examples=100)
 @given(st.lists(st.lists(metrics, max_size=3), max_size=4))
 def test_whatever_is_sent_is_taken_or_refused_and_nothing_is_negative(requests):
-    series = store()
+    series = Remembering()
     for at_s, sent in enumerate(requests):
-        outcome = series.ingest(request(*sent), START_S + at_s)
+        outcome, added = series.see(request(*sent), START_S + at_s)
         num_points = sum(len(getattr(m, m.WhichOneof("data")).data_points) for m in sent if m.WhichOneof("data"))
-        assert len(outcome.increments) + outcome.num_refused <= num_points
-        for increment in outcome.increments:
-            if not isinstance(increment.amount, float | int):
-                assert all(count > 0 for count in increment.amount.counts.values())
-                distribution = Distribution()
-                distribution.add(increment.amount)
-                assert not any(np.isinf(distribution.quantiles(0.5, 0.99)))
+        assert len(added) + outcome.num_refused <= num_points
+        assert all(count > 0 for each in added if isinstance(each.amount, tuple) for _, count in each.amount[1])
+    for service in series.services.values():
+        frame = service.frame(START_S + 100)
+        assert frame is None or not any(map(math.isinf, frame.durations.quantiles(0.5, 0.99)))
