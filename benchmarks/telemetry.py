@@ -6,9 +6,16 @@ The last line is JSON.
 from pathlib import Path
 
 from benchmarks.measurements import Measurement, parser_of, print_figures, wanted_of
-from benchmarks.observing import backends, detectors, drift, fidelity, incidents, nab, overhead, page, sketches
+from benchmarks.observing import backends, detectors, drift, fidelity, incidents, nab, outages, overhead, page, sketches
 
 MEASUREMENTS: tuple[Measurement, ...] = (
+    Measurement(
+        keys=("outage_lost_kills", "outage_acknowledged_kills"),
+        measure=lambda options, _: outages.kill_figures(options),
+    ),
+    Measurement(
+        keys=("outage_lost_disk", "outage_acknowledged_disk"), measure=lambda options, _: outages.disk_figures(options)
+    ),
     Measurement(keys=("outage_lost_backend",), measure=backends.outage_figures),
     Measurement(keys=("outage_lost_unavailable",), measure=backends.unavailable_figures),
     Measurement(

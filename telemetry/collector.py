@@ -210,6 +210,8 @@ class Collector:
             raise
         self.notifier.start()
         self.forwarding.start()
+        if self.data.journal is not None:
+            self.data.journal.forget_absent()
         self._ticking = asyncio.create_task(self._tick_forever())
         logger.info("OTLP is received on %s, gRPC %d, HTTP %d", self.config.host, self.grpc_port, self.http_port)
 
@@ -334,6 +336,7 @@ class Collector:
                 if record.time_s - ticked_s >= TICK_S:
                     ticked_s = record.time_s
                     self.tick()
+            self.tick()
         finally:
             self._clock, self._is_replaying = clock, False
 
@@ -349,6 +352,7 @@ class Collector:
         self.signals.record(service.name, frame.time_s, frame.signals)
         if not self._is_replaying:
             self.watchers.see(service.name, frame)
+            self.signals.expect(service.name, frame.time_s, frame.expected)
 
     async def _tick_forever(self) -> None:
         reported_s = self._clock()

@@ -46,6 +46,8 @@ class Frame:
     observations: list[Observation] = field(default_factory=list)
     """Rows of the service's model that were counted."""
     signals: dict[str, float] = field(default_factory=dict)
+    expected: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Between what values signals were expected; the watches write it."""
     step: str = ""
     """What is being trained."""
     work: dict[str, float] = field(default_factory=dict)

@@ -97,7 +97,7 @@ def encoded(block: Block) -> bytes:
         parts += _numbers(column, starts)
     if block.counts is not None:
         parts += _differences(block.counts, starts)
-    written = orjson.dumps(head)
+    written = orjson.dumps(head, option=orjson.OPT_SERIALIZE_NUMPY)
     raw = b"".join([_LENGTH.pack(len(written)), written, *parts])
     return zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compress(raw)
 

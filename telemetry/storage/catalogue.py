@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import orjson
 
@@ -52,7 +52,10 @@ class Catalogue:
         known = self._ids.get((key, kind))
         if known is not None:
             return known
-        row = self._one("SELECT id FROM series WHERE key = ? AND kind = ?", _text(key), kind)
+        asked = _text(key), kind
+        row = self._database.read(
+            lambda connection: connection.execute("SELECT id FROM series WHERE key = ? AND kind = ?", asked).fetchone()
+        )
         number = self._next(kind) if row is None else int(row[0])
         if row is None:
             self._new[number] = None
@@ -106,19 +109,6 @@ class Catalogue:
             if each and metric in (None, each.key.metric) and service in (None, each.key.service):
                 series[number] = each
         return [each for each in series.values() if where is None or where(each.key)]
-
-    def one(self, number: int) -> Series | None:
-        """The series of a number."""
-        if number in self._known:
-            return self._known[number]
-        row = self._one("SELECT kind, key FROM series WHERE id = ?", number)
-        return Series(id=number, kind=row[0], key=_key(row[1])) if row else None
-
-    def _one(self, statement: str, *values: object) -> tuple[Any, ...] | None:
-        found: tuple[Any, ...] | None = self._database.read(
-            lambda connection: connection.execute(statement, values).fetchone()
-        )
-        return found
 
     def _next(self, kind: Kind) -> int:
         number = self._open.get(kind)

@@ -41,9 +41,11 @@ class RecordedSignals:
         self._has_value[service] = {name for name, value in new.items() if not math.isnan(value)} | (had - new.keys())
 
     def expect(self, service: str, time_s: float, ranges: Mapping[str, tuple[float, float]]) -> None:
-        """Keep between what values each signal is expected now."""
+        """Keep between what values each signal is expected now; an end that is not known yet says nothing."""
         ends = {
-            name + end: value for name, range_ in ranges.items() for end, value in zip((LOW, HIGH), range_, strict=True)
+            name + end: value if math.isfinite(value) else math.nan
+            for name, range_ in ranges.items()
+            for end, value in zip((LOW, HIGH), range_, strict=True)
         }
         self.record(service, time_s, ends)
 

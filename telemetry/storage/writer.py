@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from telemetry.failures import Failures
 from telemetry.journal.record import Place
 from telemetry.storage import points, requests, retention
 from telemetry.storage.catalogue import Catalogue
@@ -42,6 +43,7 @@ class Writer:
         self.num_failed = 0
         """Attempts that found no room."""
         self._database, self._catalogue, self._config = database, catalogue, config
+        self._failures = Failures(logger)
         self._changed = threading.Condition()
         self._is_stopping = False
         self._is_idle = True
@@ -73,9 +75,14 @@ class Writer:
 
     def _run(self) -> None:
         while checkpoint := self._next():
-            is_written = self._write(checkpoint)
-            if is_written:
-                self._tidy(round(checkpoint.now_s * 1e3))
+            is_written = True
+            with self._failures.contained("a checkpoint"):
+                is_written = self._write(checkpoint)
+            if self.waiting and self.waiting[0] is checkpoint and is_written:
+                self.waiting.popleft()  # a fault of ours, that no other attempt would mend: the others go on
+            with self._failures.contained("putting storage in order"):
+                if is_written:
+                    self._tidy(round(checkpoint.now_s * 1e3))
             with self._changed:
                 self._is_idle = True
                 self._changed.notify_all()

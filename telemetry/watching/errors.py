@@ -26,6 +26,10 @@ SURE = math.log(1e-5)
 """Log-likelihood ratio from which the share is back (Wald 1945): by chance one time in 100,000."""
 
 
+_RATIOS = {"server_errors": "server_error_ratio", "client_errors": "client_error_ratio"}
+"""The frame's signal that each is about."""
+
+
 class ErrorWatch:
     """Watches which share of the requests, or of a cascade's rows, is `counted`.
 
@@ -76,6 +80,8 @@ class ErrorWatch:
         if window.num_trials < MIN_REQUESTS:
             return None
         base = self._detector.expected(now_s)[1]
+        if self.signal in _RATIOS:
+            frame.expected[_RATIOS[self.signal]] = (0.0, base)
         score, shown = self._detector.score_one(window, now_s), window
         for slow in self._slow:
             if (slow_score := self._slow_score(slow.sum)) > score:

@@ -54,6 +54,7 @@ class LatencyWatch:
             name: baseline.score(values[name], frame.steady_s, weight) for name, baseline in self._baselines.items()
         }
         expected = {name: baseline.expected(frame.steady_s) for name, baseline in self._baselines.items()}
+        frame.expected |= {f"latency_{name}": range_ for name, range_ in expected.items()}
         if self._limit_s is not None:
             over = weight * values["p95"] / self._limit_s
             if over > scores["p95"]:

@@ -66,6 +66,7 @@ class LevelWatch:
             self._step = frame.step
             self.relearn()
         score, expected = self._baseline.score(value, frame.steady_s), self._baseline.expected(frame.steady_s)
+        frame.expected[level.of] = expected
         return Verdict(
             unusual=score >= 1.0,
             calm=score < CALM,

@@ -86,7 +86,10 @@ class ThroughputWatch:
             return None
         if self._frozen is None:
             self._held.append(rate)
-        return self._judge(now_s)
+        verdict = self._judge(now_s)
+        if verdict is not None:
+            frame.expected[self.signal] = verdict.expected
+        return verdict
 
     def settle(self, state: State, now_s: float) -> None:
         """Learn slots that are old enough; keep what was usual where it fires."""

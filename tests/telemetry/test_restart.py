@@ -22,7 +22,7 @@ from telemetry.storage.spans import SpanQuery
 from tests.conftest import free_port
 from tests.telemetry.running import running
 from tests.telemetry.storage.test_requests import of_logs, of_spans
-from tests.telemetry.traffic import START_S, Clock, Sender
+from tests.telemetry.traffic import START_S, Clock, Sender, Steady, replay
 
 
 def opened(folder, clock=None):
@@ -105,6 +105,14 @@ def test_a_request_that_fails_when_it_is_taken_again_costs_itself_alone(tmp_path
     assert restarted(tmp_path)[0] == [1, 2]
 
 
+def test_a_back_end_that_is_configured_no_more_holds_no_requests(tmp_path):
+    collector = opened(tmp_path)
+    collector.data.journal.reader("forward-gone")
+    kill(collector)
+    restarted(tmp_path)
+    assert [path.stem for path in (tmp_path / "journal").glob("*.place")] == ["storage"]
+
+
 def test_the_history_of_a_services_signals_goes_on_after_a_kill(tmp_path):
     clock, sender = Clock(), Sender()
     before = opened(tmp_path, clock)
@@ -117,6 +125,14 @@ def test_the_history_of_a_services_signals_goes_on_after_a_kill(tmp_path):
     assert list(history.times)[:59] == pytest.approx(list(expected.times)[:59], abs=0.001)
     assert list(history.values)[:59] == pytest.approx(list(expected.values)[:59])
     assert len(history.times) >= 63
+
+
+def test_what_is_expected_is_recorded_beside_the_signals():
+    collector, _ = replay(Steady().second, seconds=180, seed=3)
+    read = collector.signals.read("digits", START_S, START_S + 200)
+    for signal in ("latency_p95", "server_error_ratio"):
+        low, high = read[f"{signal}.low"].values[-1], read[f"{signal}.high"].values[-1]
+        assert 0 <= low <= read[signal].values[-1] <= high
 
 
 def test_the_end_of_a_services_traffic_is_recorded(tmp_path):

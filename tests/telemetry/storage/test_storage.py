@@ -232,6 +232,18 @@ def test_without_room_nothing_is_lost_and_it_goes_on_when_there_is(tmp_path, ope
     assert len(messages) == 2
 
 
+def test_a_checkpoint_that_cannot_be_written_for_a_fault_of_ours_holds_no_other_up(folder, opened, caplog):
+    storage = opened(folder)
+    ids = np.array([storage.series_id(key(), "gauge")])
+    storage.append_buckets(ids, START_S, Layout(indexes=(object(),)), np.array([[1]]), np.array([1.0]))
+    storage.checkpoint(START_S)
+    fill(storage, ids, 3)
+    storage.checkpoint(START_S + 3)
+    assert storage.flush()
+    assert len(storage.read(int(ids[0]), START_S, START_S + 10).times) == 3
+    assert "a checkpoint failed; the rest goes on" in caplog.text
+
+
 def written(folder, seconds=300):
     storage = Storage(folder, StorageConfig())
     ids = np.array([storage.series_id(key(instance=f"r{number}"), "gauge") for number in range(200)])
