@@ -59,7 +59,7 @@ def test_rows_the_teacher_and_labels_that_reach_any_replica_are_told_of_on_the_p
             return versions[0] if versions else {"distributions": [], "fidelity": None, "accuracy": None}
 
         deadline = time.monotonic() + 60
-        while not ((found := told())["fidelity"] and found["accuracy"] and found["distributions"]):
+        while not all((found := told())[share] and found[share]["rows"] for share in ("fidelity", "accuracy")):
             assert time.monotonic() < deadline, server.log.read_text()[-3000:]
             time.sleep(0.2)
         assert found["fidelity"]["value"] == found["accuracy"]["value"] == 1.0
