@@ -11,6 +11,7 @@ export function bars(name, bounds, reference, now) {
   const largest = Math.max(...before, ...after, 1e-9);
   const made = document.createElementNS(SVG, "svg");
   made.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
+  made.setAttribute("preserveAspectRatio", "none");
   made.setAttribute("class", "bars");
   made.setAttribute("role", "img");
   made.setAttribute("aria-label", `${name}: the share of rows in each of ${before.length} bins, then and now`);

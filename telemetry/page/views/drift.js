@@ -58,7 +58,12 @@ export function mount(root, [service]) {
 
 function showServices(nav, services, chosen) {
   const models = services.filter((service) => service.last.throughput != null || service.name === chosen);
-  renew(nav, models, (service) => service.name, (service) => link(service.name, ""), (made, service) => {
+  const make = (service) => {
+    const made = link("", "");
+    made.append(element("strong", service.name));
+    return made;
+  };
+  renew(nav, models, (service) => service.name, make, (made, service) => {
     made.href = href("drift", [service.name]);
     if (service.name === chosen) made.setAttribute("aria-current", "page");
     else made.removeAttribute("aria-current");
@@ -112,7 +117,7 @@ function updateFigure(made, each) {
   if (made.dataset.said === said) return;
   made.dataset.said = said;
   const [, note, drawing] = made.children;
-  const evidence = `evidence ${format(Math.max(0, each.evidence / each.needed), "%")} of what is needed`;
+  const evidence = each.is_drifted ? "surely drifted" : `evidence ${format(Math.max(0, each.evidence / each.needed), "%")} of what is needed`;
   note.textContent = `PSI ${format(each.psi, "")}, by chance at most ${format(each.psi_expected, "")} · ${evidence} · ${format(each.rows, "")} rows`;
   made.classList.toggle("alerting", each.is_drifted);
   drawing.replaceChildren(bars(each.name, each.bounds, each.reference, each.window));
