@@ -15,6 +15,7 @@ from opentelemetry.proto.trace.v1 import trace_pb2
 
 from telemetry.collector import Collector
 from telemetry.conventions import ARTIFACT_LATENCY, ARTIFACT_QUALITY, ARTIFACT_SIZE
+from tests.telemetry.drift.test_collected import USUAL, Replica
 from tests.telemetry.running import Running
 from tests.telemetry.traffic import START_S, Clock, Sender, attributes
 
@@ -112,10 +113,11 @@ def a_trace(collector: Collector) -> None:
 
 
 def see(running: Running, clock: Clock, *, seconds: int = SECONDS) -> Callable[[], None]:
-    """Two replicas of `digits`, the latter slow in the end, and a service with markup for a name; returns what makes
-    one second more."""
+    """Two replicas of `digits`, slow in the end, one of `m` whose rows are watched, and a service with markup for a
+    name; returns what makes one second more."""
     replica = {"service.version": "7", "trimtab.role": "replica"}
     senders = [Sender(instance=name, resource={**replica, "host.name": f"node-{name}"}) for name in "ab"]
+    watched = Replica("r1")
     evil = Sender(service=EVIL, instance=EVIL, resource={"host.name": EVIL, "service.version": EVIL})
     senders[0].extra = of_artifact()
     a_trace(running.collector)
@@ -128,6 +130,8 @@ def see(running: Running, clock: Clock, *, seconds: int = SECONDS) -> Callable[[
             durations = 0.002 * slow * np.exp(0.3 * rng.standard_normal(30))
             running.collector.receive_metrics(sender.request({200: durations}, clock.now_s))
         running.collector.receive_metrics(evil.request({200: np.full(20, 0.002)}, clock.now_s))
+        watched.count(rng.multinomial(10, USUAL))
+        running.collector.receive_metrics(watched.report(clock.now_s))
         running.collector.tick()
         senders[0].extra = []  # it was told how the model was made
 

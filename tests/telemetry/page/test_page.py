@@ -77,6 +77,7 @@ VIEWS = {
     "incident/1": "[data-plot=latency] .band",
     "traces?range=3600": ".scroll .code",
     f"trace/{TRACE_ID.hex()}": ".waterfall summary",
+    "drift/m": ".bars",
     "slos": "tbody tr",
     "trainings": ".panel",
 }
@@ -223,6 +224,14 @@ def test_a_trace_is_found_and_shown_as_a_waterfall_with_what_was_logged(visit):
     assert EVIL in page.inner_text(".waterfall li:last-child dl")
     assert page.get_attribute(".waterfall dd .code", "href").startswith(f"#trace/{OTHER_TRACE_ID.hex()}")
     assert page.query_selector("main img, main script") is None
+
+
+def test_rows_are_shown_beside_those_the_model_was_made_with(visit):
+    page = visit("drift/m", ".bars")
+    assert "none drifted" in page.inner_text(".cards")
+    (figure,) = page.query_selector_all("figure.drift")
+    assert figure.query_selector("h3").inner_text() == "x[0]"
+    assert len(figure.query_selector_all("rect.then")) == len(figure.query_selector_all("rect.now")) == 10
 
 
 def test_an_objective_shows_what_is_left_of_its_budget(visit):
