@@ -63,7 +63,7 @@ SETTLE_S = 0.05
 EXPIRY_S = 30.0
 REPEAT_S = 60.0
 """A gauge that its process leaves out, as it is constant, is kept again so often: a query looks back for minutes."""
-STATE = "series"
+STATE, STARTED = "series", "started"
 
 
 class CollectorConfig(BaseModel):
@@ -149,7 +149,7 @@ class Collector:
         self.spans = SpanStore()
         self._is_replaying = False
         self._failures = Failures(logger)
-        self._expired_s = self._checkpointed_s = self._repeated_s = clock()
+        self._started_s = self._expired_s = self._checkpointed_s = self._repeated_s = clock()
         receivers = self.config.receivers
         self.intake = Intake(
             self,
@@ -317,17 +317,21 @@ class Collector:
     def checkpoint(self) -> None:
         """Have all that was taken written, with the place in the journal that it reaches to."""
         self._checkpointed_s = self._clock()
-        states = {STATE: self.series.state()} if self.config.data_dir else {}
+        states = {STATE: self.series.state(), STARTED: repr(self._started_s).encode()} if self.config.data_dir else {}
         self.data.checkpoint(self._checkpointed_s, states)
 
     def _replay(self) -> None:
         """Take again, at the times at which they came, the requests that no checkpoint holds; what was made of them by
-        the watchers has survived by itself."""
+        the watchers has survived by itself.
+
+        They are taken as the collector before would have: a process that began after that one did has counted since.
+        """
         clock, ticked_s, self._is_replaying = self._clock, 0.0, True
         _, states = self.storage.checkpointed()
         if STATE in states:
             with self._failures.contained("going on from the series before the restart"):
                 self.series.restore(states[STATE])
+                self.series.watch_since(float(states[STARTED]))
         try:
             for record in self.data.unwritten():
                 self._clock = partial(float, record.time_s)
@@ -339,6 +343,8 @@ class Collector:
             self.tick()
         finally:
             self._clock, self._is_replaying = clock, False
+            self.series.watch_since(self._started_s)
+        self.checkpoint()
 
     def _watch(self, service: Service, now_s: float) -> None:
         if service.name not in self._recalled:

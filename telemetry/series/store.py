@@ -184,6 +184,10 @@ class SeriesStore:
         if rows:
             self._recorder.repeat(self.binding.numbers, np.array(rows), now_s)
 
+    def watch_since(self, time_s: float) -> None:
+        """Take a process that is unknown, and began after this time, to have counted nothing before."""
+        self._started_ns = int(time_s * 1e9)
+
     def settle(self) -> list[Service]:
         """Find what the requests that wait have added; returns the services whose instances reported."""
         reports, self._pending = self._pending, []

@@ -135,6 +135,28 @@ def test_what_is_expected_is_recorded_beside_the_signals():
         assert 0 <= low <= read[signal].values[-1] <= high
 
 
+@pytest.mark.parametrize("checkpoint_after", [None, 3, 9])
+@pytest.mark.parametrize("delta", [False, True])
+def test_totals_go_on_over_a_kill_as_if_there_had_been_none(tmp_path, checkpoint_after, delta):
+    """Cumulative and delta; whatever of it a checkpoint holds, and however often the collector dies."""
+    clock, sender = Clock(), Sender(delta=delta)
+    for _ in range(3):
+        collector = opened(tmp_path, clock)
+        collector._replay()
+        for second in range(10):
+            send(collector, clock, sender, seconds=1)
+            if second == checkpoint_after:
+                collector.checkpoint()
+                assert collector.storage.flush()
+        kill(collector)
+    last = opened(tmp_path, clock)
+    last._replay()
+    (series,) = last.storage.select("http.server.request.duration", service="digits")
+    ((_, found),) = last.storage.read_buckets(series.id, START_S, clock.now_s)
+    assert found.counts.sum(axis=1).tolist() == [10 * (index + 1) for index in range(30)]
+    assert found.totals.tolist() == pytest.approx([0.02 * (index + 1) for index in range(30)])
+
+
 def test_the_end_of_a_services_traffic_is_recorded(tmp_path):
     clock = Clock()
     collector = opened(tmp_path, clock)
