@@ -33,10 +33,25 @@ class Line:
     key: Key
     recent: Points = NO_POINTS
     last: float | None = None
-    """The value now."""
+    """The value now of a signal; that of a series is its last point, as long as it is heard of."""
     is_signal: bool = False
+    touched_s: float = math.inf
+    """When a series was reported last."""
     interval_s: float = 0.0
-    """Seconds between its points, where they come more seldom than those of others."""
+    """Seconds between its sender's reports."""
+
+    def spacing_s(self, points: Points) -> float:
+        """Seconds between its points: some series come more seldom than their sender reports."""
+        gaps = np.diff(points.times[-RECENT:])
+        return max(self.interval_s, float(np.median(gaps)) if len(gaps) and not self.is_signal else 0.0)
+
+    def now(self, points: Points, now_s: float) -> float | None:
+        """Its value now, given its latest points."""
+        if self.is_signal:
+            return self.last
+        if self.touched_s < now_s - NUM_MISSED * self.spacing_s(points) or not len(points.values):
+            return None
+        return float(points.values[-1]) if math.isfinite(points.values[-1]) else None
 
 
 def of_signal(name: str, service: Service | None, signal: str, label: str) -> Line:
@@ -57,19 +72,13 @@ def of_instances(sources: Sources, service: Service, metric: str) -> list[Line]:
     if len(found) < 2:
         return []
     found = sorted(found, key=lambda each: -each.touched_s)[:MAX_INSTANCES]
-    lines = [of_stream(each, _label(each), now_s, service.interval_s) for each in found]
+    lines = [of_stream(each, _label(each), service.interval_s) for each in found]
     return sorted(lines, key=lambda line: line.label)
 
 
-def of_stream(stream: Plotted, label: str, now_s: float, interval_s: float) -> Line:
-    """One series of a sender that reports every `interval_s`; its value now only where it is heard of as often as it
-    used to be, since some come only now and then.
-    """
-    points = _points(stream.track)
-    gaps = np.diff(points.times[-RECENT:])
-    interval_s = max(interval_s, float(np.median(gaps)) if len(gaps) else 0.0)
-    last = last_value("", stream.track) if stream.touched_s >= now_s - NUM_MISSED * interval_s else None
-    return Line(label=label, key=stream.key, recent=points, last=last, interval_s=interval_s)
+def of_stream(stream: Plotted, label: str, interval_s: float) -> Line:
+    """One series of a sender that reports every `interval_s`; its points are read with those of all others."""
+    return Line(label=label, key=stream.key, touched_s=stream.touched_s, interval_s=interval_s)
 
 
 def last_value(signal: str, track: Track) -> float | None:

@@ -21,8 +21,8 @@ class Picture:
     plots: Sequence[tuple[Plot, Sequence[Line]]]
     grid: Grid
     shown: Range
-    live: bool
-    """Whether the range ends now, so that its last values are the values now."""
+    now_s: float
+    """The collector's time when the lines were gathered."""
     storage: Storage | None
     last: dict[str, float | None] = field(default_factory=dict)
     """The value now of each signal, also of those without a plot."""
@@ -30,7 +30,7 @@ class Picture:
     def answer(self) -> Json:
         """The view as JSON-ready data, `last` with the value at the range's end of each signal that is drawn."""
         columns = self._columns([(plot, line) for plot, lines in self.plots for line in lines])
-        last = dict(self.last) if self.live else {}
+        last = dict(self.last) if self._is_live else {}
         plots, at = [], 0
         for plot, lines in self.plots:
             drawn = columns[at : at + len(lines)]
@@ -46,6 +46,11 @@ class Picture:
             "plots": plots,
             "last": last,
         }
+
+    @property
+    def _is_live(self) -> bool:
+        """Whether the range ends now, so that its last values are the values now."""
+        return self.shown.is_live(self.now_s)
 
     def _columns(self, lines: Sequence[tuple[Plot, Line]]) -> list[Json]:
         """Each line in columns; one that has nothing to draw is but its last value."""
@@ -77,11 +82,11 @@ class Picture:
     def _column(
         self, plot: Plot, line: Line, points: Points, before: Points | None, expected: tuple[Floats, Floats] | None
     ) -> Json:
-        now = self.grid.draw(points, peak=plot.peak, interval_s=line.interval_s)
+        now = self.grid.draw(points, peak=plot.peak, interval_s=line.spacing_s(points))
         earlier = None
         if before is not None and self.shown.compare_s:
             earlier = self.grid.earlier(self.shown.compare_s).draw(before, peak=plot.peak)
-        last = line.last if self.live else self._last(points)
+        last = line.now(points, self.now_s) if self._is_live else self._last(points)
         if now.empty and (earlier is None or earlier.empty):
             return {"last": last}
         now = _ending(now, last)

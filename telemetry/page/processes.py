@@ -126,7 +126,7 @@ def _picture(
     plots = []
     for metric in sorted(metrics, key=lambda name: (order.get(name, len(order)), name)):
         latest = sorted(metrics[metric], key=lambda stream: -stream.touched_s)[:MAX_INSTANCES]
-        lines = [of_stream(each, label(each.key), now_s, interval_s) for each in latest]
+        lines = [of_stream(each, label(each.key), interval_s) for each in latest]
         plot = Plot(key=metric, title=_title(metric), unit=_unit(metric), lines=())
         plots.append((plot, sorted(lines, key=lambda line: line.label)))
     return Picture(
@@ -134,7 +134,7 @@ def _picture(
         plots=plots,
         grid=Grid.over(shown.since_s, shown.until_s, interval_s=interval_s, max_points=shown.max_points),
         shown=shown,
-        live=shown.is_live(now_s),
+        now_s=now_s,
         storage=sources.storage,
     )
 

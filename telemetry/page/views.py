@@ -96,7 +96,7 @@ def series(sources: Sources, name: str, shown: Range) -> Picture | None:
         plots=plots,
         grid=Grid.over(shown.since_s, shown.until_s, interval_s=interval_s, max_points=shown.max_points),
         shown=shown,
-        live=shown.is_live(now_s),
+        now_s=now_s,
         storage=sources.storage,
         last=_last_values(service) if service else {},
     )
