@@ -9,6 +9,7 @@ from starlette.testclient import TestClient
 
 from telemetry import conventions as names
 from telemetry.collector import Collector, CollectorConfig
+from telemetry.drift import history
 from telemetry.emitting.bin_counts import BinCounts
 
 EDGES = tuple(float(edge) for edge in range(9))
@@ -88,3 +89,10 @@ def test_the_page_is_told_what_has_drifted_and_of_a_model_without_a_reference_th
     unknown = client.get("/api/drift/nobody").json()
     assert not unknown["watched"]
     assert unknown["why"].startswith("the artifact has no reference")
+
+
+def test_what_was_collected_can_be_reported_of_later():
+    cluster = Cluster()
+    cluster.serve(60, MOVED)
+    found = history.read(cluster.collector.storage, "m", BEGAN_S, cluster.now_s)
+    assert sum(int(each.total.sum()) for each in found.counted) > 1000
