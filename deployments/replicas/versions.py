@@ -297,8 +297,10 @@ class Versions(Generic[S]):
                 self._trouble = f"new versions are not seen: {error}; asked again every {pause_s:.0f} s"
             except Exception:
                 logger.exception("model %r: its versions cannot be looked at; trying again", self.name)
-            with contextlib.suppress(TimeoutError):  # what was replaced is let go of at once
-                await asyncio.wait_for(self._swapped.wait(), pause_s)
+            # What was replaced is let go of at once. (`wait_for` can lose a cancellation: bpo-37658.)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await self._swapped.wait()
 
     async def _keep_agreeing(self) -> None:
         while True:

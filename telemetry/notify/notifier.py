@@ -88,5 +88,6 @@ class Notifier:
             except Exception:
                 logger.exception("telling %s failed; it is tried again", channel.name)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(wake.wait(), LOOK_S)
+                async with asyncio.timeout(LOOK_S):
+                    await wake.wait()
             wake.clear()

@@ -115,7 +115,7 @@ class Replica:
         return int(answer.json()["model_version"])
 
     async def serves(self, version):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(100):
             while await self.factor() != int(version):
                 await asyncio.sleep(0.01)
 
