@@ -6,7 +6,19 @@ The last line is JSON.
 from pathlib import Path
 
 from benchmarks.measurements import Measurement, parser_of, print_figures, wanted_of
-from benchmarks.observing import backends, detectors, drift, fidelity, incidents, nab, outages, overhead, page, sketches
+from benchmarks.observing import (
+    backends,
+    detectors,
+    drift,
+    fidelity,
+    incidents,
+    ingest,
+    nab,
+    outages,
+    overhead,
+    page,
+    sketches,
+)
 
 MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement(
@@ -16,6 +28,11 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement(
         keys=("outage_lost_disk", "outage_acknowledged_disk"), measure=lambda options, _: outages.disk_figures(options)
     ),
+    Measurement(
+        keys=("metrics_ingest", "rotel_metrics_ingest"), measure=lambda options, _: ingest.metric_figures(options)
+    ),
+    Measurement(keys=("ingest_per_core", "rotel_ingest"), measure=lambda options, _: ingest.span_figures(options)),
+    Measurement(keys=("memory_mib",), measure=lambda options, _: ingest.memory_figures(options)),
     Measurement(keys=("outage_lost_backend",), measure=backends.outage_figures),
     Measurement(keys=("outage_lost_unavailable",), measure=backends.unavailable_figures),
     Measurement(

@@ -58,7 +58,7 @@ from telemetry.watching.watchers import Watchers
 logger = logging.getLogger(__name__)
 
 TICK_S = 0.25
-SETTLE_S = 0.05
+SETTLE_S = 0.1
 """Longest that points wait for others to be settled with."""
 EXPIRY_S = 30.0
 REPEAT_S = 60.0
@@ -165,7 +165,7 @@ class Collector:
         recorded = RecordedSeries(self.storage, {})
         self.forwarding = Forwarding(self.config.forwarding, self.data.journal)
         self.forwarding.write(self.config.remote_write, recorded, self.documents, clock)
-        self._own_metrics = OwnMetrics(self.forwarding, self.data.journal)
+        self._own_metrics = OwnMetrics(self.forwarding, self.data.journal, self.intake, self.series)
         self.sources = Sources(
             services=self.services,
             series=self.series,
@@ -364,8 +364,11 @@ class Collector:
         reported_s = self._clock()
         while True:
             await asyncio.sleep(TICK_S)
+            began_s = time.perf_counter()
             with self._failures.contained("a tick of the collector"):
                 self.tick()
+            own = self._own_metrics
+            own.longest_tick_s = max(own.longest_tick_s, time.perf_counter() - began_s)
             if self.data.journal and self._clock() - reported_s >= OWN_METRICS_S:
                 reported_s = self._clock()
                 with self._failures.contained("the collector's report on itself"):

@@ -417,6 +417,56 @@ EXPORTED_LOGS = Instrument(
 )
 BACKEND = "trimtab.forwarding.backend"
 """The name of a back-end that the collector forwards or writes to."""
+SIGNAL = "trimtab.signal"
+"""Of a request that the collector received: "metrics", "traces" or "logs"."""
+PROTOCOL = "network.protocol.name"
+OUTCOME = "trimtab.outcome"
+"""What became of a request: "taken", or why it was not."""
+RECEIVED_REQUESTS = Instrument(
+    name="trimtab.received.requests",
+    kind="counter",
+    unit="{request}",
+    description="OTLP requests that the collector answered, by signal, protocol and what became of them.",
+)
+RECEIVED_SIZE = Instrument(
+    name="trimtab.received.size", kind="counter", unit="By", description="Size of those requests as they came."
+)
+RECEIVED_POINTS = Instrument(
+    name="trimtab.received.points", kind="counter", unit="{point}", description="Metric points that came."
+)
+REFUSED_POINTS = Instrument(
+    name="trimtab.refused.points", kind="counter", unit="{point}", description="Metric points that were refused."
+)
+SERIES_COUNT = Instrument(
+    name="trimtab.series.count", kind="gauge", unit="{series}", description="Series that are reported at a time."
+)
+SERIES_OVERFLOWN = Instrument(
+    name="trimtab.series.overflown",
+    kind="counter",
+    unit="{series}",
+    description="Series that a sender had too many of, which are counted in its overflow series.",
+)
+SERIES_PENDING = Instrument(
+    name="trimtab.series.pending", kind="gauge", unit="{point}", description="Points that wait to be settled."
+)
+LAYOUTS_LEARNT = Instrument(
+    name="trimtab.layouts.learnt",
+    kind="counter",
+    unit="{request}",
+    description="Requests whose layout was new, so that they were read field by field.",
+)
+CLOCKS_SKEWED = Instrument(
+    name="trimtab.clocks.skewed", kind="gauge", unit="{process}", description="Senders whose clock is not used."
+)
+IN_FLIGHT_SIZE = Instrument(
+    name="trimtab.in_flight.size",
+    kind="gauge",
+    unit="By",
+    description="Memory that the requests which are being received hold.",
+)
+TICK_DURATION = Instrument(
+    name="trimtab.tick.duration", kind="gauge", unit="s", description="Longest tick of the collector of late."
+)
 JOURNAL_SIZE = Instrument(
     name="trimtab.journal.size", kind="gauge", unit="By", description="Size of the collector's journal on disk."
 )

@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Iterator
 
+import psutil
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.metrics.v1 import metrics_pb2 as otlp
@@ -15,6 +16,8 @@ from opentelemetry.proto.metrics.v1 import metrics_pb2 as otlp
 from telemetry import conventions as names
 from telemetry.forwarding.forwarding import Forwarding
 from telemetry.journal.journal import Journal
+from telemetry.receivers.intake import Intake
+from telemetry.series.store import SeriesStore
 
 EVERY_S = 10.0
 
@@ -24,8 +27,14 @@ Measured = tuple[names.Instrument, dict[str, str], float]
 class OwnMetrics:
     """Makes the collector's own requests."""
 
-    def __init__(self, forwarding: Forwarding, journal: Journal | None) -> None:
+    def __init__(self, forwarding: Forwarding, journal: Journal | None, intake: Intake, series: SeriesStore) -> None:
         self._forwarding = forwarding
+        self._intake = intake
+        self._series = series
+        self._process = psutil.Process()
+        self._process.cpu_percent()
+        self.longest_tick_s = 0.0
+        """Since the last report."""
         self._journal = journal
         self._start_ns = time.time_ns()
         self._instance = f"{socket.gethostname()}:{os.getpid()}"
@@ -48,7 +57,7 @@ class OwnMetrics:
                 metrics[instrument.name] = scope.metrics.add(name=instrument.name, unit=instrument.unit)
             point = otlp.NumberDataPoint(time_unix_nano=int(now_s * 1e9), as_double=value)
             point.attributes.extend(_attribute(*pair) for pair in attributes.items())
-            if instrument.kind == "gauge":
+            if instrument.kind in ("gauge", "updowncounter"):
                 metrics[instrument.name].gauge.data_points.append(point)
                 continue
             point.start_time_unix_nano = self._start_ns
@@ -58,6 +67,11 @@ class OwnMetrics:
         return request
 
     def _measured(self) -> Iterator[Measured]:
+        yield names.PROCESS_CPU_UTILIZATION, {}, self._process.cpu_percent() / 100
+        yield names.PROCESS_MEMORY_USAGE, {}, float(self._process.memory_info().rss)
+        yield names.TICK_DURATION, {}, self.longest_tick_s
+        self.longest_tick_s = 0.0
+        yield from self._received()
         if self._journal:
             yield names.JOURNAL_SIZE, {}, self._journal.num_bytes
         for worker in self._forwarding.workers:
@@ -71,6 +85,22 @@ class OwnMetrics:
             yield names.FORWARDING_LOST, {names.BACKEND: forwarder.name}, forwarder.num_lost
         for writer in self._forwarding.remote_writers:
             yield names.REMOTE_WRITE_LAG, {names.BACKEND: writer.name}, writer.lag_s
+
+    def _received(self) -> Iterator[Measured]:
+        """What came by the receivers; what the collector says of itself does not come by them, and counts nowhere."""
+        for (signal, protocol, outcome), num in sorted(self._intake.num_requests.items()):
+            attributes = {names.SIGNAL: signal, names.PROTOCOL: protocol, names.OUTCOME: outcome}
+            yield names.RECEIVED_REQUESTS, attributes, num
+        for (signal, protocol), num_bytes in sorted(self._intake.num_bytes.items()):
+            yield names.RECEIVED_SIZE, {names.SIGNAL: signal, names.PROTOCOL: protocol}, num_bytes
+        yield names.RECEIVED_POINTS, {}, self._series.num_points
+        yield names.REFUSED_POINTS, {}, self._series.num_refused
+        yield names.SERIES_COUNT, {}, self._series.num_series
+        yield names.SERIES_OVERFLOWN, {}, self._series.binding.num_overflown
+        yield names.SERIES_PENDING, {}, self._series.num_pending
+        yield names.LAYOUTS_LEARNT, {}, self._series.templates.num_learnt
+        yield names.CLOCKS_SKEWED, {}, self._series.num_skewed
+        yield names.IN_FLIGHT_SIZE, {}, self._intake.memory.num_bytes
 
 
 def _attribute(key: str, value: str) -> KeyValue:

@@ -9,13 +9,14 @@ one second or sixty. An instance that stops reporting ends: its rates and gauges
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from telemetry import conventions as names
 from telemetry.receivers.attributes import Attributes
 from telemetry.receivers.origin import Origin
+from telemetry.series.audiences import Listener
 from telemetry.series.distribution import Buckets, Distribution
 from telemetry.series.frame import MIN_INTERVAL_S, Frame
 from telemetry.series.instance import UNKNOWN_INTERVAL_S, Instance, Rate
@@ -23,7 +24,7 @@ from telemetry.series.members import Member, Members, buckets
 from telemetry.series.observation import OBSERVED, Observation
 from telemetry.series.signals import DISTRIBUTIONS, signals, training_step
 from telemetry.series.stream import Increment
-from telemetry.series.table import Listener, Table
+from telemetry.series.table import Floats, Table
 from telemetry.series.template import Name
 from telemetry.series.track import Track
 
@@ -160,36 +161,32 @@ class Service:
         return frame
 
     def _take_distributions(self, frame: Frame) -> Mapping[str, Distribution]:
-        """Every distribution of the service; requests are counted by their status, a worker's own time for itself."""
+        """Every distribution of the service; all else that was counted since the last frame goes to it, or to whom it
+        is of.
+        """
         found = {metric: Distribution() for metric in DISTRIBUTIONS}
-        for metric, member, counted in self._take():
-            if metric in OBSERVED:
-                frame.observations.append(_observed(metric, member, counted))
-            elif not isinstance(counted, Buckets):
-                if metric == names.CASCADE_ROWS.name:
-                    _count_cascaded(frame, member, int(counted))
-            elif metric == names.TRAIN_WORK_DURATION.name:
-                member.instance.work.add(counted)
-                member.instance.rank = str(dict(member.attributes).get(names.RANK, member.instance.origin.instance))
-            elif metric in found:
-                found[metric].add(counted)
-                if metric == names.REQUEST_DURATION.name:
-                    _count_requests(frame, member, counted)
-        return found
-
-    def _take(self) -> Iterator[tuple[str, Member, float | Buckets]]:
-        """What each series counted since the last frame, where it is anything."""
         for metric, members in self._members.items():
             for table, counting, counted in members.take():
                 if table.bounds is None:
                     for index in np.flatnonzero(counted).tolist():
-                        yield metric, counting[index], float(counted[index])
-                    continue
-                for index in np.flatnonzero(counted[:, 1:].any(axis=1)).tolist():
-                    yield metric, counting[index], buckets(table.bounds, counted[index])
+                        _count(frame, metric, counting[index], float(counted[index]))
+                elif metric in found:
+                    found[metric].add(buckets(table.bounds, counted.sum(axis=0)))
+                    if metric == names.REQUEST_DURATION.name:
+                        _count_all_requests(frame, counting, counted)
+                else:
+                    for index in np.flatnonzero(counted[:, 1:].any(axis=1)).tolist():
+                        _count(frame, metric, counting[index], buckets(table.bounds, counted[index]))
         extra, self._extra = self._extra, []
         for instance, increment in extra:
-            yield increment.key.metric, Member(instance, increment.key.attributes), increment.amount
+            metric, member = increment.key.metric, Member(instance, increment.key.attributes)
+            if metric in found and isinstance(increment.amount, Buckets):
+                found[metric].add(increment.amount)
+                if metric == names.REQUEST_DURATION.name:
+                    _count_requests(frame, member, increment.amount.num_values, increment.amount.total)
+            else:
+                _count(frame, metric, member, increment.amount)
+        return found
 
     def _end(self, now_s: float) -> None:
         """Write once that the signals end, so that a plot shows a gap and not a last value for ever."""
@@ -217,23 +214,34 @@ def _listeners(instance: Instance, metric: str, attributes: Attributes) -> Itera
         yield train
 
 
-def _observed(metric: str, member: Member, counted: float | Buckets) -> Observation:
-    version = member.instance.origin.version
-    return Observation(metric=metric, attributes=member.attributes, version=version, amount=counted)
+def _count(frame: Frame, metric: str, member: Member, counted: float | Buckets) -> None:
+    """What is no distribution of the service: rows that are watched or cascaded, a train worker's own time."""
+    if metric in OBSERVED:
+        version = member.instance.origin.version
+        frame.observations.append(
+            Observation(metric=metric, attributes=member.attributes, version=version, amount=counted)
+        )
+    elif metric == names.TRAIN_WORK_DURATION.name and isinstance(counted, Buckets):
+        member.instance.work.add(counted)
+        member.instance.rank = str(dict(member.attributes).get(names.RANK, member.instance.origin.instance))
+    elif metric == names.CASCADE_ROWS.name and not isinstance(counted, Buckets):
+        who, num_rows = dict(member.attributes).get(names.ANSWERED_BY), int(counted)
+        frame.num_cascaded += num_rows
+        frame.num_sent += num_rows if who != "student" else 0
+        frame.num_unanswered += num_rows if who == "unsure_student" else 0
 
 
-def _count_cascaded(frame: Frame, member: Member, num_rows: int) -> None:
-    who = dict(member.attributes).get(names.ANSWERED_BY)
-    frame.num_cascaded += num_rows
-    frame.num_sent += num_rows if who != "student" else 0
-    frame.num_unanswered += num_rows if who == "unsure_student" else 0
+def _count_all_requests(frame: Frame, counting: Sequence[Member], counted: Floats) -> None:
+    nums = counted[:, 1:].sum(axis=1)
+    for index in np.flatnonzero(nums).tolist():
+        _count_requests(frame, counting[index], int(nums[index]), float(counted[index, 0]))
 
 
-def _count_requests(frame: Frame, member: Member, counted: Buckets) -> None:
-    attributes, num_requests = dict(member.attributes), counted.num_values
+def _count_requests(frame: Frame, member: Member, num_requests: int, total_s: float) -> None:
+    attributes = dict(member.attributes)
     status = _status(attributes.get(names.STATUS_CODE))
     one = member.instance.counted
-    one.total_s += counted.total
+    one.total_s += total_s
     one.num_requests += num_requests
     frame.num_requests += num_requests
     if 400 <= status < 500:

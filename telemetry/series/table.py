@@ -5,12 +5,12 @@ OTLP totals may be cumulative or delta, restart, repeat and come out of order
 points whatever the sender's way.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from telemetry.series.audiences import Audiences, Listener
 from telemetry.series.stream import Key
 
 Ints = NDArray[np.int64]
@@ -21,9 +21,6 @@ NUM_REMEMBERED = 64
 """Delta points by which a repeated one is recognised."""
 UNKNOWN = -1
 """In place of a time: none is known."""
-
-Listener = Callable[[float, float, float, float], None]
-"""Is told (start_s, end_s, how much, now_s): what a counter counted, or how many values a histogram did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +89,9 @@ class Table:
         self.touched_s = np.empty(0)
         self.stored = {"gauge": np.empty(0, np.int64), "total": np.empty(0, np.int64)}
         """The numbers by which storage knows the rows, UNKNOWN before it was asked."""
-        self._is_heard = np.empty(0, np.bool_)
-        self._listeners: dict[int, list[tuple[Listener, bool]]] = {}
+        self._audience = np.empty(0, np.int64)
+        """By the row the number of those who listen to it, 0 for nobody."""
+        self._audiences = Audiences()
         self._seen_by_row: dict[int, int] = {}
         self._seen = np.empty((0, NUM_REMEMBERED, 2), np.int64)
         self._num_seen = np.empty(0, np.int64)
@@ -112,14 +110,13 @@ class Table:
 
     def listen(self, row: int, listener: Listener, *, to_gauge: bool = False) -> None:
         """Tell `listener` what the row counts from now on, or what it is while it is a gauge."""
-        self._is_heard[row] = True
-        self._listeners.setdefault(row, []).append((listener, to_gauge))
+        self._audience[row] = self._audiences.join(int(self._audience[row]), (listener, to_gauge))
 
     def free_row(self, row: int) -> None:
         """Forget a series."""
         self._free.append(row)
-        self._is_heard[row] = False
-        self._listeners.pop(row, None)
+        self._audiences.leave(int(self._audience[row]))
+        self._audience[row] = 0
         del self.keys[row]
         if (seen := self._seen_by_row.get(row)) is not None:
             self._num_seen[seen] = 0
@@ -135,7 +132,9 @@ class Table:
         is_known, newer = last_ns != UNKNOWN, time_ns > last_ns
         start_ns = np.where(arrived.start_ns > 0, arrived.start_ns + arrived.offset_ns, 0)
         since_ns, adds, whole = self._risen(arrived, start_ns, last_ns, last, watched_ns)
-        added = np.where(_over(whole, self._shape), arrived.values, arrived.values - last)
+        added = arrived.values - last
+        if whole.any():
+            added[whole] = arrived.values[whole]
         values = arrived.values
         if delta.any():
             fresh = self._fresh(arrived, delta & arrived.monotonic)
@@ -212,18 +211,23 @@ class Table:
         self.counted[rows] += amounts
 
     def _tell(self, taken: Taken) -> None:
-        told = np.flatnonzero(self._is_heard[taken.rows])
+        """Tell who listens; neighbours that share audience and interval, as of one metric, are told of once."""
+        audience = self._audience[taken.rows]
+        told = np.flatnonzero(audience)
         if not len(told):
             return
+        columns = (audience[told], taken.gauge[told], taken.start_ns[told], taken.end_ns[told])
+        changes = np.zeros(len(told) - 1, np.bool_)
+        for column in columns:
+            changes |= column[1:] != column[:-1]
+        firsts = np.concatenate([[0], np.flatnonzero(changes) + 1])
         amounts = taken.amounts[told]
-        numbers = amounts[:, 1:].sum(axis=1) if self._shape else amounts
-        times = taken.start_ns[told] / 1e9, taken.end_ns[told] / 1e9, taken.now_s[told]
-        for row, is_gauge, number, start_s, end_s, now_s in zip(
-            *(each.tolist() for each in (taken.rows[told], taken.gauge[told], numbers, *times)), strict=True
-        ):
-            for listener, to_gauge in self._listeners[row]:
+        numbers = np.add.reduceat(amounts[:, 1:].sum(axis=1) if self._shape else amounts, firsts)
+        parts = (*(column[firsts] for column in columns), numbers, taken.now_s[told][firsts])
+        for who, is_gauge, start_ns, end_ns, number, now_s in zip(*(part.tolist() for part in parts), strict=True):
+            for listener, to_gauge in self._audiences[who]:
                 if to_gauge == is_gauge:
-                    listener(start_s, end_s, number, now_s)
+                    listener(start_ns / 1e9, end_ns / 1e9, number, now_s)
 
     def _fresh(self, arrived: Arrived, delta: Bools) -> Bools:
         """Whether a delta point did not come before."""
@@ -255,7 +259,7 @@ class Table:
         if row >= len(self.last_ns):
             self.last_ns, self.last_start_ns = _longer(self.last_ns, UNKNOWN), _longer(self.last_start_ns, 0)
             self.last, self.total, self.counted = (_longer(each, 0) for each in (self.last, self.total, self.counted))
-            self.continues, self._is_heard = _longer(self.continues, 0), _longer(self._is_heard, 0)
+            self.continues, self._audience = _longer(self.continues, 0), _longer(self._audience, 0)
             self.touched_s = _longer(self.touched_s, 0)
             self.level, self.level_at = _longer(self.level, 0), _longer(self.level_at, UNKNOWN)
             self.stored = {name: _longer(each, UNKNOWN) for name, each in self.stored.items()}

@@ -1,6 +1,8 @@
 """The command line: which command runs, what collector.yaml may say, and what is said of a mistake."""
 
 import importlib
+import re
+from pathlib import Path
 
 import pytest
 
@@ -65,3 +67,13 @@ def test_a_mistake_in_the_file_is_named_with_its_rule_and_what_was_got(tmp_path,
 def test_a_file_that_is_not_there_is_named(tmp_path, capsys):
     assert command_line.main([str(tmp_path / "none.yaml")]) == command_line.FAILED
     assert "none.yaml: the file must be readable, got No such file" in capsys.readouterr().err
+
+
+def test_the_example_of_the_docs_is_a_configuration(tmp_path):
+    text = Path("docs/telemetry.md").read_text()
+    (example,) = re.findall(r"```yaml\n(# collector.yaml\n.*?)```", text, re.DOTALL)
+    file = tmp_path / "collector.yaml"
+    file.write_text(example)
+    config = read(file, {})
+    assert config.receivers.max_sender_series == 5000
+    assert config.data_dir == Path("/var/lib/trimtab/telemetry")
