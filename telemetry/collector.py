@@ -61,6 +61,8 @@ TICK_S = 0.25
 SETTLE_S = 0.1
 """Longest that points wait for others to be settled with."""
 EXPIRY_S = 30.0
+MOST_WAITING_BYTES = 16 * 2**20
+"""A checkpoint comes early where so much waits in memory for it."""
 REPEAT_S = 60.0
 """A gauge that its process leaves out, as it is constant, is kept again so often: a query looks back for minutes."""
 STATE, STARTED = "series", "started"
@@ -302,7 +304,8 @@ class Collector:
                     self.watchers.look(service)
         if not self._is_replaying:
             self.watchers.tick(self.services)
-        if now_s - self._checkpointed_s >= self.config.storage.checkpoint_s:
+        is_due = now_s - self._checkpointed_s >= self.config.storage.checkpoint_s
+        if is_due or self.storage.num_waiting_bytes > MOST_WAITING_BYTES:
             self.checkpoint()
         if now_s - self._repeated_s >= REPEAT_S:
             self.series.repeat(self._repeated_s, now_s)

@@ -21,6 +21,6 @@ class StorageConfig(BaseModel):
     journal_bytes: int = Field(default=2**30, ge=2**25)
     """Largest size of the journal; where a back-end is further behind than this, it loses the oldest requests."""
     checkpoint_s: float = Field(default=30.0, gt=0)
-    """Seconds between two writes of series, spans and logs; what came since the last is read from the journal again
-    after the process was killed.
+    """Most seconds between two writes of series, spans and logs, which come as soon as 16 MiB wait; what came since the
+    last is read from the journal again after the process was killed.
     """

@@ -12,6 +12,8 @@ class Head:
 
     def __init__(self) -> None:
         self.num_points = 0
+        self.num_bytes = 0
+        """Of memory that it holds."""
         self.requests: list[Request] = []
         self._numbers: list[Block] = []
         self._buckets: dict[Layout, list[Block]] = {}
@@ -21,16 +23,19 @@ class Head:
         """Add points of gauges and counters."""
         self._numbers.append(Block(ids=ids, times_ms=times_ms, columns=(values,)))
         self.num_points += len(ids)
+        self.num_bytes += ids.nbytes + times_ms.nbytes + values.nbytes
 
     def append_buckets(self, ids: Ids, times_ms: Ints, layout: Layout, counts: Ints, totals: Floats) -> None:
         """Add points of histograms."""
         block = Block(ids=ids, times_ms=times_ms, columns=(totals,), counts=counts, layout=layout)
         self._buckets.setdefault(layout, []).append(block)
         self.num_points += len(ids)
+        self.num_bytes += ids.nbytes + times_ms.nbytes + counts.nbytes + totals.nbytes
 
     def add(self, request: Request) -> None:
         """Add spans or logs."""
         self.requests.append(request)
+        self.num_bytes += len(request.body) + request.traces.nbytes
 
     def blocks(self) -> list[Block]:
         """All points in order, those of each layout together; kept until another one comes."""

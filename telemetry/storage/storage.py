@@ -73,6 +73,11 @@ class Storage:
         return self._database.num_bytes
 
     @property
+    def num_waiting_bytes(self) -> int:
+        """Bytes in memory that no checkpoint has taken yet."""
+        return self._head.num_bytes
+
+    @property
     def is_behind(self) -> bool:
         """Whether the disk takes so little that requests must be refused, so that memory stays bounded."""
         return self._writer.num_failed > 0 and len(self._writer.waiting) >= MAX_WAITING
