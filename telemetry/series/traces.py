@@ -48,7 +48,7 @@ class SpanStore:
 
     def latest(self, service: str, num_spans: int = 20) -> list[Span]:
         """The service's latest spans, the newest first, leaving out the children of spans that are kept as well."""
-        kept = {(span.trace_id, span.span_id): span for span in self._read()}
+        kept = {(span.trace_id, span.span_id): span for span in self.all()}
         roots = (
             span
             for span in reversed(kept.values())
@@ -56,8 +56,9 @@ class SpanStore:
         )
         return [span for span, _ in zip(roots, range(num_spans), strict=False)]
 
-    def _read(self) -> Iterator[Span]:
-        for request, peer, _ in self._requests:
+    def all(self) -> Iterator[Span]:
+        """All spans that are kept, as often as they came; may be asked from another thread."""
+        for request, peer, _ in list(self._requests):
             for resource in request.resource_spans:
                 service = origin(resource.resource, peer).service
                 for span in (span for scope in resource.scope_spans for span in scope.spans):

@@ -32,7 +32,7 @@ def until(is_so: Callable[[], bool], within_s: float = 60.0) -> None:
 
 
 def traces_in(it: Running) -> set[str]:
-    return {span.name for span in it.collector.spans._spans.values()}
+    return {span.name for span in it.collector.spans.all()}
 
 
 class Process:
