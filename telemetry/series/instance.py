@@ -12,6 +12,8 @@ from telemetry.series.table import Table
 
 UNKNOWN_INTERVAL_S = 60.0
 """Taken for an instance that has reported once: the SDK's default interval."""
+SAME_REPORT_S = 0.1
+"""Points of one report lie no further apart."""
 NUM_MISSED = 2.5
 """Intervals without a report after which an instance has ended."""
 NUM_IDLE = 1.5
@@ -77,11 +79,18 @@ class Instance:
     work: Distribution = field(default_factory=Distribution)
     """A train worker's own part of its steps since the last frame."""
     rank: str = ""
-    said_goodbye: bool = False
-    """Whether its last report was one that a process sends as it ends in order."""
+    is_early: bool = False
+    """Whether its last report came off its interval, as the last one of a process that ends in order."""
+    ended_s: float = 0.0
+    """Its own time of the report in which it said that it ends in order."""
     step: str = ""
     """What a train worker trains: the step whose counts moved last."""
     step_since_s: float = 0.0
+
+    @property
+    def said_goodbye(self) -> bool:
+        """Whether its last report was one that a process sends as it ends in order."""
+        return self.is_early or 0 < self.latest_s < self.ended_s + SAME_REPORT_S
 
     def ends_s(self) -> float:
         """When it counts as ended, if nothing more comes."""
@@ -107,9 +116,9 @@ class Instance:
         counted.cpu = self._sum(names.PROCESS_CPU_UTILIZATION.name)
         return counted
 
-    def say_goodbye(self, *_: float) -> None:
-        """Note that its last report says that it ends in order."""
-        self.said_goodbye = True
+    def say_goodbye(self, _start_s: float, end_s: float, _amount: float, _now_s: float) -> None:
+        """Note that the report of this time says that it ends in order."""
+        self.ended_s = end_s
 
     def train(self, step: str, now_s: float) -> None:
         """Note that it has counted something in a training step."""
@@ -149,8 +158,8 @@ class Instance:
     def _space(self, gap_s: float) -> None:
         """Note the time between two reports; a single one that comes early is the last, until another follows."""
         early = self.interval_s != UNKNOWN_INTERVAL_S and gap_s < EARLY * self.interval_s
-        self.said_goodbye = early and not self.said_goodbye
-        if not self.said_goodbye:
+        self.is_early = early and not self.is_early
+        if not self.is_early:
             self.interval_s = gap_s
 
     def _sum(self, metric: str) -> float:
