@@ -185,7 +185,7 @@ def test_what_goes_wrong_is_flagged_within_15_s(server):
     seconds = {}
     with requests(server.url + path, one_row(), per_s=40):
         time.sleep(40)
-        # Of the training before, which told the same collector's folder: not always does each of its workers say goodbye.
+        # The training before told the same folder, and not every one of its workers said goodbye.
         of_training = [alert for alert in alerts(server, began) if "-rank" in alert["instance"]]
         assert [alert for alert in alerts(server, began) if alert not in of_training] == []
         with requests(server.url + path, b"{", per_s=40):
