@@ -42,6 +42,8 @@ def dump(processes: list[Process], binding: Binding) -> bytes:
                 "offset_ns": process.clock.offset_ns,
                 "latest_s": instance.latest_s,
                 "interval_s": instance.interval_s,
+                "is_early": instance.is_early,
+                "ended_s": instance.ended_s,
                 "names": names,
                 "streams": [
                     (_raw(name), [stream.last.start_ns, stream.last.time_ns, _plain(stream.last.value)])
@@ -66,6 +68,7 @@ def load(state: bytes, meet: Meet, binding: Binding) -> None:
         process.last_ns, process.clock.offset_ns = each["last_ns"], each["offset_ns"]
         instance = process.service.instances[process.origin.instance]
         instance.latest_s, instance.interval_s = each["latest_s"], each["interval_s"]
+        instance.is_early, instance.ended_s = each.get("is_early", False), each.get("ended_s", 0.0)
         for name, number, is_gauge in each["names"]:
             rows[number].append(binding.add(process, _name(name), tables[number], is_gauge=is_gauge))
         for raw, last in each["streams"]:

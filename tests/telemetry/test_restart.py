@@ -13,6 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
 
 from telemetry.collector import Collector, CollectorConfig
+from telemetry.emitting.emitter import Emitter
 from telemetry.journal.errors import JournalError
 from telemetry.receivers.origin import Peer
 from telemetry.storage.config import StorageConfig
@@ -179,6 +180,7 @@ FULL = """
 import asyncio, resource, sys
 from pathlib import Path
 from telemetry.collector import Collector, CollectorConfig
+from telemetry.emitting.emitter import Emitter
 from telemetry.journal.errors import JournalError
 from telemetry.storage.spans import SpanQuery
 from tests.telemetry.storage.test_requests import of_spans
@@ -257,3 +259,26 @@ def test_a_process_that_is_killed_and_started_again_has_all_it_acknowledged(tmp_
                 assert answer.status_code == 200
         process.kill()
     assert restarted(tmp_path / "data")[0] == list(range(100))
+
+
+def test_a_process_that_ended_in_order_is_not_missed_after_a_restart(tmp_path):
+    def collector():
+        return Collector(CollectorConfig(grpc_port=0, http_port=0, data_dir=tmp_path / "data"))
+
+    async def until_it_ends():
+        first = collector()
+        await first.start()
+        emitter = Emitter(
+            service="s", version="1", role="train_worker", instance="i", endpoint=f"http://127.0.0.1:{first.grpc_port}"
+        )
+        emitter.start()
+        await asyncio.to_thread(emitter.shutdown)
+        await asyncio.sleep(0.5)
+        assert first.services["s"].instances["i"].said_goodbye
+        await first.stop()
+
+    asyncio.run(until_it_ends())
+    second = collector()
+    second._replay()
+    assert second.services["s"].instances["i"].said_goodbye
+    second.data.close()
