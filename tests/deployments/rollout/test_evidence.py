@@ -1,0 +1,76 @@
+"""Counts of both versions add up over replicas and come back from JSON as they went."""
+
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deployments.rollout.evidence import (
+    Arm,
+    Paired,
+    Slice,
+    Window,
+    arm_json,
+    arm_of,
+    duration_bin,
+    duration_of,
+    total,
+    windows_json,
+    windows_of,
+)
+
+COUNTS = st.integers(0, 10**6)
+SLICES = st.builds(Slice, requests=COUNTS, errors=COUNTS, compared=COUNTS, agreed=COUNTS)
+NAMES = st.sampled_from(["a", "b", "class=3"])
+ARMS = st.builds(
+    Arm,
+    asked=COUNTS,
+    told=COUNTS,
+    requests=COUNTS,
+    errors=COUNTS,
+    durations=st.dictionaries(st.integers(-200, 80), COUNTS, max_size=4),
+    compared=COUNTS,
+    agreed=COUNTS,
+    answers=st.dictionaries(NAMES, COUNTS),
+    checked=COUNTS,
+    non_finite=COUNTS,
+    cpu_s=st.integers(0, 1000).map(float),
+    slices=st.dictionaries(NAMES, SLICES),
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(ARMS, ARMS, ARMS)
+def test_arms_add_up_in_any_order(one: Arm, two: Arm, three: Arm) -> None:
+    assert total([one, two, three]) == one + (two + three) == total([three, one, two])
+
+
+@settings(max_examples=30, deadline=None)
+@given(ARMS, ARMS)
+def test_windows_come_back_from_json_as_they_went(baseline: Arm, candidate: Arm) -> None:
+    paired = Paired(rows=4, same=3, judged=2, only_baseline=1)
+    window = Window(start_s=1.0, end_s=6.0, baseline=baseline, candidate=candidate, paired=paired)
+    assert windows_of(windows_json((window,))) == (window,)
+    assert arm_of(arm_json(candidate)) == candidate
+
+
+def test_a_text_cut_short_is_no_evidence() -> None:
+    text = arm_json(Arm(requests=10, errors=3))
+    with pytest.raises(ValueError, match="JSON"):
+        arm_of(text[:-4])
+
+
+def test_a_number_that_is_none_stays_so_for_the_analysis_to_see() -> None:
+    arm = Arm(cpu_s=math.nan)
+    assert math.isnan(arm_of(arm_json(arm)).cpu_s)
+    (window,) = windows_of(windows_json((Window(start_s=0.0, end_s=math.inf, candidate=arm),)))
+    assert math.isnan(window.candidate.cpu_s)
+    assert window.end_s == math.inf
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.floats(1e-6, 1e4))
+def test_a_duration_lies_in_its_bin(seconds: float) -> None:
+    index = duration_bin(seconds)
+    assert duration_of(index - 1) * (1 - 1e-9) < seconds <= duration_of(index) * (1 + 1e-9)
