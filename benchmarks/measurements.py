@@ -2,10 +2,13 @@
 
 import argparse
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from benchmarks.throughput import Figures, Rounds
+
+_NONE: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,12 +40,31 @@ def wanted_of(
     return wanted
 
 
-def print_figures(measurements: Iterable[Measurement], wanted: set[str], options: argparse.Namespace) -> None:
-    """Measure what gives a figure in `wanted`, and print it."""
+def print_figures(
+    measurements: Iterable[Measurement],
+    wanted: set[str],
+    options: argparse.Namespace,
+    *,
+    at_least: Mapping[str, float] = _NONE,
+    at_most: Mapping[str, float] = _NONE,
+) -> None:
+    """Measure what gives a figure in `wanted`, and print it, each with its bound where it has one."""
     rounds = Rounds(rounds=1, seconds=2) if options.quick else Rounds(rounds=options.rounds, seconds=options.seconds)
     figures: Figures = {}
     for measurement in measurements:
         if wanted & set(measurement.keys):
             print(f"measuring {', '.join(measurement.keys)}", flush=True)
             figures |= measurement.measure(options, rounds)
+    for key in figures:
+        if said := verdict(key, figures[key], at_least=at_least, at_most=at_most):
+            print(f"{key:32} {figures[key]:10.4g}  {said}", flush=True)
     print(json.dumps({key: round(value, 4) for key, value in figures.items()}))
+
+
+def verdict(key: str, value: float, *, at_least: Mapping[str, float], at_most: Mapping[str, float]) -> str:
+    """How a figure compares with what it should be; nothing where it is but told."""
+    if key in at_least:
+        return f"{'✓' if value >= at_least[key] else '✗'} at least {at_least[key]}"
+    if key in at_most:
+        return f"{'✓' if value <= at_most[key] else '✗'} at most {at_most[key]}"
+    return ""

@@ -16,6 +16,7 @@ from ray.exceptions import RayError
 
 from benchmarks.figures import fashion, pictures, quantization, sentences, setting, signals, training
 from benchmarks.figures.setting import Figures, Setting
+from benchmarks.measurements import verdict
 from optimization.errors import OptimizationError
 
 AT_LEAST = {
@@ -82,18 +83,9 @@ def _measure(keys: tuple[str, ...], chosen: Setting) -> Figures | None:
         print(f"  not measured: {error}", flush=True)
         return None
     for key, value in found.items():
-        print(f"  {key:32} {value:10.4g}  {verdict(key, value)}", flush=True)
+        print(f"  {key:32} {value:10.4g}  {verdict(key, value, at_least=AT_LEAST, at_most=AT_MOST)}", flush=True)
     print(f"  in {time.perf_counter() - began:.0f} s", flush=True)
     return found
-
-
-def verdict(key: str, value: float) -> str:
-    """How a figure compares with what it should be; nothing where it is but told."""
-    if key in AT_LEAST:
-        return f"{'✓' if value >= AT_LEAST[key] else '✗'} at least {AT_LEAST[key]}"
-    if key in AT_MOST:
-        return f"{'✓' if value <= AT_MOST[key] else '✗'} at most {AT_MOST[key]}"
-    return ""
 
 
 if __name__ == "__main__":

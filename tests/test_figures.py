@@ -1,4 +1,4 @@
-"""The optimization's benchmark: its settings, without running it."""
+"""Benchmarks: what they are set to do, without running them."""
 
 from pathlib import Path
 
@@ -6,8 +6,10 @@ import pytest
 import yaml
 
 from benchmarks import optimization as benchmark
+from benchmarks import reliability
 from benchmarks.figures import fashion
 from benchmarks.figures.setting import RECIPES, Setting, load
+from benchmarks.measurements import verdict
 from optimization.recipe import recipe
 
 
@@ -35,3 +37,15 @@ def test_quick_trains_one_epoch_and_data_lie_in_their_folder(setting: Setting) -
     assert raw["steps"][0]["recovery"]["epochs"] == raw["steps"][0]["stages"] == 1
     assert (raw["data"]["train"], raw["data"]["share"]) == ("/data/cifar10/train20k.npz", 0.02)
     assert raw["teacher"]["model"]["weights"].startswith("/data/models/")
+
+
+def test_every_bound_of_reliability_is_of_a_figure_that_is_measured() -> None:
+    measured = [key for each in (*reliability.MEASUREMENTS, *reliability.ON_HOSTS) for key in each.keys]
+    assert len(measured) == len(set(measured))
+    assert {*reliability.AT_LEAST, *reliability.AT_MOST} <= set(measured)
+
+
+def test_a_figure_is_told_with_its_bound() -> None:
+    bounds = {"at_least": {"rate": 2.0}, "at_most": {"failed": 0.0}}
+    said = [verdict(key, value, **bounds) for key, value in (("rate", 1), ("failed", 0), ("other", 3))]
+    assert said == ["✗ at least 2.0", "✓ at most 0.0", ""]

@@ -1,0 +1,1 @@
+"""What `benchmarks.reliability` measures: one module for each thing that is survived."""
