@@ -3,14 +3,16 @@
 Figures of several hosts are measured with `--hosts` alone, which needs root. The last line is JSON.
 """
 
+from benchmarks import planning
 from benchmarks.measurements import Measurement, parser_of, print_figures, wanted_of
 from benchmarks.surviving import kills
 
-AT_MOST: dict[str, float] = {"killed_replica_failed": 0, "recover_s": 10}
+AT_MOST: dict[str, float] = {"killed_replica_failed": 0, "recover_s": 10, "plan_error": 0.2}
 AT_LEAST: dict[str, float] = {}
 
 MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement(keys=("killed_replica_failed", "recover_s"), measure=lambda options, _: kills.replica_figures(options)),
+    Measurement(keys=("plan_error",), measure=lambda options, _: planning.error_figures(options)),
 )
 ON_HOSTS: tuple[Measurement, ...] = ()
 """Those that need hosts with networks of their own."""

@@ -1,48 +1,56 @@
 """The command line: `python -m deployments list | status | infer | bench | score | place | table | push | ...`."""
 
 import argparse
-import json
+import importlib
 import os
 import sys
-from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from deployments.access import keys
 from deployments.access.guard import ACCESS, OPEN
-from deployments.commands import artifacts, bench, infer, key, status
-from deployments.commands.client import Client
+from deployments.commands import artifacts, bench, client, infer, key, status
+from deployments.commands.found import print_found
 from deployments.errors import CallError, InputError, ScoringError, SettingsError, UnavailableError
 from deployments.offline import options as score_options
 from deployments.pushed.rate import MB_PER_S
 from optimization.artifact.store import ArtifactError
 
-KEY, URL = "TRIMTAB_KEY", "TRIMTAB_URL"
-"""Environment variables: the key to send and the server to call, where the command line names none."""
 FAILED, INTERRUPTED = 2, 130
+MODULES = {
+    "plan": "how many replicas and nodes a rate and a latency take; docs/operations.md says more",
+}
+"""Verbs that are modules of `deployments.commands` and have options of their own; only the one that is asked for is
+imported."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Do what the command line says; return the exit code: 0 done, 2 something is to be mended, 130 stopped."""
-    options = _parser().parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    parser, modules = _parser()
+    module = importlib.import_module(f"deployments.commands.{words[0]}") if words and words[0] in MODULES else None
+    if module:
+        module.add_arguments(modules[words[0]])
+    options = parser.parse_args(words)
     console = Console(highlight=False)
     try:
+        if module:
+            return int(module.run(options, console))
         match options.verb:
             case "list":
-                rows, trouble = artifacts.listed(options.artifacts, _client(options))
-                _print(options, rows, lambda: artifacts.show(console, rows, trouble))
+                rows, trouble = artifacts.listed(options.artifacts, client.of(options))
+                print_found(options, rows, lambda: artifacts.show(console, rows, trouble))
             case "status":
-                found = status.gathered(_client(options))
-                _print(options, found, lambda: status.show(console, found))
+                found = status.gathered(client.of(options))
+                print_found(options, found, lambda: status.show(console, found))
                 return 0 if found["ready"] else FAILED
             case "infer":
-                answer = infer.answered(_client(options), options.model, options.file, options.top)
-                _print(options, answer, lambda: infer.show(console, answer))
+                answer = infer.answered(client.of(options), options.model, options.file, options.top)
+                print_found(options, answer, lambda: infer.show(console, answer))
             case "bench":
                 _bench(options, console)
             case "score":
@@ -65,7 +73,8 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """The parser of the command line, and those of the verbs that are modules, still without options."""
     parser = argparse.ArgumentParser(
         prog="python -m deployments",
         description="Look at what is served, push versions, try and measure it, score files, and say who may call it.",
@@ -90,9 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     load.add_argument("--duration", type=float, default=10.0, metavar="SECONDS", help="(default: 10)")
 
     for verb in (listing, state, one, load):
-        verb.add_argument("--url", default=os.environ.get(URL, "http://localhost:8000"), help=f"the server; or {URL}")
-        verb.add_argument("--key", default=os.environ.get(KEY), help=f"a key, where the server asks for one; or {KEY}")
-        verb.add_argument("--certificate", type=Path, metavar="PEM", help="trust this certificate of the server too")
+        client.add_arguments(verb)
         verb.add_argument("--json", action="store_true", help="print JSON")
     scoring = verbs.add_parser("score", help="score every row of files, on a cluster or this machine alone")
     score_options.add_arguments(scoring)
@@ -115,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     held.add_argument("--anew", action="store_true", help="end one of that name first; begin from its last snapshot")
     held.add_argument("--json", action="store_true", help="print JSON")
     _add_key(verbs.add_parser("key", help="make, list and revoke keys; docs/access.md says more"))
-    return parser
+    return parser, {name: verbs.add_parser(name, help=text, description=text) for name, text in MODULES.items()}
 
 
 def _add_place(parser: argparse.ArgumentParser) -> None:
@@ -159,7 +166,7 @@ def _bench(options: argparse.Namespace, console: Console) -> None:
             bar.update(task, completed=seconds, description=f"{answered / seconds:.0f} requests/s")
 
         found = bench.measured(
-            _client(options),
+            client.of(options),
             options.model,
             connections=options.connections,
             duration_s=options.duration,
@@ -167,7 +174,7 @@ def _bench(options: argparse.Namespace, console: Console) -> None:
             batch=options.batch,
             progress=progress,
         )
-    _print(options, asdict(found), lambda: bench.show(console, found))
+    print_found(options, asdict(found), lambda: bench.show(console, found))
 
 
 def _place(options: argparse.Namespace, console: Console) -> None:
@@ -188,7 +195,7 @@ def _place(options: argparse.Namespace, console: Console) -> None:
         )
     if options.output:
         place.write(options.output, found)
-    _print(options, asdict(found), lambda: place.show(console, found))
+    print_found(options, asdict(found), lambda: place.show(console, found))
 
 
 def _score(options: argparse.Namespace, console: Console) -> None:
@@ -201,7 +208,7 @@ def _score(options: argparse.Namespace, console: Console) -> None:
     except KeyboardInterrupt:
         print(score.STOPPED, file=sys.stderr)
         raise
-    _print(options, score.summary(found, options.output), lambda: score.show(console, found, options.output))
+    print_found(options, score.summary(found, options.output), lambda: score.show(console, found, options.output))
 
 
 def _table(options: argparse.Namespace, console: Console) -> None:
@@ -210,7 +217,9 @@ def _table(options: argparse.Namespace, console: Console) -> None:
     settings = start.read(options.file)
     health = start.start(settings, anew=options.anew)
     ends = "it ends 10 minutes after its last use"
-    _print(options, health, lambda: console.print(f"{settings.table}: {settings.shards} shards are loaded; {ends}"))
+    print_found(
+        options, health, lambda: console.print(f"{settings.table}: {settings.shards} shards are loaded; {ends}")
+    )
 
 
 def _push(options: argparse.Namespace, console: Console) -> None:
@@ -220,7 +229,7 @@ def _push(options: argparse.Namespace, console: Console) -> None:
     actors.connect()
     with Console(stderr=True).status("pushing"):
         found = push.pushed(options.artifact, actors.RayStores(), actors.catalogue(), options.mb_per_s)
-    _print(options, asdict(found), lambda: push.show(console, found))
+    print_found(options, asdict(found), lambda: push.show(console, found))
 
 
 def _withdraw(options: argparse.Namespace) -> None:
@@ -240,22 +249,10 @@ def _key(options: argparse.Namespace, console: Console) -> None:
             print(f"key {options.id!r} is in {options.file}; this is the one time it is shown:", file=sys.stderr)
             print(text)
         case "list":
-            _print(options, key.listed(options.file), lambda: key.show(console, options.file))
+            print_found(options, key.listed(options.file), lambda: key.show(console, options.file))
         case "revoke":
             keys.revoke(options.file, options.id)
             print(f"key {options.id!r} is revoked", file=sys.stderr)
-
-
-def _client(options: argparse.Namespace) -> Client:
-    return Client(url=options.url.rstrip("/"), key=options.key, certificate=options.certificate)
-
-
-def _print(options: argparse.Namespace, found: Any, show: Callable[[], None]) -> None:
-    """`found` as JSON, where that is asked for; else as `show` draws it."""
-    if options.json:
-        print(json.dumps(found, indent=2, default=str))
-    else:
-        show()
 
 
 def _rate(text: str) -> float:

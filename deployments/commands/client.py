@@ -3,8 +3,10 @@
 Programs use Triton's or KServe's clients (docs/serving.md).
 """
 
+import argparse
 import http.client
 import json
+import os
 import ssl
 import urllib.error
 import urllib.request
@@ -15,7 +17,27 @@ from typing import Any
 
 from deployments.errors import CallError
 
+KEY, URL = "TRIMTAB_KEY", "TRIMTAB_URL"
+"""Environment variables: the key to send and the server to call, where the command line names none."""
+LOCAL = "http://localhost:8000"
 TIMEOUT_S = 30.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options that say which server is called, and with what key."""
+    parser.add_argument("--url", default=os.environ.get(URL, LOCAL), help=f"the server; or {URL}")
+    add_access(parser)
+
+
+def add_access(parser: argparse.ArgumentParser) -> None:
+    """Options that say how to be let in."""
+    parser.add_argument("--key", default=os.environ.get(KEY), help=f"a key, where the server asks for one; or {KEY}")
+    parser.add_argument("--certificate", type=Path, metavar="PEM", help="trust this certificate of the server too")
+
+
+def of(options: argparse.Namespace) -> "Client":
+    """The server that they name."""
+    return Client(url=options.url.rstrip("/"), key=options.key, certificate=options.certificate)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,10 @@
 """Discrete-event simulation of replicas on nodes: who is answered when.
 
-    arrival -> the model's replica with the fewest requests under way, as HAProxy chooses
+    arrival -> an ingress -> the model's replica with the fewest of its requests under way, as HAProxy chooses
             -> refused, or waits, as the batcher's own `Admission` says
             -> an idle replica takes what waits, up to a batch -> a call of `sample_s · n + call_s`
+
+Each ingress counts its own requests alone: with many of them, the choice among replicas comes close to one at random.
 
 Calls share their node's CPUs: while more threads work than it has, all of them go slower alike. In the node's own
 time, which goes slower then, a call takes what it takes alone, so that only the first to end is looked at (virtual
@@ -10,11 +12,12 @@ time, Parekh and Gallager 1993, IEEE/ACM Transactions on Networking 1:344).
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from heapq import heappop, heappush
-from itertools import chain, repeat
-from operator import attrgetter
+from heapq import heapify, heappop, heappush
+from itertools import chain, count, repeat
+from random import Random
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +28,7 @@ from deployments.errors import OverloadedError
 from deployments.placing.arrivals import Times
 from deployments.placing.placement import Placement
 from deployments.placing.traffic import Node
-from deployments.placing.workload import Workload
+from deployments.placing.workload import Spread, Workload
 
 REFUSED = -1
 PACE_LEARNT_AT = (1, 2)
@@ -62,38 +65,56 @@ class Simulated:
 
 
 def simulate(
-    workloads: Sequence[Workload], nodes: Sequence[Node], placement: Placement, arrivals: Sequence[Times]
+    workloads: Sequence[Workload],
+    nodes: Sequence[Node],
+    placement: Placement,
+    arrivals: Sequence[Times],
+    num_ingresses: int = 1,
 ) -> Simulated:
-    """Send each model's `arrivals` to its replicas. Equal calls give equal answers."""
+    """Send each model's `arrivals` to its replicas, through ingresses taken at random. Equal calls give equal
+    answers."""
     clock = _Clock()
-    machines = [_Machine(node.cpus) for node in nodes]
+    due: _Due = []
+    machines = [_Machine(number, node.cpus, due) for number, node in enumerate(nodes)]
     ends = [[math.inf] * len(times) for times in arrivals]
     by = [[REFUSED] * len(times) for times in arrivals]
     replicas = [
         [_Replica(number, workload, machine, clock, model_ends) for number, machine in enumerate(_hosts(machines, on))]
         for workload, on, model_ends in zip(workloads, placement, ends, strict=True)
     ]
+    random = Random(0)
+    ingresses = [[_Ingress(own, random if at else None) for at in range(num_ingresses)] for own in replicas]
     woken: list[_Replica] = []
     for now_s, model, request in chain(_merged(arrivals), [(math.inf, 0, 0)]):
         if now_s > clock.now_s:  # requests of one moment share a batch
             for replica in woken:
                 replica.begin(clock.now_s)
             woken.clear()
-            while (machine := _first_due(machines)).due_s <= now_s and machine.due_s < math.inf:
-                clock.now_s = machine.due_s
-                machine.end_call(clock.now_s)
+            while due and due[0][0] <= now_s:
+                due_s, number = heappop(due)
+                if machines[number].due_s == due_s:  # else another call has begun or ended there since
+                    clock.now_s = due_s
+                    machines[number].end_call(due_s)
             if now_s == math.inf:
                 break
             clock.now_s = now_s
-        chosen = _least_busy(replicas[model])
-        if chosen.submit(request):
+        ingress = ingresses[model][random.randrange(num_ingresses) if num_ingresses > 1 else 0]
+        chosen = ingress.chosen()
+        is_taken = chosen.submit(request, ingress)
+        ingress.has_asked(chosen, is_taken=is_taken)
+        if is_taken:
             by[model][request] = chosen.number
             if chosen.outstanding == 1:
                 woken.append(chosen)
     return Simulated(
         models=tuple(
-            Answered(latency_s=np.asarray(model_ends) - times, replica=np.asarray(model_by, np.int64))
-            for model_ends, times, model_by in zip(ends, arrivals, by, strict=True)
+            Answered(
+                latency_s=np.asarray(model_ends) - times + _overhead_s(workload, len(times), number),
+                replica=np.asarray(model_by, np.int64),
+            )
+            for number, (workload, model_ends, times, model_by) in enumerate(
+                zip(workloads, ends, arrivals, by, strict=True)
+            )
         ),
         utilisation=tuple(
             machine.used_s / (machine.cpus * clock.now_s) if clock.now_s else 0.0 for machine in machines
@@ -110,10 +131,15 @@ class _Clock:
         return self.now_s
 
 
+_Due = list[tuple[float, int]]
+"""When the first call of a machine ends, and the machine's number; with entries that are no longer true."""
+
+
 class _Machine:
     """A node at work."""
 
-    def __init__(self, cpus: int) -> None:
+    def __init__(self, number: int, cpus: int, due: _Due) -> None:
+        self._own_number, self._due = number, due
         self.cpus = cpus
         self.used_s = 0.0
         """CPU seconds."""
@@ -155,6 +181,7 @@ class _Machine:
             return
         left_s = max(0.0, self._calls[0][0] - self._virtual_s)
         self.due_s = self._now_s + left_s * max(1.0, self._threads / self.cpus)
+        heappush(self._due, (self.due_s, self._own_number))
 
 
 class _Replica:
@@ -170,19 +197,21 @@ class _Replica:
         self._machine = machine
         self._samples = workload.samples
         self._sample_s, self._call_s = workload.sample_s, workload.call_s
+        self._spread = workload.spread
+        self._random = Random(number)
         self._most = workload.max_batch_size // workload.samples
         self._is_bounded = workload.latency_target_s is not None
         self._pace = Pace()
         for size in PACE_LEARNT_AT:
             self._pace.learn(size, workload.duration_s(size))
         self._admission = Admission(workload.limits, self._pace, clock)
-        self._queue: list[int] = []
+        self._queue: list[tuple[int, _Ingress]] = []
         self._head = 0
         """Of the queue, the first that waits; those before it have been taken."""
-        self._batch: list[int] = []
+        self._batch: list[tuple[int, _Ingress]] = []
         self._began_s = 0.0
 
-    def submit(self, request: int) -> bool:
+    def submit(self, request: int, ingress: "_Ingress") -> bool:
         """Take the request, or refuse it."""
         try:
             self._admission.check(self._samples, self._samples)
@@ -190,7 +219,7 @@ class _Replica:
             return False
         self._admission.add(self._samples, self._samples)
         self.outstanding += 1
-        self._queue.append(request)
+        self._queue.append((request, ingress))
         return True
 
     def begin(self, now_s: float) -> None:
@@ -206,12 +235,16 @@ class _Replica:
         if self._is_bounded:
             self._admission.begin(work)
         self._began_s = now_s
-        self._machine.begin_call(self, self._sample_s * work + self._call_s, now_s)
+        duration_s = self._sample_s * work + self._call_s
+        if self._spread:
+            duration_s *= self._random.choice(_of_size(self._spread, work))
+        self._machine.begin_call(self, duration_s, now_s)
 
     def end(self, now_s: float) -> None:
         """Answer the batch at hand and go on with the next."""
-        for request in self._batch:
+        for request, ingress in self._batch:
             self._ends[request] = now_s
+            ingress.has_answered(self)
         num = len(self._batch)
         self.outstanding -= num
         if self._is_bounded:  # nobody asks for the pace otherwise
@@ -224,28 +257,61 @@ class _Replica:
             self._admission.rest()
 
 
-_due = attrgetter("due_s")
-_outstanding = attrgetter("outstanding")
+class _Ingress:
+    """What one ingress knows of a model's replicas: how many of its own requests each has under way."""
+
+    def __init__(self, replicas: Sequence[_Replica], random: Random | None) -> None:
+        """`random` mixes the order in which it first asks them; else that is theirs."""
+        self._replicas = replicas
+        order = list(range(len(replicas)))
+        if random:
+            random.shuffle(order)
+        self._counts = [0] * len(replicas)
+        self._asked = [place - len(replicas) for place in order]
+        """When each was last asked, in requests."""
+        self._turns = count()
+        self._least = [(0, asked, number) for number, asked in enumerate(self._asked)]
+        """By requests under way, and of as many by when it was asked; with entries that are no longer true."""
+        heapify(self._least)
+
+    def chosen(self) -> _Replica:
+        """The one with the fewest requests under way; of several such, the one that was not asked for longest."""
+        while True:
+            outstanding, asked, number = heappop(self._least)
+            if outstanding == self._counts[number] and asked == self._asked[number]:
+                return self._replicas[number]
+
+    def has_asked(self, replica: _Replica, *, is_taken: bool) -> None:
+        """The one that was chosen has taken the request, or refused it."""
+        self._asked[replica.number] = next(self._turns)
+        self._counts[replica.number] += is_taken
+        self._note(replica.number)
+
+    def has_answered(self, replica: _Replica) -> None:
+        """It has answered one of this ingress' requests."""
+        self._counts[replica.number] -= 1
+        self._note(replica.number)
+
+    def _note(self, number: int) -> None:
+        heappush(self._least, (self._counts[number], self._asked[number], number))
 
 
-def _first_due(machines: Sequence[_Machine]) -> _Machine:
-    return min(machines, key=_due)
+def _of_size(spread: Spread, size: int) -> Sequence[float]:
+    """What was measured with the next larger size, or with the largest."""
+    return spread[min(bisect_left(spread, size, key=lambda each: each[0]), len(spread) - 1)][1]
+
+
+def _overhead_s(workload: Workload, num: int, seed: int) -> NDArray[np.float64]:
+    """Seconds that each request takes outside of its replica."""
+    if not workload.overhead_s:
+        return np.zeros(num)
+    return np.random.default_rng(seed).choice(np.asarray(workload.overhead_s), num)
 
 
 def _hosts(machines: Sequence[_Machine], on: Sequence[int]) -> Iterator[_Machine]:
     """The machine of each replica, where so many are on each."""
-    for machine, count in zip(machines, on, strict=True):
-        yield from repeat(machine, count)
-
-
-def _least_busy(replicas: list[_Replica]) -> _Replica:
-    """The one with the fewest requests under way; of several such, the one that was not asked for longest."""
-    if len(replicas) == 1:
-        return replicas[0]
-    chosen = min(replicas, key=_outstanding)
-    replicas.remove(chosen)
-    replicas.append(chosen)
-    return chosen
+    for machine, number in zip(machines, on, strict=True):
+        yield from repeat(machine, number)
 
 
 def _merged(arrivals: Sequence[Times]) -> Iterator[tuple[float, int, int]]:

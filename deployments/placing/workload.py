@@ -13,10 +13,14 @@ from deployments.settings import ModelSettings
 from optimization.artifact.manifest import Manifest
 from optimization.artifact.store import load
 
+Spread = tuple[tuple[int, tuple[float, ...]], ...]
+"""By rising number of samples, how long calls took that were measured, over what they were expected to take."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """One model and its traffic. A call of `n` samples takes `sample_s · n + call_s` on CPUs of its own."""
+    """One model and its traffic. A call of `n` samples takes `sample_s · n + call_s` on CPUs of its own, times a number
+    of `spread` where there is one."""
 
     name: str
     sample_s: float
@@ -30,6 +34,9 @@ class Workload:
     max_batch_size: int = 64
     max_queue_size: int = ModelSettings.model_fields["max_queue_size"].default
     num_threads: int = 1
+    spread: Spread = ()
+    overhead_s: tuple[float, ...] = ()
+    """Seconds that requests were measured to take outside of the replica, client and ingress included."""
     weights_bytes: int = 0
     """Memory that the first replica of a node takes and the others share."""
     replica_bytes: int = 0
