@@ -9,6 +9,7 @@ from pydantic_core import PydanticUndefined
 from deployments.access.keys import Key, KeysFile
 from deployments.embeddings.settings import EmbeddingSettings
 from deployments.placing.traffic import ExpectedModel, Node, Traffic
+from deployments.rollout.analysis.settings import AnalysisSettings
 from deployments.settings import (
     AccessSettings,
     CascadeSettings,
@@ -43,6 +44,7 @@ SECTIONS: list[tuple[str, list[type[BaseModel]]]] = [
             CascadeSettings,
             ShadowSettings,
             FeedbackSettings,
+            AnalysisSettings,
             TableInput,
             PipelineSettings,
             Stage,
