@@ -22,6 +22,7 @@ from optimization.artifact.store import ArtifactError
 
 FAILED, INTERRUPTED = 2, 130
 MODULES = {
+    "manifest": "the same cluster as manifests for Kubernetes; docs/kubernetes.md says more",
     "plan": "how many replicas and nodes a rate and a latency take; docs/operations.md says more",
 }
 """Verbs that are modules of `deployments.commands` and have options of their own; only the one that is asked for is

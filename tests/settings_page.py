@@ -8,6 +8,7 @@ from pydantic_core import PydanticUndefined
 
 from deployments.access.keys import Key, KeysFile
 from deployments.embeddings.settings import EmbeddingSettings
+from deployments.manifests import values
 from deployments.placing.traffic import ExpectedModel, Node, Traffic
 from deployments.rollout.analysis.settings import AnalysisSettings
 from deployments.settings import (
@@ -71,6 +72,19 @@ SECTIONS: list[tuple[str, list[type[BaseModel]]]] = [
     ),
     ("The file of keys", [KeysFile, Key]),
     ("The file of `place`", [Traffic, ExpectedModel, Node]),
+    (
+        "The values of `manifest`",
+        [
+            values.Values,
+            values.Image,
+            values.Pod,
+            values.Secrets,
+            values.Artifacts,
+            values.State,
+            values.Network,
+            values.Redis,
+        ],
+    ),
     (
         "Recipes",
         [
@@ -159,7 +173,8 @@ def _body() -> Iterator[str]:
             yield f"### {each.__name__}\n\n{(each.__doc__ or '').strip()}\n"
             yield "| setting | default | meaning |\n|---|---|---|"
             for name, field in each.model_fields.items():
-                yield f"| `{name}` | {_default(field.default)} | {' '.join((field.description or '').split())} |"
+                meaning = " ".join((field.description or "").split())
+                yield f"| `{field.alias or name}` | {_default(field.default)} | {meaning} |"
             yield ""
     yield ENVIRONMENT
 

@@ -23,9 +23,9 @@ import psutil
 import yaml
 
 from deployments.errors import SettingsError
-from deployments.ingress.haproxy import NO_PORT
 from deployments.ingress.log import LOG_TARGET
 from deployments.launch import banner, preflight
+from deployments.launch.environment import EVERYWHERE
 from optimization.artifact.store import ArtifactError
 
 STOP_TIMEOUT_S = 5.0
@@ -79,26 +79,12 @@ def set_environment(environment: MutableMapping[str, str], scratch: Path) -> Non
         sys.exit(f"serve: {ingress} is missing, which installing Trimtab puts there: run `make install`")
     num_threads = max(1, min(4, (os.cpu_count() or 1) // 2))
     defaults = {
-        "RAY_SERVE_ENABLE_HA_PROXY": "1",
-        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        **EVERYWHERE,
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(ingress),
-        # What Ray's wrapper does for each request takes longer than a small model's work.
-        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "deployments.ingress.servers:middlewares",
         "RAY_SERVE_HAPROXY_NBTHREAD": str(num_threads),
-        # From its fallback proxy to a replica, Ray's gRPC carries 4 MiB at most; its actor calls carry any size.
-        "RAY_SERVE_PROXY_USE_GRPC": "0",
-        # Inference is a pure function: a request whose replica died may be sent to the next; once, as the ingress sees
-        # to (docs/decisions/0020-one-replay.md). Replicas that refuse the connection are passed over.
-        "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response junk-response",
-        "RAY_SERVE_HAPROXY_RETRIES": "10",
-        "RAY_SERVE_HAPROXY_OBSERVE_ERROR_LIMIT": "1",
         # Ctrl-C ends the clients' server too: no need to wait the usual 30 s for other ingresses to look away.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
         LOG_TARGET: f"127.0.0.1:{preflight.free_udp_port(5514)}",
-        # A log line of each request, read by Ray in Python: telemetry counts them already.
-        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
-        "RAY_SERVE_HAPROXY_METRICS_PORT": NO_PORT,
-        "RAY_SERVE_HAPROXY_STATS_PORT": NO_PORT,
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(scratch / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(scratch / "admin.sock"),
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(scratch / "metrics.sock"),
