@@ -9,9 +9,11 @@ from telemetry.receivers.receiver import PortTakenError
 
 COMMANDS = {
     "alerts": "the open incidents in a terminal; acknowledges, silences and ends them",
+    "backup": "copy what a collector and the rollouts have kept, while they run or not",
     "collect": "run the collector and its page; what is done where no command is named",
     "export": "write what a collector has kept as Parquet files",
     "report": "write what a model was asked and answered in a range of time, beside its reference, as a page",
+    "restore": "make the folders that a backup was made of",
     "unusual": "when what a collector has kept was unlike its own past, the most surprising first",
 }
 """Modules of `telemetry.commands` and what each does; only the one that is asked for is imported."""

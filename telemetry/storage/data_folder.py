@@ -16,8 +16,10 @@ from telemetry.journal.record import Place, Record, Signal
 from telemetry.receivers.origin import Peer
 from telemetry.storage.config import StorageConfig
 from telemetry.storage.documents import Documents, DocumentsInMemory, DocumentsOnDisk
-from telemetry.storage.storage import Storage
+from telemetry.storage.storage import FILE, Storage
+from telemetry.storage.versions import refuse_newer
 
+JOURNAL, DOCUMENTS = "journal", "documents.sqlite"
 SEGMENTS = 16
 """Files that a full journal has."""
 READ_BYTES = 2**24
@@ -26,7 +28,16 @@ READ_BYTES = 2**24
 
 def default_folder() -> Path:
     """Where a collector keeps what it knows unless it is told otherwise: the user's folder for such data."""
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "trimtab" / "telemetry"
+    return _state_folder() / "telemetry"
+
+
+def default_rollouts() -> Path:
+    """Where the rollouts of models are kept, beside it."""
+    return _state_folder() / "rollouts"
+
+
+def _state_folder() -> Path:
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "trimtab"
 
 
 class DataFolder:
@@ -37,17 +48,19 @@ class DataFolder:
 
         Raises:
             JournalError: another collector uses the folder.
-            StorageError: it cannot be written to.
+            StorageError: it cannot be written to, or a newer release has written it: it is left as it is.
         """
         self.journal: Journal | None = None
         self.documents: Documents = DocumentsInMemory()
         if folder is not None:
+            for name in (FILE, DOCUMENTS):
+                refuse_newer(folder / name)
             self.journal = Journal(
-                folder / "journal",
+                folder / JOURNAL,
                 segment_bytes=config.journal_bytes // SEGMENTS,
                 max_bytes=config.journal_bytes,
             )
-            self.documents = DocumentsOnDisk(folder / "documents.sqlite")
+            self.documents = DocumentsOnDisk(folder / DOCUMENTS)
         self.storage = Storage(folder, config)
         self._replayed: Place | None = None
         self._reader = self.journal.reader("storage", "oldest") if self.journal else None

@@ -1,6 +1,7 @@
 """The SQLite file: opened in WAL mode, one writer, readers beside it; put aside where it is damaged.
 
-A damaged file never ends the collector: it is renamed, logged and counted, and a new one begins.
+A damaged file never ends the collector: it is renamed, logged and counted, and a new one begins. A file that an older
+release wrote is brought to this one's version; one that a newer release wrote is refused (`versions`).
 """
 
 import contextlib
@@ -13,13 +14,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from telemetry.storage.errors import StorageError
+from telemetry.storage.versions import RELEASES, VERSION, check, migrate, note_release
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
-
-VERSION = 1
-"""Of the schema; a file of another is put aside."""
 
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
@@ -33,7 +32,7 @@ class Database:
         `read_only` never begins a file, nor puts one aside.
 
         Raises:
-            StorageError: the folder cannot be written to.
+            StorageError: the folder cannot be written to, or a newer release has written the file.
         """
         self.path = path
         self._schema, self._tables, self._read_only = schema, tables, read_only
@@ -132,7 +131,10 @@ class Database:
 
     def _opened(self) -> sqlite3.Connection:
         if self._read_only:
-            return self._connected()
+            connection = self._connected()
+            if self.path:
+                check(connection, self.path)
+            return connection
         if self.path is None or not self.path.exists():
             return self._created()
         try:
@@ -161,21 +163,21 @@ class Database:
     def _created(self) -> sqlite3.Connection:
         connection = self._connected()
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.executescript(f"BEGIN; {self._schema} PRAGMA user_version = {VERSION}; COMMIT;")
+        connection.executescript(f"BEGIN; {self._schema} {RELEASES} PRAGMA user_version = {VERSION}; COMMIT;")
+        note_release(connection)
         return connection
 
     def _checked(self, path: Path) -> sqlite3.Connection:
-        """A connection to a file that is as long as it says and has the tables it should.
+        """A connection to a file that is as long as it says and has the tables it should, of this version.
 
         Raises:
             sqlite3.DatabaseError: it is not.
+            StorageError: a newer release has written it.
         """
         connection = self._connected()
         try:
             connection.execute("PRAGMA journal_mode = WAL")
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if version != VERSION:
-                raise sqlite3.DatabaseError(f"its version must be {VERSION}, got {version}")
+            migrate(connection, path)
             for table in self._tables:
                 connection.execute(f"SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT 1)").fetchone()
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
@@ -184,7 +186,7 @@ class Database:
             )
             if path.stat().st_size < pages * size:
                 raise sqlite3.DatabaseError(f"it must have {pages * size} bytes, got {path.stat().st_size}")
-        except sqlite3.DatabaseError:
+        except (sqlite3.DatabaseError, StorageError):
             connection.close()
             raise
         return connection
