@@ -1,5 +1,6 @@
 """`serve deploy` to a server that runs, as a user types it."""
 
+import os
 import re
 import subprocess
 from collections.abc import Callable
@@ -25,8 +26,8 @@ def redeploy(server: Server, change: Callable[[dict[str, Any]], None]) -> None:
     found = _DASHBOARD.search(server.log.read_text())
     if found is None:
         raise RuntimeError(f"the server must name its dashboard, got:\n{server.log.read_text()[-2000:]}")
-    ran = subprocess.run(
-        [BIN / "serve", "deploy", file, "--address", f"http://{found[1]}"], capture_output=True, text=True, check=False
-    )
+    command = [str(BIN / "serve"), "deploy", str(file), "--address", f"http://{found[1]}"]
+    environment = {**os.environ, "RAY_AUTH_MODE": "token"}  # as a cluster of one's own has it
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if ran.returncode:
         raise RuntimeError(f"serve deploy failed:\n{ran.stdout[-2000:]}{ran.stderr[-2000:]}")

@@ -16,6 +16,7 @@ from deployments.cascade.cascade import CascadePredictor, LocalTeacher, Teacher,
 from deployments.cascade.remote_teacher import RemoteTeacher
 from deployments.embeddings.remote import RemoteTable
 from deployments.errors import UnavailableError
+from deployments.execution.attempt import trial_of
 from deployments.execution.byte_budget import ByteBudget
 from deployments.execution.load import load_predictor
 from deployments.execution.meters import report_budget
@@ -67,6 +68,7 @@ class Model(AsgiReplica):
                 serve.get_replica_context().replica_id.unique_id,
                 settings.version,
             ),
+            trial=trial_of(settings, has_gpu=bool(ray.get_gpu_ids())),
         )
         self._demand = Demand(self._emitter, lambda: self._versions.ongoing, num_cpus=settings.num_threads)
         report_budget(self._budget, self._emitter)
