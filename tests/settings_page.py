@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from deployments.rollout.analysis.settings import AnalysisSettings
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
@@ -10,7 +11,11 @@ from deployments.access.keys import Key, KeysFile
 from deployments.embeddings.settings import EmbeddingSettings
 from deployments.manifests import values
 from deployments.placing.traffic import ExpectedModel, Node, Traffic
+<<<<<<< HEAD
 from deployments.rollout.analysis.settings import AnalysisSettings
+=======
+from deployments.rollout.plan import RolloutSettings
+>>>>>>> d030fbe (Rollouts: split, shadow, candidate's application, controller with a durable history, commands and HTTP)
 from deployments.settings import (
     AccessSettings,
     CascadeSettings,
@@ -19,6 +24,7 @@ from deployments.settings import (
     Scaling,
     ServerSettings,
     ShadowSettings,
+    SpeakerSettings,
     TableInput,
 )
 from deployments.stages.declared import PipelineSettings, Stage
@@ -50,6 +56,9 @@ SECTIONS: list[tuple[str, list[type[BaseModel]]]] = [
             PipelineSettings,
             Stage,
             EmbeddingSettings,
+            RolloutSettings,
+            AnalysisSettings,
+            SpeakerSettings,
             ServerSettings,
             AccessSettings,
             CollectorConfig,

@@ -185,7 +185,7 @@ class Model(AsgiReplica):
         answering = self._versions.answering
         return Deployed(
             settings=self._settings,
-            resources=ray.get_runtime_context().get_assigned_resources(),
+            resources=ray.get_runtime_context().get_assigned_resources(),  # type: ignore[no-untyped-call]
             answering=answering.app.predictor.manifest.version if answering else None,
         )
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-from pydantic import BaseModel
 from ray import serve
 from ray.serve import Application, Deployment
 from starlette.types import ASGIApp, Scope

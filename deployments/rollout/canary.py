@@ -221,6 +221,7 @@ class Noting:
         self.at_s = 0.0
 
     async def __call__(self, message: Message) -> None:
+        """Send it."""
         if message["type"] == "http.response.start":
             self.status, self.at_s = message["status"], time.perf_counter()
         await self._send(message)

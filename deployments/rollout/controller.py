@@ -1,7 +1,7 @@
 """Takes rollouts from state to state: one in a cluster, in the application `server`.
 
-    orders, versions that are published ─▶ state: on disk, then told ─▶ what it asks for is done ─▶ evidence ─▶ verdict ─┐
-                                             ▲─────────────────────────────────────────────────────────────────────────┘
+    orders, versions that are published ─▶ state: on disk, then told ─▶ done ─▶ evidence ─▶ verdict ─┐
+                                             ▲───────────────────────────────────────────────────────┘
 
 All that a state asks for may be done again, and again by another controller: one that starts goes on from what is on
 the disk, or in the store where that is newer.
@@ -21,6 +21,7 @@ from deployments.replicas.agreement import Policy
 from deployments.replicas.status import VersionStatus
 from deployments.rollout import state
 from deployments.rollout.analysis.judge import judge
+from deployments.rollout.analysis.settings import AnalysisSettings
 from deployments.rollout.analysis.verdict import Finding, Verdict
 from deployments.rollout.candidate import application_of
 from deployments.rollout.deployed import Deployed
@@ -77,23 +78,38 @@ class Cluster(Protocol):
 
 
 Tell = Callable[[Rollout, Decision], None]
-"""Is told of each decision."""
+
+
+class Judge(Protocol):
+    """As `deployments.rollout.analysis.judge`."""
+
+    def __call__(self, windows: Sequence[Window], settings: AnalysisSettings, *, since_s: float) -> Verdict:
+        """What the windows of a rollout say of its step that began at `since_s`."""
 
 
 class Controller:
     """Belongs to one event loop."""
 
     def __init__(
-        self, folder: Path, shared: Shared, cluster: Cluster, tell: Tell, clock: Callable[[], float] = time.time
+        self,
+        folder: Path,
+        shared: Shared,
+        cluster: Cluster,
+        tell: Tell,
+        *,
+        judge: Judge = judge,
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        """`folder` holds the history; `tell` is told of each decision."""
         self._folder = folder
         self._shared = shared
         self._cluster = cluster
         self._tell = tell
+        self._judge = judge
         self._clock = clock
         self._history: History | None = None
         self._deployed: set[str] = set()
-        self._windows: dict[tuple[str, int], dict[float, Window]] = {}
+        self._windows: dict[str, dict[float, Window]] = {}
         self._judged_s: dict[str, float] = {}
         self._looked_s = float("-inf")
         self._locks: dict[str, asyncio.Lock] = {}
@@ -267,15 +283,25 @@ class Controller:
         if standing.state in ("missing", "failed"):
             why = f"its replicas failed: {standing.message or standing.state}"
             return state.failed(rollout, at_s=self._clock(), why=why)
-        windows = self._windows.setdefault((rollout.id, rollout.step), {})
+        windows = self._windows.setdefault(rollout.id, {})
         told = await self._evidence(rollout)
-        windows |= gathered(told, since_s=rollout.since_s, now_s=self._clock())
-        latest_s = max(windows, default=rollout.since_s)
-        if self._judged_s.get(rollout.id, 0.0) >= latest_s and self._clock() - latest_s < 3 * rollout.settings.window_s:
-            return rollout  # nothing new
-        self._judged_s[rollout.id] = latest_s
-        verdict = _verdict(tuple(windows[start_s] for start_s in sorted(windows)), rollout.settings)
+        windows |= gathered(told, since_s=state.tried_since_s(rollout), now_s=self._clock())
+        if self._clock() - self._judged_s.get(rollout.id, float("-inf")) < rollout.settings.window_s:
+            return rollout
+        self._judged_s[rollout.id] = self._clock()
+        verdict = self._verdict([windows[start_s] for start_s in sorted(windows)], rollout)
         return state.judged(rollout, verdict.kind, verdict.text, _as_json(verdict), at_s=self._clock())
+
+    def _verdict(self, windows: Sequence[Window], rollout: Rollout) -> Verdict:
+        """What the analysis says; one that fails says nothing for the candidate."""
+        try:
+            return self._judge(windows, rollout.settings.analysis, since_s=rollout.since_s)
+        except Exception as error:
+            logger.exception("the analysis failed")
+            text = f"the analysis failed: {type(error).__name__}: {error}"
+            return Verdict(
+                kind="inconclusive", findings=(Finding(signal="completeness", kind="inconclusive", text=text),)
+            )
 
     async def _promote(self, rollout: Rollout) -> Rollout:
         try:
@@ -301,7 +327,7 @@ class Controller:
         if not await self._cluster.remove(rollout.model):
             return rollout
         await asyncio.to_thread(self._shared.forget_evidence, rollout.id)
-        self._windows = {key: kept for key, kept in self._windows.items() if key[0] != rollout.id}
+        self._windows.pop(rollout.id, None)
         return state.finished(rollout, at_s=self._clock())
 
     async def _pin(self, model: str, version: str) -> None:
@@ -354,7 +380,7 @@ class Controller:
         await asyncio.to_thread(self._kept().keep, after)
         await asyncio.to_thread(self._shared.keep, after)
         for decision in decisions:
-            logger.warning("%s: %s: %s", state.described(after), decision.phase, decision.text)
+            logger.info("%s: %s: %s", state.described(after), decision.phase, decision.text)
             self._tell(after, decision)
 
     def _kept(self) -> History:
@@ -364,17 +390,6 @@ class Controller:
 
     def _lock(self, model: str) -> asyncio.Lock:
         return self._locks.setdefault(model, asyncio.Lock())
-
-
-def _verdict(windows: Sequence[Window], settings: RolloutSettings) -> Verdict:
-    """What the analysis says; one that fails says nothing for the candidate."""
-    try:
-        return judge(windows, settings.analysis)
-    except Exception as error:
-        logger.exception("the analysis failed")
-        text = f"the analysis failed: {type(error).__name__}: {error}"
-        failure = Finding(signal="completeness", kind="inconclusive", text=text)
-        return Verdict(kind="inconclusive", findings=(failure,))
 
 
 def _as_json(verdict: Verdict) -> Any:

@@ -8,6 +8,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -98,30 +99,41 @@ class Counting:
         """The one that is now; those before it are over."""
         index = self._now()
         if index > self._index:
-            cpu_s = time.process_time()
-            start_s = self._index * self._window_s
-            own = {
-                "asked": 1,
-                "told": 1,
-                "durations": dict(self._open.durations),
-                "answers": dict(self._open.answers),
-                "memory_bytes": {self._process: psutil.Process().memory_info().rss},
-                "cpu_s": cpu_s - self._cpu_s,
-            }
-            arms = {
-                name: Arm(**counts, **(own if name == self._own else {})) for name, counts in self._open.arms.items()
-            }
-            self._over.append(
-                Window(
-                    start_s=start_s,
-                    end_s=start_s + self._window_s,
-                    paired=self._open.paired,
-                    paired_slices=self._open.paired_slices,
-                    **arms,
-                )
-            )
-            self._index, self._cpu_s, self._open = index, cpu_s, _Open()
+            self._over.append(self._closed())
+            self._index, self._cpu_s, self._open = index, time.process_time(), _Open()
         return self._open
+
+    def _closed(self) -> Window:
+        arms = {name: _arm(counts) for name, counts in self._open.arms.items()}
+        arms[self._own] = replace(
+            arms[self._own],
+            asked=1,
+            told=1,
+            durations=dict(self._open.durations),
+            answers=dict(self._open.answers),
+            memory_bytes={self._process: psutil.Process().memory_info().rss},
+            cpu_s=time.process_time() - self._cpu_s,
+        )
+        start_s = self._index * self._window_s
+        return Window(
+            start_s=start_s,
+            end_s=start_s + self._window_s,
+            baseline=arms["baseline"],
+            candidate=arms["candidate"],
+            paired=self._open.paired,
+            paired_slices=self._open.paired_slices,
+        )
+
+
+def _arm(counts: Mapping[str, int]) -> Arm:
+    return Arm(
+        requests=counts["requests"],
+        errors=counts["errors"],
+        compared=counts["compared"],
+        agreed=counts["agreed"],
+        checked=counts["checked"],
+        non_finite=counts["non_finite"],
+    )
 
 
 class _Open:

@@ -1,7 +1,7 @@
 """All rollouts, and the version that each model was last rolled out to, on disk: written before they are acted on.
 
-Each line of the file is a rollout or a pin, as JSON; a later line stands for the earlier one. What a crash cut short is
-the last line, which was then not acted on.
+Each line of the file is a rollout or a pin, as JSON; a later line stands for the earlier one. A line that a crash or a
+full disk cut short was not acted on, and the next begins anew.
 """
 
 import fcntl
@@ -67,7 +67,7 @@ class History:
 
     def keep(self, rollout: Rollout) -> None:
         """Write a rollout down; it is on the disk when this returns."""
-        self._append(_line(rollout))
+        self._append(_rollout_line(rollout))
         self.rollouts[rollout.id] = rollout
 
     def pin(self, model: str, version: str) -> None:
@@ -83,14 +83,12 @@ class History:
     def _read(self) -> None:
         if not self._path.exists():
             return
-        lines = self._path.read_bytes().split(b"\n")
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(self._path.read_bytes().split(b"\n"), 1):
             try:
-                self._take(json.loads(line)) if line else None
+                if line:
+                    self._take(json.loads(line))
             except (ValueError, LookupError, TypeError) as error:
-                if number == len(lines):
-                    break  # cut short by a crash: it was not acted on
-                logger.error("%s: line %d is no rollout and is left out: %s", self._path, number, error)
+                logger.warning("%s: line %d is no rollout and is left out: %s", self._path, number, error)
 
     def _take(self, entry: Any) -> None:
         if entry["format"] != FORMAT:
@@ -107,7 +105,9 @@ class History:
             ended = [each.id for each in self.rollouts.values() if each.model == model and each.has_ended]
             for old in ended[:-KEPT]:
                 del self.rollouts[old]
-        lines = [_pin_line(*pin) for pin in self.pins.items()] + [_line(each) for each in self.rollouts.values()]
+        lines = [_pin_line(*pin) for pin in self.pins.items()] + [
+            _rollout_line(each) for each in self.rollouts.values()
+        ]
         new = self._path.with_suffix(".new")
         with new.open("wb") as file:
             file.writelines(lines)
@@ -121,9 +121,13 @@ class History:
             os.close(folder)
 
 
-def _line(rollout: Rollout) -> bytes:
-    return json.dumps({"format": FORMAT, "rollout": rollout.model_dump(mode="json")}).encode() + b"\n"
+def _rollout_line(rollout: Rollout) -> bytes:
+    return _line({"format": FORMAT, "rollout": rollout.model_dump(mode="json")})
 
 
 def _pin_line(model: str, version: str) -> bytes:
-    return json.dumps({"format": FORMAT, "model": model, "pinned": version}).encode() + b"\n"
+    return _line({"format": FORMAT, "model": model, "pinned": version})
+
+
+def _line(entry: Any) -> bytes:
+    return b"\n" + json.dumps(entry).encode()

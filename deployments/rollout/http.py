@@ -1,10 +1,10 @@
 """Rollouts over HTTP, below `/v2/rollouts`.
 
-    GET  /v2/rollouts                   all that are remembered, the latest first
-    GET  /v2/rollouts/<model>           those of a model, the latest first, each with its decisions and their evidence
-    POST /v2/rollouts/<model>           `{"version": "2", "shadow": true, "canary": [1, 10, 50], "auto": true}`: begin one
-    POST /v2/rollouts/<model>/promote   let the candidate take over now, which the last verdict called good
-    POST /v2/rollouts/<model>/abort     let it go
+GET  /v2/rollouts                   all that are remembered, the latest first
+GET  /v2/rollouts/<model>           those of a model, the latest first, each with its decisions and their evidence
+POST /v2/rollouts/<model>           begin one: `{"version": "2", "canary": [1, 10, 50], "auto": true}`
+POST /v2/rollouts/<model>/promote   let the candidate take over now, which the last verdict called good
+POST /v2/rollouts/<model>/abort     let it go
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -51,10 +51,9 @@ def routes(controller: Controller) -> list[tuple[str, str, Answer]]:
 
 
 def summary(rollout: Rollout) -> dict[str, Any]:
-    """A rollout without its decisions but the last."""
-    last = rollout.decisions[-1]
+    """A rollout without its decisions, and why it is where it is."""
     kept = rollout.model_dump(mode="json", include={"id", "model", "baseline", "candidate", "phase", "since_s"})
-    return {**kept, "share": rollout.share, "verdict": rollout.last, "text": last.text}
+    return {**kept, "share": rollout.share, "verdict": rollout.last, "text": rollout.said or rollout.decisions[-1].text}
 
 
 def _only_why(body: Mapping[str, Any], otherwise: str) -> str:

@@ -1,7 +1,7 @@
 """What the controller of rollouts and the replicas tell each other, in the key-value store that all of them share.
 
-    controller ─▶ rollout, split, pin ─▶ replicas
-    replicas   ─▶ evidence            ─▶ controller
+controller ─▶ rollout, split, pin ─▶ replicas
+replicas   ─▶ evidence            ─▶ controller
 """
 
 import json

@@ -58,6 +58,8 @@ class Rollout(BaseModel):
     """When it could last be said that the candidate is good, else when the step began."""
     last: Kind | None = None
     """The last verdict of this step."""
+    said: str = ""
+    """Why it is what it is."""
     ends_as: Literal["rolled_back", "aborted"] = "rolled_back"
     revision: int = 0
     """Grows with each change."""
@@ -157,7 +159,7 @@ def failed(rollout: Rollout, *, at_s: float, why: str) -> Rollout:
 
 def resumed(rollout: Rollout, *, at_s: float) -> Rollout:
     """Another controller goes on with it, which has seen nothing yet: what was last said of the candidate is void."""
-    return rollout.model_copy(update={"sure_s": at_s, "last": None, "revision": rollout.revision + 1})
+    return rollout.model_copy(update={"sure_s": at_s, "last": None, "said": "", "revision": rollout.revision + 1})
 
 
 def finished(rollout: Rollout, *, at_s: float) -> Rollout:
@@ -169,6 +171,11 @@ def finished(rollout: Rollout, *, at_s: float) -> Rollout:
             return _to(rollout, rollout.ends_as, at_s, f"version {rollout.baseline} serves alone")
         case _:
             return rollout
+
+
+def tried_since_s(rollout: Rollout) -> float:
+    """When the candidate first got requests."""
+    return next((each.at_s for each in rollout.decisions if each.phase in TRIED), rollout.since_s)
 
 
 def described(rollout: Rollout) -> str:
@@ -202,6 +209,7 @@ def _to(
         "since_s": at_s,
         "sure_s": at_s,
         "last": None,
+        "said": "",
         "revision": rollout.revision + 1,
         "decisions": (*rollout.decisions, decision),
     }
@@ -209,11 +217,11 @@ def _to(
 
 
 def _noted(rollout: Rollout, kind: Kind, at_s: float, text: str, evidence: Any) -> Rollout:
-    """The step goes on; only a verdict unlike the one before is a decision to be told of."""
-    changes: dict[str, Any] = {"last": kind, "revision": rollout.revision + 1}
+    """The step goes on; a verdict unlike the one before is told of, but that a step begins with nothing known."""
+    changes: dict[str, Any] = {"last": kind, "said": text, "revision": rollout.revision + 1}
     if kind == "good":
         changes["sure_s"] = at_s
-    if kind != rollout.last:
+    if kind != (rollout.last or "inconclusive"):
         decision = Decision(at_s=at_s, phase=rollout.phase, share=rollout.share, text=text, evidence=evidence)
         changes["decisions"] = (*rollout.decisions, decision)
     return rollout.model_copy(update=changes)
