@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from deployments.rollout.analysis.settings import AnalysisSettings
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
@@ -11,11 +10,8 @@ from deployments.access.keys import Key, KeysFile
 from deployments.embeddings.settings import EmbeddingSettings
 from deployments.manifests import values
 from deployments.placing.traffic import ExpectedModel, Node, Traffic
-<<<<<<< HEAD
 from deployments.rollout.analysis.settings import AnalysisSettings
-=======
 from deployments.rollout.plan import RolloutSettings
->>>>>>> d030fbe (Rollouts: split, shadow, candidate's application, controller with a durable history, commands and HTTP)
 from deployments.settings import (
     AccessSettings,
     CascadeSettings,
@@ -51,13 +47,12 @@ SECTIONS: list[tuple[str, list[type[BaseModel]]]] = [
             CascadeSettings,
             ShadowSettings,
             FeedbackSettings,
+            RolloutSettings,
             AnalysisSettings,
             TableInput,
             PipelineSettings,
             Stage,
             EmbeddingSettings,
-            RolloutSettings,
-            AnalysisSettings,
             SpeakerSettings,
             ServerSettings,
             AccessSettings,
