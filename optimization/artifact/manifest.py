@@ -82,18 +82,6 @@ class Machine(_Model):
     gpu: str | None = None
 
 
-class Histogram(_Model):
-    """A reference distribution, for telling drift: `len(counts) == len(edges) + 1`, the outer bins open.
-
-    A value on an edge counts above it, as in `numpy.searchsorted(edges, value, side="right")`.
-    """
-
-    name: str
-    """The tensor it describes, or "top_probability": the probability of each sample's class, whatever is served."""
-    edges: tuple[float, ...]
-    counts: tuple[int, ...]
-
-
 class TextPreprocessing(_Model):
     """Text becomes the int64 tensors `input_ids` and `attention_mask`, padded to the longest of its batch."""
 
@@ -223,7 +211,6 @@ class Manifest(_Model):
     agreement: float | None = None
     """Fraction of held-out examples on which the served model and its fp32 form give the same class."""
     machine: Machine | None = None
-    histograms: tuple[Histogram, ...] = ()
     reference: Reference | None = None
     """What it was asked and what it answered on held-out examples; none where that is not known: then no drift of what
     is served can be told."""
@@ -273,7 +260,6 @@ class Manifest(_Model):
                 "files": {name: entry for name, entry in self.files.items() if name not in others},
                 "preprocessing": self.preprocessing if takes_all else None,
                 "labels": self.labels if answers else None,
-                "histograms": self.histograms if answers else (),
                 "reference": None,
                 "fidelity": None,
                 "task": self.task if answers else None,
@@ -281,6 +267,12 @@ class Manifest(_Model):
                 "stream": None,
             }
         )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_histograms(cls, raw: Any) -> Any:
+        """Manifests of before `reference` have them; nothing reads them."""
+        return {key: each for key, each in raw.items() if key != "histograms"} if isinstance(raw, dict) else raw
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:

@@ -1,24 +1,23 @@
-"""Measures what is served: the quality of ONNX files, and the reference histograms for drift."""
+"""Measures what is served: the quality of ONNX files, and the reference for drift."""
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from optimization.artifact.manifest import Histogram, Machine, Meaning, Quality, TextPreprocessing
+from optimization.artifact.manifest import Machine, Meaning, Quality, TextPreprocessing
 from optimization.artifact.reference.measure import reference_of
 from optimization.artifact.reference.reference import Reference
 from optimization.artifact.reference.views import Columns, Views
 from optimization.artifact.reference.vocabulary import Vocabulary
 from optimization.graphs import graph
 from optimization.measuring import processor
-from optimization.readers.examples import Dataset, Inputs, Split
+from optimization.readers.examples import Dataset, Split
 from optimization.tasks.task import Task
 
-_NUM_BINS = 20
 _PREDICT_AT_ONCE = 256
 _REFERENCE_ROWS = 10_000
 
@@ -52,12 +51,6 @@ def wilson(num_right: int, num_samples: int, z: float = 1.959964) -> tuple[float
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def histograms(inputs: Inputs, watched: Mapping[str, NDArray[np.float32]]) -> tuple[Histogram, ...]:
-    """How the values of float inputs, and what is `watched` of the answers, are distributed."""
-    floats = {name: values for name, values in inputs.items() if values.dtype.kind == "f"}
-    return tuple(_histogram(name, values.ravel()) for name, values in (floats | dict(watched)).items())
-
-
 def reference(path: Path, dataset: Dataset, output: Meaning) -> Reference:
     """What the file is asked, and what it answers, on held-out examples: `_REFERENCE_ROWS` of them at most."""
     held_out = dataset.held_out
@@ -82,10 +75,3 @@ def machine() -> Machine:
 
 def _joined(batches: Sequence[Columns]) -> Columns:
     return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
-
-
-def _histogram(name: str, values: NDArray[np.float32]) -> Histogram:
-    """Equal shares of the values in each bin, as far as ties allow; a value on an edge counts above it."""
-    edges = np.unique(np.quantile(values.astype(np.float64), np.linspace(0, 1, _NUM_BINS + 1)[1:-1]))
-    counts = np.bincount(np.searchsorted(edges, values, side="right"), minlength=len(edges) + 1)
-    return Histogram(name=name, edges=tuple(edges.tolist()), counts=tuple(counts.tolist()))

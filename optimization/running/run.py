@@ -200,7 +200,6 @@ def publish(recipe: Recipe, made: Workspace, root: Path, search: SearchResult | 
             parity=next((each.parity for each in reversed(candidates) if each.parity is not None), None),
             agreement=1 - float(task.changed(predictions[-1], predictions[-2]).mean()) if is_quantized else None,
             machine=evaluate.machine(),
-            histograms=evaluate.histograms(held_out.inputs, task.watched(predictions[-1])),
             reference=evaluate.reference(final.path, dataset, final.output),
             fidelity=_fidelity(task.changed(predictions[-1], predictions[taught]), parent),
             preprocessing=dataset.preprocessing,

@@ -99,7 +99,6 @@ def split(whole: Artifact, root: Path, name: str, folder: Path, names: tuple[str
             outputs=manifest.outputs,
             task=manifest.task,
             labels=manifest.labels,
-            histograms=manifest.histograms,
             embeddings=tuple(
                 SplitInput(rows=rows, ids=specs[each.ids], num_rows=files[each.table].rows)
                 for rows, each in inputs.items()

@@ -84,11 +84,6 @@ class Classification:
         p, q = (_whole(each).clip(_LEAST) for each in (one, other))
         return np.asarray((p * np.log(p / q) - p + q).sum(axis=1))
 
-    def watched(self, read: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        """The probability of the answer."""
-        top = np.maximum(read, 1 - read) if read.shape[1] == 1 else read
-        return {"top_probability": top.max(axis=1)}
-
 
 class Probabilities(nn.Module):
     """A model of logits with its softmax, or its sigmoid where there is one logit: the form that is served."""

@@ -80,7 +80,3 @@ class LabelledTask(Task, Protocol):
     def answers(self, read: NDArray[np.float32]) -> NDArray[np.int64]:
         """What is answered, of shape [samples]."""
         ...
-
-    def watched(self, read: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        """Numbers of the answers whose distribution tells drift, by name, each of shape [samples]."""
-        ...

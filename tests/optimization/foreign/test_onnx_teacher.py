@@ -86,8 +86,9 @@ def test_a_model_is_as_good_whatever_it_gives(
     assert [each.quality for each in got.measurements[:1]] == [each.quality for each in expected.measurements[:1]]
     assert got.outputs[0].meaning == (output or "probabilities")
     assert got.task == "classification"
-    (top,) = (each for each in got.histograms if each.name == "top_probability")
-    assert 0.5 <= min(top.edges) < max(top.edges) <= 1
+    assert got.reference is not None
+    (confidence,) = (each for each in got.reference.outputs if each.name == "confidence")
+    assert 0.5 <= min(confidence.edges) < max(confidence.edges) <= 1
 
 
 def test_the_fixture_would_show_a_wrong_cut(files: dict[str, Path], tumours: Dataset) -> None:

@@ -5,7 +5,6 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from optimization.measuring import evaluate
-from optimization.tasks.classification import Classification
 
 
 def test_wilson_interval_is_the_published_one() -> None:
@@ -33,16 +32,3 @@ def test_quality_is_the_share_of_right_answers() -> None:
     quality = evaluate.quality(np.array([True, True, False]), "exact match")
     assert (quality.metric, quality.num_samples) == ("exact match", 3)
     assert quality.value == pytest.approx(2 / 3)
-
-
-def test_histograms_count_every_value_between_the_edges(random: np.random.Generator) -> None:
-    inputs = random.integers(0, 17, size=(500, 4)).astype(np.float32)  # many a value lies on an edge
-    probabilities = random.uniform(size=(500, 1)).astype(np.float32)
-    values, top = evaluate.histograms({"x": inputs}, Classification().watched(probabilities))
-    for histogram in (values, top):
-        assert len(histogram.counts) == len(histogram.edges) + 1
-        assert list(histogram.edges) == sorted(set(histogram.edges))
-    expected, _ = np.histogram(inputs, [-np.inf, *values.edges, np.inf])
-    assert list(values.counts) == expected.tolist()
-    assert sum(top.counts) == 500
-    assert min(top.edges) >= 0.5, "the probability of the predicted class, not of the second one"
