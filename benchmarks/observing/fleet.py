@@ -117,6 +117,8 @@ class Fleet:
     ) -> None:
         self.clock, self.random = Clock(), np.random.default_rng(seed)
         self.interval_s, self.service = interval_s, service
+        self.ahead_s = 0.0
+        """How far the processes' clocks are ahead of the collector's."""
         self._folder = folder
         self.collector = self._collector()
         self._num_begun = 0
@@ -166,11 +168,11 @@ class Fleet:
 
     def _send(self, process: Process, load: Load, seconds: float, *, ends: bool = False) -> None:
         late_s = 0.02 * float(self.random.random())
-        report = process.report(load, seconds, self.random, self.clock.now_s + late_s, ends=ends)
+        now_s = self.clock.now_s + self.ahead_s + late_s
+        report = process.report(load, seconds, self.random, now_s, ends=ends)
         self.collector.receive_metrics(report)
 
     def _collector(self) -> Collector:
-        config = CollectorConfig(storage=StorageConfig(checkpoint_s=NEVER_S))
         config = CollectorConfig(data_dir=self._folder, storage=StorageConfig(checkpoint_s=NEVER_S))
         return Collector(config, clock=self.clock)
 

@@ -126,6 +126,11 @@ def _set_clocks(reports: Sequence[Report]) -> None:
             moved_ns = times[index] + offset_ns
             odd = (moved_ns > now_ns + _AHEAD_NS) | (moved_ns < now_ns - _BEHIND_NS)
             latest_ns = int(np.where(odd, now_ns, moved_ns).max())
+        if process.last_ns is not None and latest_ns < process.last_ns - _AHEAD_NS:
+            offset_ns = process.clock.see_behind(high_ns, process.last_ns, now_ns)
+            latest_ns = high_ns + offset_ns
+        else:
+            process.clock.see_in_order()
         report.offset_ns = offset_ns
         report.previous_ns = UNKNOWN if process.last_ns is None else process.last_ns
         process.last_ns = max(process.last_ns or 0, latest_ns)

@@ -191,7 +191,8 @@ class Table:
         fell: Bools = arrived.values < last
         fell_back: Bools = np.any(fell[:, 1:], axis=1) if self._shape else fell
         restarted = fell_back | (arrived.start_ns > self.last_start_ns[arrived.rows]) | ~self.continues[arrived.rows]
-        since_ns = np.where(is_known, np.maximum(start_ns, last_ns), first_ns)
+        begun_ns = np.where(restarted, np.maximum(start_ns, last_ns), last_ns)
+        since_ns = np.where(is_known, begun_ns, first_ns)
         adds = np.where(is_known, arrived.time_ns > last_ns, first_ns > 0)
         return since_ns, adds, ~is_known | restarted
 

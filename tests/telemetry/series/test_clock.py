@@ -39,3 +39,25 @@ def test_a_constant_error_is_corrected_by_a_constant(ahead_s, passed):
 
 def test_one_wrong_time_changes_nothing_for_those_after_it():
     assert [offset_ns for *_, offset_ns in walk([(1, 0), (1, 3600), (1, 0), (1, 0)])] == [0, -3600 * 10**9, 0, 0]
+
+
+@given(back_s=st.integers(11, 299), interval_s=st.sampled_from([1, 5, 10, 60]))
+def test_a_clock_that_was_set_back_counts_as_from_now_with_the_second_late_report(back_s, interval_s):
+    clock, last_ns = SenderClock(), START_NS
+    for number in (1, 2):
+        now_ns = START_NS + number * interval_s * 10**9
+        time_ns = now_ns - back_s * 10**9
+        if time_ns < last_ns:
+            assert time_ns + clock.see_behind(time_ns, last_ns, now_ns) == (time_ns if number == 1 else now_ns)
+
+
+def test_reports_that_were_held_up_set_no_clock():
+    clock = SenderClock()
+    for number in range(20):  # a burst of what waited a minute
+        now_ns = START_NS + number * 10**7
+        assert clock.see_behind(START_NS + (number - 60) * 10**9, START_NS, now_ns) == 0
+    clock = SenderClock()
+    for number in range(20):  # each between two that are in order
+        now_ns = START_NS + number * 10**9
+        clock.see_in_order()
+        assert clock.see_behind(now_ns - 60 * 10**9, now_ns, now_ns) == 0

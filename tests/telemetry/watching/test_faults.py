@@ -104,6 +104,22 @@ def test_a_collectors_clock_that_is_set_raises_and_ends_nothing(step_s):
     assert "server_errors" in firing(fleet)
 
 
+@pytest.mark.parametrize("back_s", [20.0, 100.0, 290.0])
+def test_senders_whose_clock_is_set_back_are_neither_dead_nor_blind(back_s):
+    fleet = Fleet(num_replicas=2)
+    run(fleet, 60)
+    fleet.ahead_s = -back_s
+    run(fleet, 60)
+    assert list(fleet.collector.alerts) == []
+    run(fleet, 15, lambda *_: Load(error_ratio=0.5))
+    assert firing(fleet) == ["server_errors"]
+    assert fleet.collector.services["digits"].history["throughput"].values[-1] == pytest.approx(50, rel=0.5)
+    run(fleet, 60)
+    fleet.ahead_s = 0.0
+    run(fleet, 60)
+    assert [alert.signal for alert in fleet.collector.alerts] == ["server_errors"]
+
+
 def test_what_is_usual_and_what_fires_survive_a_restart(tmp_path):
     fleet = Fleet(interval_s=5.0, folder=tmp_path)
     run(fleet, 600)
