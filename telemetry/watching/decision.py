@@ -60,9 +60,9 @@ class Machine:
         self._interval_s = 0.0
         self._resolved_s = float("-inf")
 
-    def step(self, unusual: bool, calm: bool, now_s: float, evidence: float = 0.0) -> State:
+    def step(self, unusual: bool, calm: bool, now_s: float, evidence: float = 0.0, *, stands_for: int = 1) -> State:
         """Take one verdict and return the state it leads to; what is not unusual need not be calm yet."""
-        self._recent.append(unusual)
+        self._recent.extend([unusual] * stands_for)
         self._follow(calm and not unusual, now_s, evidence)
         if self.state is State.FIRING:
             lasts_s = now_s - self._calm_since_s

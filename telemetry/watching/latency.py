@@ -1,6 +1,6 @@
 """Watches how long requests take."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from telemetry.series.distribution import Distribution
 from telemetry.series.frame import Frame
@@ -10,7 +10,7 @@ from telemetry.watching.detection import DetectionConfig
 from telemetry.watching.durations import duration_range, duration_text
 from telemetry.watching.watch import CALM, Verdict
 
-CALM_REQUESTS = 200
+SURE_REQUESTS = 200
 NAMES = {"p95": "p95 latency", "median": "median latency"}
 
 
@@ -19,12 +19,16 @@ class LatencyWatch:
 
     One observation is at least `MIN_REQUESTS` requests, or what came in `MAX_GATHER_S`: a percentile of two requests
     says nothing. With fewer than `FULL_REQUESTS` a score counts in proportion: few requests' tail wanders. That the
-    latency is back takes `CALM_REQUESTS`: of so many, one in twenty that is still slow would show (0.95^200 = 3.5e-5).
+    latency is back takes `SURE_REQUESTS`: of so many, one in twenty that is still slow would show (0.95^200 = 3.5e-5).
+
+    Four observations of a second each raise an alert. Where reports come every `LONG_S` or less often, two do, if
+    the median says so too, or of `SURE_REQUESTS`: that it lasts counts, not in how many reports it is told.
     """
 
-    MIN_REQUESTS, FEWEST_REQUESTS, FULL_REQUESTS, MAX_GATHER_S = 8, 3, 30, 3.0
+    MIN_REQUESTS, FEWEST_REQUESTS, MAX_GATHER_S, LONG_S = 8, 3, 3.0, 4.0
+    FULL_REQUESTS: ClassVar = {"p95": 30, "median": 15}
     signal = "latency"
-    decision = Decision(num_needed=4, num_considered=5, evidence=CALM_REQUESTS, max_gap_s=600.0)
+    decision = Decision(num_needed=4, num_considered=5, evidence=SURE_REQUESTS, max_gap_s=600.0)
 
     def __init__(self, config: DetectionConfig, *, limit_s: float | None = None) -> None:
         self._config, self._limit_s = config, limit_s
@@ -48,15 +52,17 @@ class LatencyWatch:
             return None
         num_requests = self._gathered.num_values
         values = dict(zip(NAMES, self._gathered.quantiles(0.95, 0.5), strict=True))
-        weight = min(1.0, num_requests / self.FULL_REQUESTS)
+        weights = {name: min(1.0, num_requests / full) for name, full in self.FULL_REQUESTS.items()}
+        is_long = self._gathered_s >= self.LONG_S
         self._gathered, self._gathered_s = Distribution(), 0.0
         scores = {
-            name: baseline.score(values[name], frame.steady_s, weight) for name, baseline in self._baselines.items()
+            name: baseline.score(values[name], frame.steady_s, weights[name])
+            for name, baseline in self._baselines.items()
         }
         expected = {name: baseline.expected(frame.steady_s) for name, baseline in self._baselines.items()}
         frame.expected |= {f"latency_{name}": range_ for name, range_ in expected.items()}
         if self._limit_s is not None:
-            over = weight * values["p95"] / self._limit_s
+            over = weights["p95"] * values["p95"] / self._limit_s
             if over > scores["p95"]:
                 scores["p95"], expected["p95"] = over, (0.0, self._limit_s)
         name = max(scores, key=lambda name: scores[name])
@@ -64,6 +70,7 @@ class LatencyWatch:
             unusual=scores[name] >= 1.0,
             calm=scores[name] < CALM,
             evidence=num_requests,
+            stands_for=2 if is_long and (num_requests >= SURE_REQUESTS or scores["median"] >= 1.0) else 1,
             score=scores[name],
             value=values[name],
             expected=expected[name],

@@ -26,6 +26,8 @@ class Verdict:
     """Whether that it is not unusual is enough to say that it is back."""
     evidence: float = 0.0
     """How much it stands on, where the decision asks for some."""
+    stands_for: int = 1
+    """As how many unusual verdicts it counts: more where it is of a time in which several would have come."""
     score: float
     value: float
     expected: tuple[float, float]

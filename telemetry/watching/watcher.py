@@ -101,7 +101,9 @@ class Watcher:
 
     def _take(self, watched: "_Watched", verdict: Verdict, steady_s: float, now_s: float) -> None:
         fired = watched.fires()
-        state = watched.machine.step(verdict.unusual, verdict.calm, steady_s, verdict.evidence)
+        state = watched.machine.step(
+            verdict.unusual, verdict.calm, steady_s, verdict.evidence, stands_for=verdict.stands_for
+        )
         if state is State.FIRING:
             self._raise(watched, verdict, steady_s, now_s)
         elif fired:

@@ -55,6 +55,16 @@ def test_an_alert_ends_only_after_calm_verdicts(decision, verdicts):
             assert sum(verdicts[max(0, at + 1 - TOLERANCE) : at + 1]) <= 1
 
 
+@given(verdicts)
+def test_a_verdict_that_stands_for_two_counts_twice(verdicts):
+    decision = Decision(num_needed=4, num_considered=5)
+    once, twice = Machine(decision), Machine(decision)
+    for at, verdict in enumerate(verdicts):
+        state = once.step(verdict, False, float(at))
+        once_more = once.step(verdict, False, float(at))
+        assert twice.step(verdict, False, float(at), stands_for=2) in (state, once_more)
+
+
 @given(decisions, verdicts)
 def test_enough_of_the_same_always_decides(decision, verdicts):
     assert walk(decision, verdicts + [True] * 6)[-1] is State.FIRING

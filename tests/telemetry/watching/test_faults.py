@@ -170,6 +170,14 @@ def test_what_a_person_calls_normal_is_normal_from_then_on():
     assert firing(fleet) == ["latency"]
 
 
+@pytest.mark.parametrize("rate", [5.0, 50.0])
+def test_latency_that_rises_is_found_in_15_s_though_reports_come_every_five(rate):
+    fleet = Fleet(interval_s=5.0)
+    run(fleet, 900, lambda *_: Load(rate=rate))
+    run(fleet, 15, lambda *_: Load(rate=rate, median_s=0.08))
+    assert firing(fleet) == ["latency"]
+
+
 def test_an_hours_ramp_is_no_new_normal():
     fleet = Fleet(interval_s=10.0)
     run(fleet, 900)
