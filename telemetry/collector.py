@@ -44,6 +44,7 @@ from telemetry.receivers.memory import MemoryLimit
 from telemetry.receivers.origin import NOBODY, Peer
 from telemetry.receivers.receiver import Refusal
 from telemetry.receivers.tokens import Tokens
+from telemetry.series.prices import Prices
 from telemetry.series.recording import Recording
 from telemetry.series.service import Service
 from telemetry.series.store import SeriesStore
@@ -107,6 +108,9 @@ class CollectorConfig(BaseModel):
     """When a signal is unusual."""
     slos: Annotated[list[Objective], AfterValidator(each_name_once)] = []
     """What is promised of services, with an error budget each."""
+    prices: Prices = Prices()
+    """What machines cost, from which the signal `cost_per_1000` is made: a thousand requests' share of what the
+    processes use."""
     notify: NotifyConfig = NotifyConfig()
     """Who is told of incidents."""
 
@@ -142,6 +146,7 @@ class Collector:
             max_series=self.config.max_series,
             max_sender_series=self.config.receivers.max_sender_series,
             recorder=Recording(self.storage),
+            prices=self.config.prices,
         )
         self.services = self.series.services
         self.watchers = Watchers(self.config.detection, self.documents, clock, self.config.slos)

@@ -301,6 +301,9 @@ PROCESS_CPU_UTILIZATION = Instrument(
     unit="1",
     description="CPU seconds the process used per second and available CPU.",
 )
+PROCESS_CPUS = Instrument(
+    name="trimtab.process.cpus", kind="gauge", unit="{cpu}", description="CPUs that the process may use."
+)
 CPU_THROTTLED_PERIODS = Instrument(
     name="trimtab.cpu.throttled.periods",
     kind="counter",
@@ -315,6 +318,12 @@ PROCESS_MEMORY_USAGE = Instrument(
     kind="updowncounter",
     unit="By",
     description="Physical memory of the process; of what several processes map, such as weights, its share.",
+)
+MEMORY_AVAILABLE = Instrument(
+    name="system.linux.memory.available",
+    kind="updowncounter",
+    unit="By",
+    description="Memory that is left to the process: of its node, or of its control group where that leaves less.",
 )
 PROCESS_FILE_DESCRIPTORS = Instrument(
     name="process.unix.file_descriptor.count",

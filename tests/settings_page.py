@@ -32,6 +32,7 @@ from telemetry.forwarding.backend import BackEnd, RemoteWrite, Secret, Tls
 from telemetry.notify.channels import Alertmanager, Email, OtlpLogs, Slack, Webhook
 from telemetry.notify.notifier import NotifyConfig
 from telemetry.receivers.config import ReceiverConfig
+from telemetry.series.prices import Prices
 from telemetry.slo.objective import Objective
 from telemetry.storage.config import StorageConfig
 from telemetry.watching.detection import DetectionConfig, Limits
@@ -62,6 +63,7 @@ SECTIONS: list[tuple[str, list[type[BaseModel]]]] = [
             RemoteWrite,
             Secret,
             Tls,
+            Prices,
             DetectionConfig,
             Limits,
             StorageConfig,

@@ -1,5 +1,6 @@
 """A simulated service under a simulated clock: what its processes count goes as OTLP messages to a real collector."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +40,8 @@ class Load:
     sigma: float = 0.5
     error_ratio: float = 0.002
     memory: float = 300 * MIB
+    available: float = math.nan
+    """Memory that is left to each process, where it tells."""
     dead: bool = False
 
 
@@ -74,6 +77,8 @@ class Process:
             _gauge(names.PROCESS_MEMORY_USAGE.name, load.memory * random.uniform(0.98, 1.02), time_ns),
             _gauge(names.PROCESS_CPU_UTILIZATION.name, 0.3, time_ns),
         ]
+        if not math.isnan(load.available):
+            metrics.append(_gauge(names.MEMORY_AVAILABLE.name, load.available, time_ns))
         if ends:
             metrics.append(_gauge(names.PROCESS_ENDED.name, 1.0, time_ns))
         histogram = otlp.Histogram(aggregation_temporality=otlp.AGGREGATION_TEMPORALITY_CUMULATIVE)

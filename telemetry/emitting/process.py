@@ -12,7 +12,9 @@ import psutil
 from telemetry.conventions import (
     CPU_THROTTLED_PERIODS,
     CPU_THROTTLED_TIME,
+    MEMORY_AVAILABLE,
     PROCESS_CPU_UTILIZATION,
+    PROCESS_CPUS,
     PROCESS_FILE_DESCRIPTORS,
     PROCESS_FILE_DESCRIPTORS_LIMIT,
     PROCESS_MEMORY_USAGE,
@@ -26,7 +28,7 @@ READ_EVERY_S = 5.0
 """And no more often than this."""
 
 _ROLLUP = Path("/proc/self/smaps_rollup")
-_CGROUPS = Path("/sys/fs/cgroup")
+_CGROUPS, _OWN_GROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def observe(emitter: Emitter) -> None:
@@ -35,8 +37,11 @@ def observe(emitter: Emitter) -> None:
     num_cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     process.cpu_percent()  # the first call only sets the starting point
     emitter.gauge(PROCESS_CPU_UTILIZATION, lambda: {(): process.cpu_percent() / 100 / num_cpus})
+    emitter.gauge(PROCESS_CPUS).set(num_cpus)
     memory = Memory(process)
     emitter.gauge(PROCESS_MEMORY_USAGE, lambda: {(): memory.bytes()})
+    group = _group(_CGROUPS, _OWN_GROUP, "memory.max")
+    emitter.gauge(MEMORY_AVAILABLE, lambda: {(): available_bytes(group)})
     if hasattr(process, "num_fds"):
         emitter.gauge(PROCESS_FILE_DESCRIPTORS, lambda: {(): process.num_fds()})
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -90,17 +95,12 @@ class Throttling:
         self._before = _stat(file)
 
     @classmethod
-    def found(cls, root: Path = _CGROUPS, own: Path = Path("/proc/self/cgroup")) -> "Throttling | None":
+    def found(cls, root: Path = _CGROUPS, own: Path = _OWN_GROUP) -> "Throttling | None":
         """That of this process's group, if it has one that may be throttled."""
         with suppress(OSError):
-            for line in own.read_text().splitlines():
-                if line.startswith("0::"):
-                    file = root / line[3:].strip().lstrip("/") / "cpu.stat"
-                    file = (
-                        file if file.exists() else root / "cpu.stat"
-                    )  # in a container that sees its own group as root
-                    if "nr_throttled" in _stat(file):
-                        return cls(file)
+            group = _group(root, own, "cpu.stat")
+            if group is not None and "nr_throttled" in _stat(group / "cpu.stat"):
+                return cls(group / "cpu.stat")
         return None
 
     def periods(self) -> Mapping[Attributes, float]:
@@ -113,6 +113,27 @@ class Throttling:
 
     def _since(self, name: str) -> int:
         return max(0, _stat(self._file).get(name, 0) - self._before.get(name, 0))
+
+
+def available_bytes(group: Path | None) -> int:
+    """Memory that is left: of the node, or of the control group (cgroup v2), whose page cache can be taken back."""
+    left: int = psutil.virtual_memory().available
+    if group is not None:
+        with suppress(OSError, ValueError):  # "max" is no number: the group has no limit
+            cached = _stat(group / "memory.stat").get("inactive_file", 0)
+            used = int((group / "memory.current").read_text()) - cached
+            left = min(left, max(0, int((group / "memory.max").read_text()) - used))
+    return left
+
+
+def _group(root: Path, own: Path, file: str) -> Path | None:
+    """This process's control group, or the root, which a container sees in its place: the one that has `file`."""
+    with suppress(OSError):
+        for line in own.read_text().splitlines():
+            if line.startswith("0::"):
+                group = root / line[3:].strip().lstrip("/")
+                return next((each for each in (group, root) if (each / file).exists()), None)
+    return None
 
 
 def _stat(file: Path) -> dict[str, int]:

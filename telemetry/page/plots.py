@@ -83,6 +83,14 @@ PLOTS = (
         lines=(("sum", "memory"),),
         per_instance=names.PROCESS_MEMORY_USAGE.name,
     ),
+    Plot(
+        key="saturation",
+        title="Saturation: what the fullest process has most of",
+        unit="%",
+        lines=(("taken", "saturation"),),
+    ),
+    Plot(key="event_loop", title="Event-loop lag", unit="s", peak=True, lines=(("p95", "event_loop_p95"),)),
+    Plot(key="cost", title="Cost of a thousand requests", unit="", lines=(("cost", "cost_per_1000"),)),
     Plot(key="gpu", title="GPU", unit="%", lines=(("mean", "gpu"),)),
     Plot(key="gpu_memory", title="GPU memory", unit="By", lines=(("sum", "gpu_memory"),)),
 )

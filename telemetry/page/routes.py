@@ -68,7 +68,7 @@ def application(sources: Sources, lifespan: Lifespan | None = None, others: Sequ
 
     async def series(request: Request) -> Response:
         """`{now, since, until, service, times, plots: [{key, title, unit, lines: [{label, values, last}]}], last,
-        instances, artifact, traces}`.
+        instances, artifact, traces, full_in_s}`.
 
         `service` is a name from `services`; a line has at most `points` (600) values, null where there is none, with
         `low` and `high` where a value covers several, and `before` where it is compared.

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 
 from telemetry.page.artifact import artifact
+from telemetry.page.forecast import full_in_s
 from telemetry.page.grid import Grid
 from telemetry.page.lines import Line, last_value, of_instances, of_signal, read
 from telemetry.page.picture import Picture
@@ -72,6 +73,8 @@ def alerts(sources: Sources) -> Json:
 def series(sources: Sources, name: str, shown: Range) -> Picture | None:
     """One service's plots over a range, on one grid, with its processes, its artifact's numbers and latest traces.
 
+    `full_in_s` is when its CPUs, sessions or queues will be used up if the last hour goes on.
+
     `last` holds the value now of each signal and each line has its own: a signal's is the same in both. A service that
     is not in memory any more is drawn from storage; None where nothing is known of it.
     """
@@ -92,6 +95,7 @@ def series(sources: Sources, name: str, shown: Range) -> Picture | None:
             "instances": processes(service, now_s) if service else [],
             "artifact": artifact(service, now_s) if service else [],
             "traces": [asdict(span) for span in sources.spans.latest(name)],
+            "full_in_s": full_in_s(service.history.get("saturation"), now_s) if service else None,
         },
         plots=plots,
         grid=Grid.over(shown.since_s, shown.until_s, interval_s=interval_s, max_points=shown.max_points),

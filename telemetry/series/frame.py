@@ -22,6 +22,8 @@ class InstanceFrame:
     """Seconds that its requests took, all together."""
     memory: float = math.nan
     cpu: float = math.nan
+    available: float = math.nan
+    """Bytes of memory that are left to it."""
 
 
 @dataclass(kw_only=True)

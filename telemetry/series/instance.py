@@ -112,8 +112,9 @@ class Instance:
         """What it did since the last frame."""
         counted = self.counted
         counted.version, counted.role, counted.host = self.origin.version, self.origin.role, self.origin.host
-        counted.memory = self._sum(names.PROCESS_MEMORY_USAGE.name)
-        counted.cpu = self._sum(names.PROCESS_CPU_UTILIZATION.name)
+        counted.memory = self.gauge(names.PROCESS_MEMORY_USAGE.name)
+        counted.cpu = self.gauge(names.PROCESS_CPU_UTILIZATION.name)
+        counted.available = self.gauge(names.MEMORY_AVAILABLE.name)
         return counted
 
     def say_goodbye(self, _start_s: float, end_s: float, _amount: float, _now_s: float) -> None:
@@ -148,6 +149,11 @@ class Instance:
             loss for attributes, loss in gauges.items() if not step or dict(attributes).get(names.STEP, step) == step
         ]
 
+    def gauge(self, metric: str) -> float:
+        """The sum of a gauge's values over its attributes, as of the last `read_gauges`; NaN where it has none."""
+        values = self.gauges.get(metric)
+        return sum(values.values()) if values else math.nan
+
     def close(self, now_s: float) -> None:
         """End a frame."""
         idle_s = NUM_IDLE * self.interval_s if self.reported else math.inf
@@ -161,7 +167,3 @@ class Instance:
         self.is_early = early and not self.is_early
         if not self.is_early:
             self.interval_s = gap_s
-
-    def _sum(self, metric: str) -> float:
-        values = self.gauges.get(metric)
-        return sum(values.values()) if values else math.nan

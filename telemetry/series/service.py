@@ -22,6 +22,7 @@ from telemetry.series.frame import MIN_INTERVAL_S, Frame
 from telemetry.series.instance import UNKNOWN_INTERVAL_S, Instance, Rate
 from telemetry.series.members import Member, Members, buckets
 from telemetry.series.observation import OBSERVED, Observation
+from telemetry.series.prices import Prices
 from telemetry.series.signals import DISTRIBUTIONS, signals, training_step
 from telemetry.series.stream import Increment
 from telemetry.series.table import Floats, Table
@@ -41,12 +42,15 @@ _COUNTED = {*DISTRIBUTIONS, *OBSERVED, names.TRAIN_WORK_DURATION.name, names.CAS
 class Service:
     """One `service.name`: its instances, the frame that is being filled and the history of its signals."""
 
-    def __init__(self, name: str, *, now_s: float, retention_s: float, max_points: int = 4000) -> None:
+    def __init__(
+        self, name: str, *, now_s: float, retention_s: float, max_points: int = 4000, prices: Prices | None = None
+    ) -> None:
         self.name = name
         self.instances: dict[str, Instance] = {}
         self.history: dict[str, Track] = {}
         self.touched_s = now_s
         self.interval_s = MIN_INTERVAL_S
+        self._prices = prices or Prices()
         self._retention_s = retention_s
         self._max_points = max_points
         self._closed_s = now_s
@@ -152,7 +156,7 @@ class Service:
         frame.instances = {instance.origin.instance: instance.frame() for instance in alive}
         for instance in alive:
             instance.close(now_s)
-        frame.signals = signals(frame, distributions, alive)
+        frame.signals = signals(frame, distributions, alive, self._prices)
         for signal, value in frame.signals.items():
             if signal not in self.history:
                 self.history[signal] = Track(self._retention_s, self._max_points)

@@ -9,6 +9,7 @@ from telemetry.receivers.attributes import Attributes
 from telemetry.series.distribution import Distribution
 from telemetry.series.frame import Frame
 from telemetry.series.instance import Instance
+from telemetry.series.prices import Prices
 
 DISTRIBUTIONS = (
     names.REQUEST_DURATION.name,
@@ -16,16 +17,22 @@ DISTRIBUTIONS = (
     names.INFERENCE_DURATION.name,
     names.INFERENCE_BATCH_SIZE.name,
     names.TRAIN_STEP_DURATION.name,
+    names.EVENT_LOOP_LAG.name,
 )
 """Metrics whose values are gathered over all instances of a service."""
+BUSY_ROLES = frozenset({"train_worker", "score"})
+"""What these do, they do as fast as they can: that they use all they have says nothing."""
 
 
-def signals(frame: Frame, distributions: Mapping[str, Distribution], alive: Sequence[Instance]) -> dict[str, float]:
+def signals(
+    frame: Frame, distributions: Mapping[str, Distribution], alive: Sequence[Instance], prices: Prices
+) -> dict[str, float]:
     """All signals this service has; NaN is one that says nothing in this frame, such as the latency of no request."""
     p50, p95, p99 = frame.durations.quantiles(0.5, 0.95, 0.99)
     (queue_p95,) = distributions[names.QUEUE_DURATION.name].quantiles(0.95)
     (inference_p95,) = distributions[names.INFERENCE_DURATION.name].quantiles(0.95)
     (train_step_p95,) = distributions[names.TRAIN_STEP_DURATION.name].quantiles(0.95)
+    (event_loop_p95,) = distributions[names.EVENT_LOOP_LAG.name].quantiles(0.95)
     num, num_cascaded = frame.num_requests, frame.num_cascaded
     busy = _devices(alive, names.GPU_UTILIZATION.name)
     losses = _losses(alive)
@@ -52,8 +59,40 @@ def signals(frame: Frame, distributions: Mapping[str, Distribution], alive: Sequ
         "memory": _sum(_gauges(alive, names.PROCESS_MEMORY_USAGE.name)),
         "gpu": statistics.fmean(busy) if busy else math.nan,
         "gpu_memory": _sum(_devices(alive, names.GPU_MEMORY_USAGE.name)),
+        "event_loop_p95": event_loop_p95,
+        "saturation": _saturation(alive),
+        "cost_per_1000": _cost(alive, prices),
         "train_loss": statistics.fmean(losses) if losses else math.nan,
     }
+
+
+def _saturation(alive: Sequence[Instance]) -> float:
+    """How much of what it needs most the fullest process has taken: its CPUs, session, queue, or bytes."""
+    return max(
+        (
+            taken
+            for instance in alive
+            if instance.origin.role not in BUSY_ROLES
+            for metric in (names.PROCESS_CPU_UTILIZATION.name, names.SATURATION.name)
+            for taken in instance.gauges.get(metric, {}).values()
+        ),
+        default=math.nan,
+    )
+
+
+def _cost(alive: Sequence[Instance], prices: Prices) -> float:
+    """What a thousand requests cost, of CPU and memory in use, and of GPUs whether they are or not."""
+    rate = _rate(alive, "requests")
+    if not prices.are_known or not rate > 0:
+        return math.nan
+    cpus = sum(
+        instance.gauge(names.PROCESS_CPU_UTILIZATION.name) * instance.gauge(names.PROCESS_CPUS.name)
+        for instance in alive
+        if names.PROCESS_CPUS.name in instance.gauges
+    )
+    memory = _sum(_gauges(alive, names.PROCESS_MEMORY_USAGE.name))
+    an_hour = prices.an_hour(cpus=cpus, memory_bytes=memory, gpus=len(_devices(alive, names.GPU_UTILIZATION.name)))
+    return 1000 * an_hour / (3600 * rate)
 
 
 def slowness(work: dict[str, float]) -> dict[str, float]:

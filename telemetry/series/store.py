@@ -17,6 +17,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from telemetry.receivers.origin import NOBODY, Origin, Peer, origin
 from telemetry.receivers.points import Point, RefusedError, points
 from telemetry.series.binding import Binding
+from telemetry.series.prices import Prices
 from telemetry.series.process import Process
 from telemetry.series.recording import Plotted
 from telemetry.series.report import Report, read
@@ -66,10 +67,6 @@ class _Source:
     seen_s: float = 0.0
 
 
-MOST_BACK_S = 0.5
-"""A clock that goes back further was set; by less, it was adjusted."""
-
-
 class SeriesStore:
     """All series within their limits, and the services that they belong to."""
 
@@ -81,8 +78,9 @@ class SeriesStore:
         max_series: int,
         max_sender_series: int = 2000,
         recorder: Recorder | None = None,
+        prices: Prices | None = None,
     ) -> None:
-        """`recorder`, if given, is told all that is taken."""
+        """`recorder`, if given, is told all that is taken; `prices` are what requests' costs are made of."""
         self.num_points = 0
         """Received, with those refused."""
         self.num_refused = 0
@@ -91,7 +89,7 @@ class SeriesStore:
         self.templates = Templates()
         self._started_ns = int(started_s * 1e9)
         self._now_s = started_s
-        self._now_s = started_s
+        self._prices = prices
         self._retention_s = retention_s
         self._sources: OrderedDict[tuple[bytes, str], _Source] = OrderedDict()
         self._processes: dict[tuple[str, str], Process] = {}
@@ -307,7 +305,7 @@ class SeriesStore:
         if process is None:
             service = self.services.get(sender.service)
             if service is None:
-                service = Service(sender.service, now_s=now_s, retention_s=self._retention_s)
+                service = Service(sender.service, now_s=now_s, retention_s=self._retention_s, prices=self._prices)
                 self.services[sender.service] = service
             process = self._processes[identity] = Process(origin=sender, service=service, seen_s=now_s)
         process.service.meet(sender, now_s)

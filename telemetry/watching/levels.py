@@ -37,6 +37,7 @@ class Level:
 LEVELS = (
     Level(signal="queue", of="queue_p95", text="p95 queue time", shift=0.005),
     Level(signal="inference", of="inference_p95", text="p95 inference time", shift=0.005),
+    Level(signal="event_loop", of="event_loop_p95", text="p95 event-loop lag", shift=0.1),
     Level(signal="train_step", of="train_step_p95", text="p95 training step", shift=0.05, follows_step=True),
 )
 

@@ -56,8 +56,7 @@ class MemoryWatch:
             for growth in growths:
                 growth.learn_one(memory, now_s)
                 score, expected = growth.score_one(memory, now_s), growth.expected(now_s)
-                slope = growth.slope() or 0.0
-                said.append((score, name, memory, expected, f"it grows by {_mib(60 * slope)} a minute"))
+                said.append((score, name, memory, expected, _growing(growth, memory, instance.available)))
         for role, (memory, name) in largest.items():
             level = self._levels.get(role) or self._levels.setdefault(role, Baseline(ratio=RATIO, shift=SHIFT))
             score, expected = level.score(memory, now_s), level.expected(now_s)
@@ -104,6 +103,20 @@ def _growths() -> list[Trend]:
     return [
         Trend(window_s=seconds, num_points=num, least_ratio=ratio, least_shift=SHIFT) for seconds, num, ratio in GROWTHS
     ]
+
+
+def _growing(growth: Trend, memory: float, available: float) -> str:
+    """How fast, and how long what is left lasts, where that is known."""
+    text = f"it grows by {_mib(60 * (growth.slope() or 0.0))} a minute"
+    left_s = None if math.isnan(available) else growth.seconds_until(memory + available)
+    return text if left_s is None else f"{text}: what is left, {_mib(available)}, lasts {_lasting(left_s)}"
+
+
+def _lasting(seconds: float) -> str:
+    for unit, size in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} seconds"
 
 
 def _mib(value: float) -> str:

@@ -6,13 +6,12 @@ from statistics import fmean
 from typing import Any
 
 from telemetry.series.frame import Frame
+from telemetry.series.signals import BUSY_ROLES
 from telemetry.watching.decision import Decision, State
 from telemetry.watching.watch import Verdict
 
 WINDOW_S, FEWEST = 120.0, 5
 FULL, CALM = 0.95, 0.8
-BUSY_ROLES = frozenset({"train_worker", "score"})
-"""What these do, they do as fast as they can."""
 
 
 class SaturationWatch:

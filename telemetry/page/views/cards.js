@@ -1,11 +1,11 @@
 // The values now; they come with the plots, so that a card, a plot's legend and the end of its line say the same.
 
 import { element, renew } from "../elements.js";
-import { format, moment } from "../format.js";
+import { format, lasting, moment } from "../format.js";
 
-export function showCards(parent, service, last, span) {
+export function showCards(parent, service, last, span, fullIn) {
   parent.setAttribute("aria-label", span.live ? "Now" : `At ${moment(span.to)}`);
-  renew(parent, cards(service, last), (card) => card.label, make, (made, { value, note, bad }) => {
+  renew(parent, cards(service, last, span.live ? fullIn : null), (card) => card.label, make, (made, { value, note, bad }) => {
     made.className = bad ? "card bad" : "card";
     made.children[1].textContent = value;
     made.children[2].textContent = note;
@@ -18,7 +18,7 @@ function make({ label }) {
   return made;
 }
 
-function cards(service, last) {
+function cards(service, last, fullIn) {
   const made = [];
   const card = (label, value, unit, note = "", bad = false) => made.push({ label, value: format(value, unit), note, bad });
   const serving = last.throughput != null || last.latency_p95 != null;
@@ -36,6 +36,11 @@ function cards(service, last) {
   const each = service?.num_instances > 1 ? `${service.num_instances} instances together` : "";
   if (last.cpu != null) card("CPU", last.cpu, "%", each);
   if (last.memory != null) card("Memory", last.memory, "By", each);
+  if (last.saturation != null) {
+    const note = fullIn == null ? "of what the fullest process has" : `full in ${lasting(fullIn)} if the last hour goes on`;
+    card("Saturation", last.saturation, "%", note, last.saturation >= 0.95);
+  }
+  if (last.cost_per_1000 != null) card("Cost of 1,000 requests", last.cost_per_1000, "");
   if (last.gpu != null) card("GPU", last.gpu, "%", `memory ${format(last.gpu_memory, "By")}`);
   return made;
 }

@@ -41,7 +41,7 @@ export function mount(root, [name]) {
       const service = common.services.find((each) => each.name === name);
       showServices(services, common.services, name);
       about.textContent = described(service, common.now);
-      showCards(cards, service, content.last, common.span);
+      showCards(cards, service, content.last, common.span, content.full_in_s);
       const mine = common.incidents.filter((incident) => incident.services.includes(name));
       plots.update(content, { bands: bandsOf(mine, name), changes: content.changes });
       processes.show(content.instances, content.now);

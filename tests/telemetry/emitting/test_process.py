@@ -122,3 +122,16 @@ def test_file_descriptors_are_counted_and_their_limit_told():
         count = sink.last("process.unix.file_descriptor.count").sum.data_points[0].as_int
         limit = sink.last("trimtab.process.file_descriptor.limit").gauge.data_points[0].as_int
     assert 3 < count < limit
+
+
+def test_memory_that_is_left_is_the_groups_where_that_is_less(tmp_path):
+    assert process.available_bytes(None) == pytest.approx(psutil.virtual_memory().available, rel=0.1)
+    for name, text in {
+        "memory.max": "104857600",
+        "memory.current": "62914560",
+        "memory.stat": "anon 1\ninactive_file 20971520",
+    }.items():
+        (tmp_path / name).write_text(text + "\n")
+    assert process.available_bytes(tmp_path) == 60 * 2**20
+    (tmp_path / "memory.max").write_text("max\n")
+    assert process.available_bytes(tmp_path) == pytest.approx(psutil.virtual_memory().available, rel=0.1)

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from opentelemetry.proto.metrics.v1 import metrics_pb2 as otlp
 
-from telemetry.collector import Collector
+from telemetry.collector import Collector, CollectorConfig
 from telemetry.page import views
 from telemetry.page.grid import MAX_POINTS
 from telemetry.page.sources import Range
 from telemetry.receivers.origin import Peer
+from telemetry.series.prices import Prices
 from tests.telemetry.traffic import START_S, Clock, Sender, attributes
 
 
@@ -296,3 +297,38 @@ def test_a_plot_has_at_most_600_points_and_keeps_the_peak(seconds):
     assert len(values) == len(shown["times"]) <= MAX_POINTS + 1
     assert np.nanmax(values) > 2.5
     assert np.isfinite(values[5:-1]).all()
+
+
+def test_a_thousand_requests_cost_what_the_processes_use_and_nothing_is_told_without_prices():
+    found = {}
+    for name, prices in (("with", Prices(cpu_hour=0.36, memory_gib_hour=0.036)), ("without", Prices())):
+        clock = Clock()
+        collector = Collector(CollectorConfig(prices=prices), clock=clock)
+        sender = Sender()
+        for at_s in range(1, 30):
+            clock.now_s = START_S + at_s
+            sender.extra = [
+                gauge("trimtab.process.cpus", 4, clock.now_s),
+                gauge("process.memory.usage", 2 * 2.0**30, clock.now_s),
+            ]
+            collector.receive_metrics(sender.request({200: np.full(20, 0.002)}, clock.now_s))
+            collector.tick()
+        found[name] = column(collector, "cost_per_1000")[-1]
+    used = 0.3 * 4 * 0.36 + 2 * 0.036  # of CPU and memory, an hour
+    assert found["with"] == pytest.approx(used * 1000 / (20 * 3600), rel=0.05)
+    assert math.isnan(found["without"])
+
+
+def test_saturation_is_of_the_fullest_process_and_of_what_it_has_least_of():
+    senders = [Sender(instance="a"), Sender(instance="b")]
+    clock = Clock()
+    collector = Collector(clock=clock)
+    for at_s in range(1, 10):
+        for index, sender in enumerate(senders):
+            clock.now_s = START_S + at_s + 0.1 * index
+            taken = {"queue": 0.2 + 0.5 * index, "session": 0.4}
+            points = [gauge("trimtab.saturation", x, clock.now_s, trimtab__resource=name) for name, x in taken.items()]
+            sender.extra = points
+            collector.receive_metrics(sender.request({}, clock.now_s))
+        collector.tick()
+    assert column(collector, "saturation")[-1] == pytest.approx(0.7)

@@ -1,6 +1,7 @@
 """Faults of a simulated fleet: found, not ended early, and nothing where processes go in order. Minutes in a second."""
 
 import logging
+import re
 
 import pytest
 
@@ -80,6 +81,16 @@ def test_memory_that_grows_without_end_is_found_in_five_minutes(per_s):
     run(fleet, 600)
     run(fleet, 300, lambda seconds, _: Load(memory=(300 + per_s * seconds) * MIB))
     assert firing(fleet) == ["memory"]
+
+
+def test_an_alert_of_a_leak_says_how_long_what_is_left_lasts():
+    fleet = Fleet(interval_s=5.0)
+    run(fleet, 600)
+    run(fleet, 300, lambda seconds, _: Load(memory=(300 + seconds) * MIB, available=(6000 - seconds) * MIB))
+    (alert,) = fleet.collector.alerts
+    assert re.search(
+        r"grows by (5\d|6\d) MiB a minute: what is left, 5\d{3} MiB, lasts \d+ (minutes|hours)", alert.sentence
+    )
 
 
 def test_one_failing_replica_of_eight_is_one_incident():
