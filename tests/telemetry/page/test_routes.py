@@ -87,7 +87,7 @@ def test_services_series_and_alerts_are_json():
     assert service["last"]["throughput"] == pytest.approx(100, rel=0.5)
     series = answer(f"/telemetry/api/series?service=digits&since={START_S}", collector=collector).json()
     plots = {plot["key"]: plot for plot in series["plots"]}
-    assert set(plots) == {"latency", "throughput", "errors", "cpu"}
+    assert set(plots) == {"latency", "throughput", "errors", "cpu", "saturation"}
     p95 = dict(zip(series["times"], plots["latency"]["lines"][1]["values"], strict=True))
     assert p95[START_S + 40] < 0.02
     assert p95[START_S + 75] > 0.2
