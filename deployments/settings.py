@@ -9,7 +9,6 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from deployments.errors import SettingsError
 from deployments.replicas import source
 from deployments.replicas.node_cache import NodeCache, cache_folder
-from deployments.rollout.plan import RolloutSettings
 from optimization.artifact.manifest import NAME_PATTERN
 
 
@@ -45,7 +44,7 @@ class AccessSettings(_Settings):
 
 
 class ServerSettings(AccessSettings):
-    """What the models and `server` alike are told."""
+    """Arguments of `deployments.app:server`, the endpoints that speak for all models."""
 
     trace_ratio: float = Field(default=0.01, ge=0, le=1)
     """Fraction of the requests without a `traceparent` of their own that are reported as spans. Those that fail or are
@@ -58,14 +57,6 @@ class ServerSettings(AccessSettings):
     max_body_bytes: int = Field(default=64 * 2**20, ge=1)
     """Largest request body in bytes, packed and unpacked; a larger one gets status 413, or RESOURCE_EXHAUSTED where it
     is a gRPC message. `server` passes streams and compressed messages on to the models: it takes as much of them."""
-
-
-class SpeakerSettings(ServerSettings):
-    """Arguments of `deployments.app:server`, the endpoints that speak for all models."""
-
-    rollout_dir: Path | None = None
-    """Directory of the head node where rollouts are written down, to go on with after a crash;
-    `$XDG_STATE_HOME/trimtab/rollouts` if not given, that is `~/.local/state/trimtab/rollouts`."""
 
 
 class Scaling(_Settings):
@@ -126,6 +117,22 @@ class FeedbackSettings(_Settings):
     """Most requests whose answers a replica keeps; the oldest go first."""
 
 
+class SampleSettings(_Settings):
+    """Which requests are kept on disk, to train the model again on what it is asked; a setting of `ModelSettings`."""
+
+    folder: Path
+    """Where they are kept, below the model's name; replicas on several nodes need one that all of them reach."""
+    max_per_s: float = Field(default=5.0, gt=0)
+    """Most rows a second that each replica keeps."""
+    keep_s: float = Field(default=7 * 86_400.0, gt=0)
+    """Seconds for which they are kept."""
+    max_bytes: int = Field(default=2**30, ge=1)
+    """Most bytes of a model's files; the oldest go first."""
+    redact: str | None = None
+    """What makes of a request's inputs by name what may be kept, or none, as `package.module:function`. Where it fails,
+    nothing is kept. Without it, inputs are kept as they came."""
+
+
 class TableInput(_Settings):
     """The table that an input of a model is rows of; a setting of `ModelSettings`."""
 
@@ -184,25 +191,18 @@ class ModelSettings(ServerSettings):
     """Which requests the teacher answers too; without it, none."""
     feedback: FeedbackSettings | None = None
     """For how long answers wait for the labels that `POST .../feedback` brings; without it, none are kept."""
+    samples: SampleSettings | None = None
+    """Which requests are kept to train the model again; without it, none."""
     embeddings: dict[str, TableInput] = {}
     """Inputs of the model that are rows of tables, by name: requests carry ids, whose rows are looked up before
     requests are batched."""
     scaling: Scaling = Scaling()
     """How many replicas there are, and when there are more or fewer."""
-    rollout: RolloutSettings | None = None
-    """How versions that are published are rolled out: none answers before. Without it, those that `version` does not
-    rule out answer at once."""
 
     @model_validator(mode="after")
     def _largest_body_fits(self) -> Self:
         if self.max_body_bytes > self.max_queue_bytes:
             raise ValueError(f"max_queue_bytes must be at least max_body_bytes, {self.max_body_bytes}")
-        return self
-
-    @model_validator(mode="after")
-    def _rollouts_choose_the_version(self) -> Self:
-        if self.rollout is not None and self.version is not None:
-            raise ValueError("version must be left out where rollout is given, which decides what answers")
         return self
 
     @model_validator(mode="after")

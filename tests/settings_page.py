@@ -10,17 +10,17 @@ from deployments.access.keys import Key, KeysFile
 from deployments.embeddings.settings import EmbeddingSettings
 from deployments.manifests import values
 from deployments.placing.traffic import ExpectedModel, Node, Traffic
+from deployments.retraining.settings import RetrainingSettings
 from deployments.rollout.analysis.settings import AnalysisSettings
-from deployments.rollout.plan import RolloutSettings
 from deployments.settings import (
     AccessSettings,
     CascadeSettings,
     FeedbackSettings,
     ModelSettings,
+    SampleSettings,
     Scaling,
     ServerSettings,
     ShadowSettings,
-    SpeakerSettings,
     TableInput,
 )
 from deployments.stages.declared import PipelineSettings, Stage
@@ -48,13 +48,12 @@ SECTIONS: list[tuple[str, list[type[BaseModel]]]] = [
             CascadeSettings,
             ShadowSettings,
             FeedbackSettings,
-            RolloutSettings,
+            SampleSettings,
             AnalysisSettings,
             TableInput,
             PipelineSettings,
             Stage,
             EmbeddingSettings,
-            SpeakerSettings,
             ServerSettings,
             AccessSettings,
             CollectorConfig,
@@ -77,6 +76,7 @@ SECTIONS: list[tuple[str, list[type[BaseModel]]]] = [
         ],
     ),
     ("The file of keys", [KeysFile, Key]),
+    ("The file of `retrain`", [RetrainingSettings]),
     ("The file of `place`", [Traffic, ExpectedModel, Node]),
     (
         "The values of `manifest`",

@@ -16,28 +16,23 @@ from deployments.applications.replica import (
     open_service,
     plain_emitter,
 )
-from deployments.applications.rollouts import RayCluster
 from deployments.errors import UnavailableError
 from deployments.http.asgi import JSON, Answer, Call, call, error_body
 from deployments.http.server import Cluster, model_of, server_app
 from deployments.ingress import fast_path
 from deployments.ingress.log import LOG_TARGET, SERVICE, IngressLog
 from deployments.oip import grpc_service
-from deployments.ray_private import AsgiReplica, KeyValueStore
+from deployments.ray_private import AsgiReplica
 from deployments.replicas import repository
 from deployments.replicas.applications import MODELS, TABLES, Applications
-from deployments.rollout.controller import Controller
-from deployments.rollout.history import default_folder
-from deployments.rollout.markers import Markers
-from deployments.rollout.shared import Shared
-from deployments.settings import SpeakerSettings, parse
+from deployments.settings import ServerSettings, parse
 
 
 @grpc_service.with_rpcs
 class Server(AsgiReplica):
     """The endpoints that speak for all models."""
 
-    def __init__(self, settings: SpeakerSettings) -> None:
+    def __init__(self, settings: ServerSettings) -> None:
         target = os.environ.get(LOG_TARGET)
         ingress = (
             IngressLog(target, plain_emitter(settings, SERVICE, "", "ingress", trace_ratio=0.0)) if target else None
@@ -54,10 +49,7 @@ class Server(AsgiReplica):
             behind=repository.Watch().behind,
         )
         emitter = emitter_of(settings, "server", "", "server")
-        rollouts = Controller(
-            settings.rollout_dir or default_folder(), Shared(KeyValueStore()), RayCluster(), Markers(emitter).tell
-        )
-        app = server_app(cluster, emitter, ingress, trace_ratio=settings.trace_ratio, rollouts=rollouts)
+        app = server_app(cluster, emitter, ingress, trace_ratio=settings.trace_ratio)
         gate = gate_of(settings, "server")
         self._app = fast_path.FastPath("/v2", checked(app, gate, of_server))
         open_service(self._app, self.ask, gate, settings)
@@ -74,6 +66,6 @@ class Server(AsgiReplica):
 
 
 def server(args: dict[str, Any]) -> Application:
-    """The server-level endpoints; `args` are `SpeakerSettings`."""
-    settings = parse(SpeakerSettings, args, "args")
+    """The server-level endpoints; `args` are `ServerSettings`."""
+    settings = parse(ServerSettings, args, "args")
     return application(Server, settings, max_ongoing_requests=100, ray_actor_options=ON_HEAD)

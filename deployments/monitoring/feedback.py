@@ -5,7 +5,7 @@ answered -> kept by id, for so long and so many -> POST feedback -> right? count
 
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -61,8 +61,17 @@ class _Kept:
 class Feedback:
     """What one version answered, by request; belongs to one event loop."""
 
-    def __init__(self, manifest: Manifest, settings: FeedbackSettings, emitter: Emitter) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        settings: FeedbackSettings,
+        emitter: Emitter,
+        *,
+        joined: Callable[[str, int, int], None] = lambda _request_id, _row, _label: None,
+    ) -> None:
+        """`joined` is called with each label that was joined: of which request and row, and which class."""
         self._manifest = manifest
+        self._tell_joined = joined
         self._settings = settings
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._segments: dict[str, set[str]] = {}
@@ -100,6 +109,7 @@ class Feedback:
             kept.judged.add(label.row)
             joined.add((label.id, label.row))
             self._judge(label, kept, wanted)
+            self._tell_joined(label.id, label.row, wanted)
         return joined
 
     def _judge(self, label: Label, kept: _Kept, wanted: int) -> None:

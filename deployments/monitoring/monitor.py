@@ -3,8 +3,10 @@
 request answered -> sampled rows -> a thread: views -> sketches
                  -> shadow: the teacher's answer
                  -> feedback: kept by id until its label comes
+                 -> samples: kept on disk
 """
 
+import asyncio
 import logging
 import threading
 import time
@@ -15,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deployments.monitoring.feedback import Feedback
+from deployments.monitoring.samples import Samples
 from deployments.monitoring.sampling import ROWS_OF_REQUEST, RowRate
 from deployments.monitoring.shadow import Shadow
 from deployments.monitoring.sketches import Prepare, Sketches
@@ -42,10 +45,12 @@ class Monitor:
         prepare: Prepare = lambda rows: rows,
         shadow: Shadow | None = None,
         feedback: Feedback | None = None,
+        samples: Samples | None = None,
     ) -> None:
         """`prepare` makes the model's own tensors of raw input."""
         self.feedback = feedback
         self.shadow = shadow
+        self._samples = samples
         self._sketches = sketches
         self._prepare = prepare
         self._rate = RowRate()
@@ -59,6 +64,8 @@ class Monitor:
         """Begin to watch; needs a running event loop."""
         if self.shadow is not None:
             self.shadow.start()
+        if self._samples is not None:
+            self._samples.start()
         if self._sketches is not None:
             self._thread = threading.Thread(target=self._drain_forever, name="sketches", daemon=True)
             self._thread.start()
@@ -66,6 +73,8 @@ class Monitor:
     async def stop(self) -> None:
         """Stop watching; what waits is not counted."""
         self._stopping.set()
+        if self._samples is not None:
+            await asyncio.to_thread(self._samples.stop)
         if self.shadow is not None:
             await self.shadow.stop()
 
@@ -76,6 +85,9 @@ class Monitor:
         if self.shadow is not None:
             with self._failures.contained("shadowing a request"):
                 self.shadow.see(inputs, outputs)
+        if self._samples is not None:
+            with self._failures.contained("sampling a request"):
+                self._samples.see(request_id, inputs)
         if self.feedback is not None and request_id:
             with self._failures.contained("keeping an answer for its label"):
                 self.feedback.keep(request_id, inputs, outputs)

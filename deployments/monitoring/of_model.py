@@ -8,11 +8,11 @@ from deployments.errors import SettingsError
 from deployments.monitoring.answers import is_classifier
 from deployments.monitoring.feedback import Feedback
 from deployments.monitoring.monitor import Monitor
+from deployments.monitoring.samples import Samples
 from deployments.monitoring.shadow import Shadow, fidelity_of
 from deployments.monitoring.sketches import Prepare, Sketches
 from deployments.oip.tensors import Array
 from deployments.raw.inputs import raw_input
-from deployments.rollout.witness import Witness
 from deployments.settings import ModelSettings
 from optimization.artifact.manifest import Manifest, TextPreprocessing
 from optimization.artifact.raw.inputs import preparation
@@ -23,33 +23,31 @@ from telemetry.emitting.emitter import Emitter
 
 
 def monitor_of(
-    artifact: Artifact,
-    settings: ModelSettings,
-    emitter: Emitter,
-    teacher: Callable[[str, str], Teacher],
-    witness: Witness | None = None,
+    artifact: Artifact, settings: ModelSettings, emitter: Emitter, teacher: Callable[[str, str], Teacher]
 ) -> Monitor | None:
     """What watches the artifact's answers; none where nothing is to be watched. `teacher` is called with the name and
-    the version of the one to ask; `witness` hears what it said.
+    the version of the one to ask.
 
     Raises:
         ArtifactError: the manifest does not say what `shadow` needs.
-        SettingsError: `feedback` is set for a model that tells no classes.
+        SettingsError: `feedback` is set for a model that tells no classes, or what redacts samples is not to be found.
     """
     manifest = artifact.manifest
     shadow = feedback = None
     if settings.shadow is not None:
         expected, version = fidelity_of(manifest, settings.shadow.teacher)
-        asked = teacher(settings.shadow.teacher, version)
-        shadow = Shadow(manifest, settings.shadow, expected, asked, emitter, witness)
+        shadow = Shadow(manifest, settings.shadow, expected, teacher(settings.shadow.teacher, version), emitter)
+    samples = Samples(manifest, settings.samples) if settings.samples is not None else None
     if settings.feedback is not None:
         if not is_classifier(manifest):
             raise SettingsError(f"feedback must be left out: model {manifest.name!r} is no classifier")
-        feedback = Feedback(manifest, settings.feedback, emitter)
+        kept = {"joined": samples.label} if samples is not None else {}
+        feedback = Feedback(manifest, settings.feedback, emitter, **kept)
     sketches = _sketches(artifact, emitter) if settings.watch_drift else None
-    if sketches is None and shadow is None and feedback is None:
+    if sketches is None and shadow is None and feedback is None and samples is None:
         return None
-    return Monitor(sketches=sketches, prepare=_prepare(manifest, artifact.path), shadow=shadow, feedback=feedback)
+    prepare = _prepare(manifest, artifact.path)
+    return Monitor(sketches=sketches, prepare=prepare, shadow=shadow, feedback=feedback, samples=samples)
 
 
 def _sketches(artifact: Artifact, emitter: Emitter) -> Sketches | None:

@@ -118,9 +118,8 @@ class Staged:
 
 
 @asynccontextmanager
-async def running(args, replicas=1, report=emitter, awaited_s=0.0):
-    """The pipeline of those settings, of each stage so many replicas; `report` gives what a service reports by, and a
-    request waits `awaited_s` for a replica where there is none."""
+async def running(args, replicas=1, report=emitter):
+    """The pipeline of those settings, of each stage so many replicas; `report` gives what a service reports by."""
     staged = Staged(planned(parse(PipelineSettings, args, "args")), report)
     async with AsyncExitStack() as stack:
         for name, stage in staged.plan.stages.items():
@@ -144,7 +143,6 @@ async def running(args, replicas=1, report=emitter, awaited_s=0.0):
                 staged.look,
                 is_remote=stage.declared.own_replicas,
                 emitter=report("pipeline"),
-                awaited_s=awaited_s,
             )
             for name, stage in staged.plan.stages.items()
         }
