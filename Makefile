@@ -7,7 +7,7 @@ CLIENTS := .venv-clients
 RECIPE ?= optimization/recipes/signals.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run serve test test-ids check format stubs benchmark clean
+.PHONY: help install install-dev run serve test test-ids check sbom audit format stubs benchmark clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,12 @@ check: install-dev ## lint, types and dependency arrows
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+sbom: install-dev ## write sbom.json: all that is installed, as CycloneDX has it
+	@$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-format JSON --output-file sbom.json $(BIN)/python
+
+audit: install-dev ## known weaknesses of what constraints.txt pins, where PyPI answers
+	@$(BIN)/python -m tests.audit
 
 format: install-dev ## rewrite the code in the house's format
 	@$(BIN)/ruff check --fix-only .

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from deployments.errors import SettingsError
 from deployments.replicas import source
 from deployments.replicas.node_cache import NodeCache, cache_folder
+from optimization.artifact import signature
 from optimization.artifact.manifest import NAME_PATTERN
 
 
@@ -16,6 +17,7 @@ class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
+PublicKey = Annotated[str, AfterValidator(signature.public_key)]
 Version = Annotated[str, Field(pattern=r"^[1-9][0-9]*$")]
 
 
@@ -157,6 +159,9 @@ class ModelSettings(ServerSettings):
     """Directory of all artifacts, or its URL (`s3://`, `gs://`, `https://`, `file://` and what else fsspec reads), of
     which each node copies what it serves; `cluster://` is what `python -m deployments push` puts into the cluster
     itself. A relative path starts where Ray was started."""
+    signed_by: tuple[PublicKey, ...] = ()
+    """Public keys, as `python -m optimization sign` prints them: a version that none of them has signed is not served,
+    and the one before goes on. Each node copies what it serves, of a directory too. Without any, none is asked for."""
     artifacts_cache_bytes: int = Field(default=20 * 2**30, ge=0)
     """Bytes that a node keeps of what comes from a URL; what its replicas use stays in any case."""
     max_batch_size: int = Field(default=64, ge=1, le=65536)
@@ -220,7 +225,7 @@ class ModelSettings(ServerSettings):
     def source(self) -> source.Source:
         """Where the model's versions come from."""
         cache = NodeCache(cache_folder(), self.artifacts_cache_bytes)
-        return source.source(self.artifacts, self.artifact, cache)
+        return source.source(self.artifacts, self.artifact, cache, signed_by=self.signed_by)
 
     @property
     def answering(self) -> str | None:

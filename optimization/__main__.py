@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, get_args
 from pydantic import ByteSize, TypeAdapter
 from rich.console import Console
 
-from optimization.artifact import store
+from optimization.artifact import signing, store
 from optimization.artifact.manifest import Meaning
 from optimization.artifact.push import push
 from optimization.artifact.store import Artifact, ArtifactError
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 # torch and Ray take seconds to import: only what needs them does so, inside its function.
 
-VERBS = ("run", "inspect", "compare", "cascade", "publish", "push", "cut", "split-embeddings")
+VERBS = ("run", "inspect", "compare", "cascade", "publish", "push", "sign", "cut", "split-embeddings")
 FAILED, UNPROVEN, INTERRUPTED = 2, 3, 130
 
 
@@ -64,6 +64,8 @@ def main(arguments: list[str] | None = None) -> int:
                 _publish(options)
             case "split-embeddings":
                 splitting.run(options)
+            case "sign":
+                signing.run(options)
             case "push":
                 print(push(options.artifact, options.url))
             case "cut":
@@ -142,6 +144,8 @@ def _parser() -> argparse.ArgumentParser:
     away = verbs.add_parser("push", help="copy an artifact into the directory or bucket that nodes take it from")
     away.add_argument("artifact", type=Path, help="a version's directory, such as artifacts/signals/1")
     away.add_argument("url", help="what `artifacts` in serve_config.yaml says, such as s3://bucket/artifacts")
+
+    signing.add_arguments(verbs.add_parser("sign", help="sign a version, so that those who ask for it serve no other"))
 
     cut = verbs.add_parser("cut", help="cut an artifact's graph in stages that different processes or hosts run")
     cut.add_argument("artifact", type=Path, help="a version's directory, such as artifacts/signals/1")

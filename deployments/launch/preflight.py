@@ -23,6 +23,7 @@ from deployments.settings import AccessSettings, ModelSettings, ServerSettings, 
 from deployments.stages.declared import PipelineSettings
 from deployments.stages.plan import planned
 from optimization.artifact.manifest import Manifest
+from optimization.artifact.signature import SignatureError
 from optimization.artifact.store import ArtifactError, load
 from telemetry.collector import CollectorConfig
 
@@ -196,7 +197,7 @@ def _check_model(settings: ModelSettings, tables: Mapping[str, Table]) -> None:
             with published(settings.source(), version) as copy:
                 _check_tables(load(copy.path).manifest, settings, tables)
     except ArtifactError as error:
-        if is_url(settings.artifacts):
+        if is_url(settings.artifacts) or isinstance(error, SignatureError):
             raise
         raise ArtifactError(f"{error}\nMake it with: {make}") from error
 

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import fsspec
 
 from deployments.replicas.node_cache import LocalCopy, NodeCache
-from optimization.artifact import store
+from optimization.artifact import signature, store
 from optimization.artifact.store import MANIFEST, ArtifactError
 
 logger = logging.getLogger(__name__)
@@ -63,8 +63,15 @@ class Source(Protocol):
         """What changes when somebody mends the version's files; always the same where asking costs."""
 
 
-def source(artifacts: str, name: str, cache: NodeCache) -> Source:
-    """The source of the model `name` under `artifacts`, a directory or a URL; `cache` holds what comes from a URL."""
+def source(artifacts: str, name: str, cache: NodeCache, *, signed_by: tuple[str, ...] = ()) -> Source:
+    """The source of the model `name` under `artifacts`, a directory or a URL; `cache` holds what comes from a URL.
+
+    With public keys in `signed_by` it gives no version that none of them has signed; a directory is copied then, as a
+    URL is, so that nobody can alter what was checked.
+    """
+    if signed_by:
+        url = artifacts if is_url(artifacts) else Path(artifacts).absolute().as_uri()
+        return Signed(Remote(url, name, cache), signed_by)
     return Remote(artifacts, name, cache) if is_url(artifacts) else Directory(Path(artifacts), name)
 
 
@@ -235,6 +242,32 @@ class Remote:
 
     def _unreachable(self, error: Exception) -> SourceError:
         return SourceError(f"{self.where} must be readable: {type(error).__name__}: {error}")
+
+
+class Signed:
+    """A source whose versions are given only where one of these keys has signed them."""
+
+    def __init__(self, source: Source, signed_by: tuple[str, ...]) -> None:
+        self.name, self.where = source.name, source.where
+        self._source, self._signed_by = source, signed_by
+
+    def versions(self) -> list[str]:
+        """Those of the source, signed or not."""
+        return self._source.versions()
+
+    def fetch(self, version: str) -> LocalCopy:
+        """That version's directory; SignatureError where it is not signed as it must be."""
+        copy = self._source.fetch(version)
+        try:
+            signature.check(copy.path, self._signed_by, name=self.name, version=version)
+        except ArtifactError:
+            copy.release()
+            raise
+        return copy
+
+    def files(self, version: str, /) -> object:
+        """Those of the source."""
+        return self._source.files(version)
 
 
 def _at_most(num_bytes: int, name: str) -> fsspec.Callback:

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from deployments.errors import SettingsError
 from deployments.replicas import source
-from deployments.settings import ModelSettings, Scaling, ServerSettings, parse, text_of_path
+from deployments.settings import ModelSettings, PublicKey, Scaling, ServerSettings, parse, text_of_path
 from optimization.artifact.manifest import NAME_PATTERN, TensorSpec
 
 TENSOR_PATTERN = r"^[^.\s]+(\.\S+)?$"
@@ -34,7 +34,14 @@ _OF_A_MODEL = (
     - ServerSettings.model_fields.keys()
     - {"artifact", "scatter_from_samples", "embeddings"}
 )
-_OF_A_CALL = _OF_A_MODEL - {"artifacts", "artifacts_cache_bytes", "cache_bytes", "keep_versions", "version"}
+_OF_A_CALL = _OF_A_MODEL - {
+    "artifacts",
+    "artifacts_cache_bytes",
+    "cache_bytes",
+    "keep_versions",
+    "signed_by",
+    "version",
+}
 
 
 class _Settings(BaseModel):
@@ -112,6 +119,8 @@ class PipelineSettings(ServerSettings):
     processes that take the requests."""
     artifacts: Annotated[str, BeforeValidator(text_of_path), AfterValidator(source.checked)] = "artifacts"
     """Directory or URL of the artifacts of all stages whose own settings name none."""
+    signed_by: tuple[PublicKey, ...] = ()
+    """Public keys, one of which must have signed each artifact, of all stages whose own settings name none."""
     stages: tuple[Stage, ...] = ()
     """In any order: what a stage is given says what it waits for. Several may be given the same tensor."""
     outputs: Mapping[str, References] = {}
@@ -157,7 +166,7 @@ class PipelineSettings(ServerSettings):
             SettingsError: its own settings break a rule.
         """
         shared = {name: getattr(self, name) for name in ServerSettings.model_fields}
-        shared |= {"artifacts": self.artifacts, "max_queue_bytes": self.max_queue_bytes}
+        shared |= {"artifacts": self.artifacts, "signed_by": self.signed_by, "max_queue_bytes": self.max_queue_bytes}
         given = {"artifact": stage.artifact or stage.name, **shared, **stage.settings}
         settings = parse(ModelSettings, given, f"stages.{stage.name}.settings")
         if settings.scaling.min_replicas < 1:

@@ -174,7 +174,7 @@ def _check_versions(stages: Sequence[PlannedStage]) -> None:
     policies: dict[str, PlannedStage] = {}
     for stage in stages:
         first = policies.setdefault(stage.group, stage)
-        for name in ("version", "artifacts"):
+        for name in ("version", "artifacts", "signed_by"):
             own, other = getattr(stage.settings, name), getattr(first.settings, name)
             if own != other:
                 raise SettingsError(

@@ -184,6 +184,15 @@ class Part(_Model):
         return (self.file, *self.weights)
 
 
+class Signature(_Model):
+    """That the owner of a key stands for the artifact; `optimization.artifact.signature` makes and checks it."""
+
+    key: str
+    """The public key."""
+    signature: str
+    """Of all of the manifest but its signatures, in base64."""
+
+
 class Manifest(_Model):
     """Everything known of an artifact; `manifest.json` is this, as JSON."""
 
@@ -228,6 +237,8 @@ class Manifest(_Model):
     findings: Findings = Findings()
     """Curves, comparisons, confusions, layers and the search: what a report shows besides the measurements."""
     files: dict[str, FileEntry]
+    signatures: tuple[Signature, ...] = ()
+    """Who stands for it."""
     parts: tuple[Part, ...] = ()
     """Its graphs, in the order they run; where none is listed there is one, `model.onnx`, with the inputs and outputs
     of the model."""

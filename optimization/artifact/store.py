@@ -97,7 +97,13 @@ def publish(
         entries = {each: _entry(inside(staging, each)) for each in files}
         while True:
             version = str(max(versions(root, name), default=0) + 1)
-            known = {"schema_version": SCHEMA_VERSION, "created": datetime.now(UTC), **fields, "version": version}
+            known = {
+                "schema_version": SCHEMA_VERSION,
+                "created": datetime.now(UTC),
+                **fields,
+                "version": version,
+                "signatures": (),
+            }
             for page, write in (pages or {}).items():
                 target = inside(staging, page)
                 target.write_text(write(_manifest(known | {"files": entries}, home / version)), encoding="utf-8")

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import json
+import re
 import shutil
 import threading
 import weakref
@@ -20,11 +21,14 @@ from deployments.execution.predictor import Predictor
 from deployments.execution.session import Session
 from deployments.http.model import ModelApp
 from deployments.http.versioned import VersionedModel
+from deployments.replicas import source
 from deployments.replicas import versions as module
 from deployments.replicas.agreement import Agreement, Report, order_key
+from deployments.replicas.node_cache import NodeCache
 from deployments.replicas.source import Directory
 from deployments.replicas.versions import Versions
 from deployments.settings import ModelSettings
+from optimization.artifact import signature
 from optimization.artifact.store import MODEL, ArtifactError, load, publish
 from telemetry.emitting.emitter import Emitter
 from tests.conftest import free_port
@@ -60,7 +64,7 @@ def published(tmp_path):
 class Replica:
     """Versions behind their route prefix, called as an HTTP client would."""
 
-    def __init__(self, home, policy, keep, cache_bytes=0):
+    def __init__(self, home, policy, keep, cache_bytes=0, source=None):
         endpoint = f"http://127.0.0.1:{free_port()}"
         self.emitter = Emitter(service="times", version="", role="replica", instance="i", endpoint=endpoint)
         self.home = home
@@ -69,7 +73,7 @@ class Replica:
         self.store = SharedStore()
         self.sessions = []
         self.versions = Versions(
-            Directory(home.parent, home.name),
+            source or Directory(home.parent, home.name),
             self.load,
             policy=policy,
             keep=keep,
@@ -121,9 +125,9 @@ class Replica:
 
 
 @asynccontextmanager
-async def replica(home, policy=None, keep=2, cache_bytes=0):
+async def replica(home, policy=None, keep=2, cache_bytes=0, source=None):
     """A replica that has started, until the block ends."""
-    running = Replica(home, policy, keep, cache_bytes)
+    running = Replica(home, policy, keep, cache_bytes, source)
     messages = asyncio.Queue()
     said = []
 
@@ -294,6 +298,43 @@ def test_a_broken_version_leaves_the_old_one_serving_says_why_and_is_tried_again
             assert sound.exists()
 
     run(scenario)
+
+
+def test_a_version_without_the_signature_that_is_asked_for_leaves_the_old_one_serving(published, tmp_path, caplog):
+    """Unsigned, signed by somebody else, altered after it was signed: each is refused by one clear error."""
+    ours, theirs = tmp_path / "ours.pem", tmp_path / "theirs.pem"
+    keys = [signature.make_key(each) for each in (ours, theirs)]
+    cache = NodeCache(tmp_path / "cache", 2**30)
+    asking = source.source(str(published.home.parent), "times", cache, signed_by=(keys[0],))
+
+    async def run():
+        published()
+        signature.sign(published.home / "1", ours)
+        async with replica(published.home, source=asking) as running:
+            assert await running.factor() == 1
+            for version, spoil, why in (
+                ("2", lambda folder: None, "must be signed, got no signature"),
+                ("3", lambda folder: signature.sign(folder, theirs), f"got signatures by {keys[1]}"),
+                ("4", sign_and_alter, "altered"),
+            ):
+                assert published() == version
+                spoil(published.home / version)
+                with pytest.raises(ArtifactError, match=re.escape(why)):
+                    await running.versions.reload()
+                assert await running.factor() == 1
+                status = await running.client.get(f"{PREFIX}/versions/{version}/ready")
+                assert status.status_code == 503 and why in status.json()["error"]
+            signature.sign(published.home / "3", ours)
+            with pytest.raises(ArtifactError, match="version 4"):
+                await running.versions.reload()
+            assert await running.factor() == 3
+
+    def sign_and_alter(folder):
+        signature.sign(folder, ours)
+        manifest = json.loads((folder / "manifest.json").read_text())
+        (folder / "manifest.json").write_text(json.dumps({**manifest, "parity": 0.5}))
+
+    asyncio.run(run())
 
 
 def test_a_replica_that_starts_beside_a_broken_version_serves_the_one_before(published):
