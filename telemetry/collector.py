@@ -236,14 +236,15 @@ class Collector:
         self.checkpoint()
         await asyncio.to_thread(self.data.close)
 
-    def receive(self, signal: Signal, body: bytes, peer: Peer) -> Refusal:
+    def receive(self, signal: Signal, body: bytes, peer: Peer, gzipped: bytes = b"") -> Refusal:
         """Write a request down and take it; what its points add is watched within `SETTLE_S`.
 
         Raises:
             DecodeError: the body is no such request: nothing of it was taken.
             JournalError: there is no room: nothing of it was taken.
         """
-        refusal = self._take(signal, body, peer, partial(self.data.receive, signal, body, self._clock(), peer))
+        keep = partial(self.data.receive, signal, body, self._clock(), peer, gzipped)
+        refusal = self._take(signal, body, peer, keep)
         if self.series.num_pending and self._settling is None:
             self._settling = asyncio.get_running_loop().call_later(SETTLE_S, self.settle)
         return refusal

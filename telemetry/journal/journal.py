@@ -72,14 +72,16 @@ class Journal:
         """On disk."""
         return sum(segment.num_bytes for segment in self._segments)
 
-    def append(self, signal: Signal, body: bytes, time_s: float, sender: str = "") -> Place:
+    def append(self, signal: Signal, body: bytes, time_s: float, sender: str = "", gzipped: bytes = b"") -> Place:
         """Write one request and return where it ends; only then may it be acknowledged.
+
+        `gzipped` is the body as it came, if it came so.
 
         Raises:
             JournalError: there is no room, or the disk fails: nothing was written, and the request must be refused.
         """
         with self._writing:
-            parts = encoded(self._compressor, signal, body, time_s, sender)
+            parts = encoded(self._compressor, signal, body, time_s, sender, gzipped)
             try:
                 if self._segments[-1].num_bytes >= self._segment_bytes:
                     self._begin_segment()

@@ -6,11 +6,11 @@ The checksum covers all that follows it. The magic is where a reader goes on aft
 """
 
 import struct
-import zlib
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import zstandard
+from zlib_ng import gzip_ng, zlib_ng
 
 Signal = Literal["metrics", "traces", "logs"]
 Place = int
@@ -18,11 +18,13 @@ Place = int
 
 MAGIC = b"\xf1tj1"
 MIN_COMPRESSED_BYTES = 256
+GZIP_SHARE = 0.5
+"""A body that came as gzip is kept so where that is at most this share of it; senders may hardly have compressed it."""
 LEVEL = -5
 """zstd's fast levels: a sixth of the size for less time than the checksum and the write of the rest would take."""
 
 _SIGNALS: tuple[Signal, ...] = ("metrics", "traces", "logs")
-_PLAIN, _ZSTD = 0, 1
+_PLAIN, _ZSTD, _GZIP = 0, 1, 2
 _START = struct.Struct("<4sI")
 _REST = struct.Struct("<IHBBd")
 HEADER_BYTES = _START.size + _REST.size
@@ -62,17 +64,22 @@ class Header(NamedTuple):
 
 
 def encoded(
-    compressor: zstandard.ZstdCompressor, signal: Signal, body: bytes, time_s: float, sender: str
+    compressor: zstandard.ZstdCompressor, signal: Signal, body: bytes, time_s: float, sender: str, gzipped: bytes
 ) -> list[bytes]:
-    """The parts of a record, to be written one after the other; the body is compressed where that makes it smaller."""
+    """The parts of a record, to be written one after the other; the body is compressed where that makes it smaller.
+
+    `gzipped` is the body as it came, if it came so: compressed already.
+    """
     stored, coding = body, _PLAIN
-    if len(body) >= MIN_COMPRESSED_BYTES:
+    if gzipped and len(gzipped) <= GZIP_SHARE * len(body):
+        stored, coding = gzipped, _GZIP
+    elif len(body) >= MIN_COMPRESSED_BYTES:
         smaller = compressor.compress(body)
         if len(smaller) < len(body):
             stored, coding = smaller, _ZSTD
     name = sender.encode("utf-8", "replace")[:MAX_SENDER_BYTES]
     rest = _REST.pack(len(stored), len(name), _SIGNALS.index(signal), coding, time_s)
-    crc = zlib.crc32(stored, zlib.crc32(name, zlib.crc32(rest)))
+    crc = zlib_ng.crc32(stored, zlib_ng.crc32(name, zlib_ng.crc32(rest)))
     return [_START.pack(MAGIC, crc) + rest + name, stored]
 
 
@@ -89,7 +96,7 @@ def is_whole(head: Header, content: bytes) -> bool:
     """Whether sender and body, as they were read, are what was written."""
     return (
         len(content) == head.sender_bytes + head.stored_bytes
-        and zlib.crc32(content, zlib.crc32(head.rest)) == head.crc
+        and zlib_ng.crc32(content, zlib_ng.crc32(head.rest)) == head.crc
         and head.signal < len(_SIGNALS)
     )
 
@@ -99,8 +106,15 @@ def decoded(head: Header, content: bytes, place: Place) -> Record:
     stored = content[head.sender_bytes :]
     return Record(
         signal=_SIGNALS[head.signal],
-        body=zstandard.ZstdDecompressor().decompress(stored) if head.coding == _ZSTD else stored,
+        body=_unfolded(stored, head.coding),
         time_s=head.time_s,
         sender=content[: head.sender_bytes].decode("utf-8", "replace"),
         place=place,
     )
+
+
+def _unfolded(stored: bytes, coding: int) -> bytes:
+    """The body; one that came as gzip was unfolded before it was written down, so it keeps the receivers' limit."""
+    if coding == _ZSTD:
+        return zstandard.ZstdDecompressor().decompress(stored)
+    return gzip_ng.decompress(stored) if coding == _GZIP else stored

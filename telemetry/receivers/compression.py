@@ -1,10 +1,10 @@
 """Bodies that came compressed, never unfolded further than they may be."""
 
 import io
-import zlib
 from collections.abc import Callable, Iterator
 
 import zstandard
+from zlib_ng import zlib_ng
 
 from telemetry.receivers.errors import MalformedError, TooLargeError, UnsupportedError
 from telemetry.receivers.memory import Held
@@ -54,23 +54,23 @@ def decompressed(body: bytes, encoding: str, max_bytes: int, held: Held) -> byte
 
 
 def _gzip(body: bytes) -> Iterator[bytes]:
-    return _inflated(body, "gzip", 16 + zlib.MAX_WBITS)
+    return _inflated(body, "gzip", 16 + zlib_ng.MAX_WBITS)
 
 
 def _deflate(body: bytes) -> Iterator[bytes]:
     """As zlib wraps it, or bare, as some senders understand the word."""
     is_wrapped = len(body) >= 2 and body[0] & 15 == 8 and int.from_bytes(body[:2]) % 31 == 0
-    return _inflated(body, "deflate", zlib.MAX_WBITS if is_wrapped else -zlib.MAX_WBITS)
+    return _inflated(body, "deflate", zlib_ng.MAX_WBITS if is_wrapped else -zlib_ng.MAX_WBITS)
 
 
 def _inflated(body: bytes, name: str, wbits: int) -> Iterator[bytes]:
     """The parts of one or several streams, one behind the other."""
     while True:
-        stream = zlib.decompressobj(wbits)
+        stream = zlib_ng.decompressobj(wbits)
         while not stream.eof:
             try:
                 part = stream.decompress(body, PART_BYTES)
-            except zlib.error as error:
+            except zlib_ng.error as error:
                 raise MalformedError(f"the body must be {name}, as content-encoding says: {error}") from None
             body = stream.unconsumed_tail
             if part:

@@ -35,8 +35,8 @@ Answer = metrics.ExportMetricsServiceResponse | traces.ExportTraceServiceRespons
 class Sink(Protocol):
     """Takes requests."""
 
-    def receive(self, signal: Signal, body: bytes, peer: Peer) -> Refusal:
-        """Take a request, OTLP as protobuf, that `peer` has sent.
+    def receive(self, signal: Signal, body: bytes, peer: Peer, gzipped: bytes = b"") -> Refusal:
+        """Take a request, OTLP as protobuf, that `peer` has sent; `gzipped` is the body as it came, if it came so.
 
         Raises:
             DecodeError: the body is no such request; nothing of it was taken.
@@ -75,6 +75,7 @@ class Intake:
         Raises:
             RequestError: it is not taken.
         """
+        came = body
         if encoding != "identity" and len(body) > THREAD_BYTES:
             body = await asyncio.to_thread(compression.decompressed, body, encoding, self.max_body_bytes, held)
         else:
@@ -82,7 +83,8 @@ class Intake:
         try:
             if is_json:
                 body = otlp_json.parse(body, REQUESTS[signal]()).SerializeToString()
-            return self._sink.receive(signal, body, peer)
+            gzipped = came if encoding == "gzip" and not is_json else b""
+            return self._sink.receive(signal, body, peer, gzipped)
         except (DecodeError, ValueError) as error:
             name = REQUESTS[signal].DESCRIPTOR.name
             raise MalformedError(f"the body must be an {name}: {error}") from None

@@ -70,9 +70,10 @@ class Recording:
         """The numbers by which storage knows the rows."""
         column = table.stored["gauge" if kind == "gauge" else "total"]
         ids: Ints = column[rows]
-        for index in np.flatnonzero(ids == UNKNOWN).tolist():
-            row = int(rows[index])
-            ids[index] = column[row] = self._storage.series_id(table.keys[row], kind)
+        unknown = np.flatnonzero(ids == UNKNOWN)
+        if len(unknown):
+            new = rows[unknown]
+            ids[unknown] = column[new] = self._storage.series_ids([table.keys[row] for row in new.tolist()], kind)
         return ids
 
 

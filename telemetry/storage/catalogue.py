@@ -1,7 +1,7 @@
 """Which series there are: each has a number, by which its points are kept."""
 
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,6 +20,7 @@ _SELECT = """
 SELECT id, kind, key FROM series
 WHERE metric = ifnull(?1, metric) AND service = ifnull(?2, service) AND seen_ms >= ?3 AND first_ms <= ?4
 """
+_NUMBERS = "SELECT key, id FROM series WHERE kind = ? AND key IN (SELECT value FROM json_each(?))"
 MAX_CACHED = 100_000
 SEEN_EVERY_MS = 600_000
 
@@ -47,21 +48,18 @@ class Catalogue:
         last = database.read(lambda connection: connection.execute("SELECT max(id) FROM series").fetchone()[0])
         self._num_rounds = 0 if last is None else last // (GROUP * len(KINDS)) + 1
 
-    def series_id(self, key: Key, kind: Kind) -> int:
-        """The number of a series, a new one where it was not known."""
-        known = self._ids.get((key, kind))
-        if known is not None:
-            return known
-        asked = _text(key), kind
-        row = self._database.read(
-            lambda connection: connection.execute("SELECT id FROM series WHERE key = ? AND kind = ?", asked).fetchone()
-        )
-        number = self._next(kind) if row is None else int(row[0])
-        if row is None:
-            self._new[number] = None
-        self._ids[key, kind] = number
-        self._known[number] = Series(id=number, key=key, kind=kind)
-        return number
+    def series_ids(self, keys: Sequence[Key], kind: Kind) -> list[int]:
+        """The number of each of some series of one kind, new ones where they were not known."""
+        unknown = {key: _text(key) for key in keys if (key, kind) not in self._ids}
+        kept = self._kept(list(unknown.values()), kind) if unknown else {}
+        for key, text in unknown.items():
+            number = kept.get(text)
+            if number is None:
+                number = self._next(kind)
+                self._new[number] = None
+            self._ids[key, kind] = number
+            self._known[number] = Series(id=number, key=key, kind=kind)
+        return [self._ids[key, kind] for key in keys]
 
     def write(self, connection: sqlite3.Connection, ids: Iterable[int], time_ms: int, first_ms: int) -> list[int]:
         """Write down new series, whose points begin at `first_ms`, and that those of `ids` were seen.
@@ -109,6 +107,11 @@ class Catalogue:
             if each and metric in (None, each.key.metric) and service in (None, each.key.service):
                 series[number] = each
         return [each for each in series.values() if where is None or where(each.key)]
+
+    def _kept(self, texts: list[str], kind: Kind) -> dict[str, int]:
+        """The numbers of those that are on disk."""
+        asked = kind, orjson.dumps(texts).decode()
+        return dict(self._database.read(lambda connection: connection.execute(_NUMBERS, asked).fetchall()) or ())
 
     def _next(self, kind: Kind) -> int:
         number = self._open.get(kind)

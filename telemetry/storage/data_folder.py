@@ -65,8 +65,8 @@ class DataFolder:
         self._replayed: Place | None = None
         self._reader = self.journal.reader("storage", "oldest") if self.journal else None
 
-    def receive(self, signal: Signal, body: bytes, time_s: float, peer: Peer) -> None:
-        """Write a request down; only then may it be acknowledged.
+    def receive(self, signal: Signal, body: bytes, time_s: float, peer: Peer, gzipped: bytes = b"") -> None:
+        """Write a request down; only then may it be acknowledged. `gzipped` is its body as it came, if it came so.
 
         Raises:
             JournalError: there is no room, here or for what was received before; so memory stays bounded, too.
@@ -74,7 +74,7 @@ class DataFolder:
         if self.journal is not None and self.storage.is_behind:
             raise JournalError("storage must have room for what was received before; its disk is full")
         if self.journal is not None:
-            self.journal.append(signal, body, time_s, " ".join(peer))
+            self.journal.append(signal, body, time_s, " ".join(peer), gzipped)
 
     def checkpoint(self, now_s: float, states: Mapping[str, bytes] | None = None) -> None:
         """Have all that storage was given written, with `states` that belong to it."""

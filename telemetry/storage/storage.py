@@ -9,7 +9,7 @@ what the journal holds from that place on is taken again, and nothing twice.
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +84,11 @@ class Storage:
 
     def series_id(self, key: Key, kind: Kind) -> int:
         """The number of a series, for `append`; the same over restarts. Ask once and keep it."""
-        return self._catalogue.series_id(key, kind)
+        return self._catalogue.series_ids((key,), kind)[0]
+
+    def series_ids(self, keys: Sequence[Key], kind: Kind) -> list[int]:
+        """The numbers of many series at once, which costs little more than one."""
+        return self._catalogue.series_ids(keys, kind)
 
     def append(self, ids: Ids, time_s: float | Floats, values: Floats) -> None:
         """Add one point to each of some series, at one time or at one each.
