@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import zstandard
-from zlib_ng import gzip_ng, zlib_ng
+from zlib_ng import zlib_ng
 
 Signal = Literal["metrics", "traces", "logs"]
 Place = int
@@ -117,4 +117,11 @@ def _unfolded(stored: bytes, coding: int) -> bytes:
     """The body; one that came as gzip was unfolded before it was written down, so it keeps the receivers' limit."""
     if coding == _ZSTD:
         return zstandard.ZstdDecompressor().decompress(stored)
-    return gzip_ng.decompress(stored) if coding == _GZIP else stored
+    if coding == _PLAIN:
+        return stored
+    parts = []
+    while stored:  # gzip may come in several streams, one behind the other
+        stream = zlib_ng.decompressobj(16 + zlib_ng.MAX_WBITS)
+        parts.append(stream.decompress(stored))
+        stored = stream.unused_data
+    return b"".join(parts)

@@ -21,6 +21,8 @@ const BAR = [
 ];
 const $ = (id) => document.getElementById(id);
 const range = new Range($("times"), (params) => go(changed(params)));
+// The scripts of the page have run, uPlot among them, which comes while the first view is asked for.
+const ready = document.readyState === "loading" || document.readyState === "interactive" ? new Promise((done) => addEventListener("DOMContentLoaded", done, { once: true })) : null;
 let shown = null; // {path, view}
 let rooms = [];
 let ahead = 0; // seconds that the collector's clock is ahead of the browser's
@@ -60,7 +62,7 @@ async function refresh() {
     const wanted = Date.now() >= due;
     const asked = [ask("api/services"), ask("api/incidents")];
     view = await mounted(where);
-    const [summary, book, content] = await Promise.all([...asked, wanted ? view.load(span, where.params, Date.now() / 1000 + ahead) : null]);
+    const [summary, book, content] = await Promise.all([...asked, wanted ? view.load(span, where.params, Date.now() / 1000 + ahead) : null, ready]);
     if (mine !== turn) return;
     const known = { ...summary, incidents: book.incidents, silences: book.silences, span, params: where.params };
     $("empty").hidden = summary.services.length > 0;

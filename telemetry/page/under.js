@@ -8,35 +8,36 @@ export function under(plot, content) {
   ctx.beginPath();
   ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
   ctx.clip();
+  const across = plot.data[0].map((time) => plot.valToPos(time, "x", true));
   content.lines.forEach((line, index) => {
     const colour = style(`--line-${(index % 9) + 1}`);
-    if (line.expected) area(plot, line.expected, style("--expected"), 1);
-    if (line.low) area(plot, line, colour, 0.16);
-    if (line.before) before(plot, line.before, colour);
+    if (line.expected) area(plot, across, line.expected, style("--expected"), 1);
+    if (line.low) area(plot, across, line, colour, 0.16);
+    if (line.before) before(plot, across, line.before, colour);
   });
   ctx.restore();
 }
 
-function area(plot, { low, high }, colour, alpha) {
+function area(plot, across, { low, high }, colour, alpha) {
   const { ctx } = plot;
   ctx.beginPath();
   for (const [from, to] of stretches(high)) {
-    for (let at = from; at <= to; at++) ctx.lineTo(x(plot, at), y(plot, high[at]));
-    for (let at = to; at >= from; at--) ctx.lineTo(x(plot, at), y(plot, low[at]));
+    for (let at = from; at <= to; at++) ctx.lineTo(across[at], y(plot, high[at]));
+    for (let at = to; at >= from; at--) ctx.lineTo(across[at], y(plot, low[at]));
     ctx.closePath();
-    if (to < high.length - 1) ctx.moveTo(x(plot, to), y(plot, high[to]));
+    if (to < high.length - 1) ctx.moveTo(across[to], y(plot, high[to]));
   }
   ctx.globalAlpha = alpha;
   ctx.fillStyle = colour;
   ctx.fill();
 }
 
-function before(plot, values, colour) {
+function before(plot, across, values, colour) {
   const { ctx } = plot;
   ctx.beginPath();
   for (const [from, to] of stretches(values)) {
-    ctx.moveTo(x(plot, from), y(plot, values[from]));
-    for (let at = from + 1; at <= to; at++) ctx.lineTo(x(plot, at), y(plot, values[at]));
+    ctx.moveTo(across[from], y(plot, values[from]));
+    for (let at = from + 1; at <= to; at++) ctx.lineTo(across[at], y(plot, values[at]));
   }
   ctx.globalAlpha = 0.45;
   ctx.strokeStyle = colour;
@@ -58,8 +59,6 @@ function* stretches(values) {
     }
   }
 }
-
-const x = (plot, at) => plot.valToPos(plot.data[0][at], "x", true);
 
 // A logarithmic axis has no place for zero: its bottom.
 const y = (plot, value) => (plot.scales.y.distr === 3 && value <= 0 ? plot.bbox.top + plot.bbox.height : plot.valToPos(value, "y", true));

@@ -70,7 +70,7 @@ def _inflated(body: bytes, name: str, wbits: int) -> Iterator[bytes]:
         while not stream.eof:
             try:
                 part = stream.decompress(body, PART_BYTES)
-            except zlib_ng.error as error:
+            except zlib_ng.error as error:  # type: ignore[misc]  # its stubs forget that it is an exception
                 raise MalformedError(f"the body must be {name}, as content-encoding says: {error}") from None
             body = stream.unconsumed_tail
             if part:

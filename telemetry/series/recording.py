@@ -30,7 +30,8 @@ class Recording:
         end_s = taken.end_ns / 1e9
         if table.bounds is not None:
             layout = self._layouts.setdefault(table.bounds, Layout.explicit(table.bounds))
-            totals = np.minimum(table.total[taken.rows], MAX_TOTAL)
+            totals = table.total[taken.rows]
+            np.minimum(totals, MAX_TOTAL, out=totals)
             ids = self._ids(table, taken.rows, "histogram")
             self._storage.append_buckets(ids, end_s, layout, totals[:, 1:].astype(np.int64), totals[:, 0])
             return

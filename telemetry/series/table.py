@@ -141,16 +141,16 @@ class Table:
             begun_ns = np.where(start_ns > 0, start_ns, np.where(arrived.previous_ns > 0, arrived.previous_ns, time_ns))
             since_ns = np.where(delta, begun_ns, since_ns)
             adds = np.where(delta, fresh, adds)
-            added = np.where(_over(delta, self._shape), values, added)
+            added[delta] = values[delta]
         gauge = ~arrived.monotonic
         if gauge.any():
             values = np.where(gauge & delta & is_known & self.continues[rows], last + values, values)
-            added = np.where(gauge, values, added)
+            added[gauge] = values[gauge]
             adds = np.where(gauge, ~is_known | newer | delta, adds)
             since_ns = np.where(gauge, time_ns, since_ns)
         self._remember(arrived, values, newer | (gauge & delta))
         self.touched_s[rows] = arrived.now_s
-        kept = np.flatnonzero(adds & np.isfinite(added[:, 0] if self._shape else added))
+        kept = _where(adds & np.isfinite(added[:, 0] if self._shape else added))
         taken = Taken(
             rows=rows[kept],
             start_ns=since_ns[kept],
@@ -197,10 +197,11 @@ class Table:
         return since_ns, adds, ~is_known | restarted
 
     def _remember(self, arrived: Arrived, values: Floats, latest: Bools) -> None:
-        rows = arrived.rows[latest]
-        self.last_ns[rows] = np.maximum(self.last_ns[rows], arrived.time_ns[latest])
-        self.last_start_ns[rows] = arrived.start_ns[latest]
-        self.last[rows] = values[latest]
+        chosen = _where(latest)
+        rows = arrived.rows[chosen]
+        self.last_ns[rows] = np.maximum(self.last_ns[rows], arrived.time_ns[chosen])
+        self.last_start_ns[rows] = arrived.start_ns[chosen]
+        self.last[rows] = values[chosen]
         self.continues[rows] = True
 
     def _count(self, taken: Taken, request: Ints) -> None:
@@ -274,6 +275,6 @@ def _longer(column: NDArray, fill: float) -> NDArray:  # type: ignore[type-arg] 
     return np.concatenate([column, room])
 
 
-def _over(flags: Bools, shape: tuple[int, ...]) -> Bools:
-    """The flags of rows, to choose between rows of `shape`."""
-    return flags[:, None] if shape else flags
+def _where(flags: Bools) -> slice | Ints:
+    """What chooses the flagged: all of them without a copy, as is usual."""
+    return slice(None) if flags.all() else np.flatnonzero(flags)

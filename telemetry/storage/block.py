@@ -62,10 +62,15 @@ class Block:
 
     def ordered(self) -> "Block":
         """By series, then by time; of points with one time the last to come."""
-        order = np.lexsort((self.times_ms, self.ids))
+        if not len(self):
+            return self
+        order = np.argsort(self.ids, kind="stable")  # of blocks that follow each other this is all there is to do
         ids, times = self.ids[order], self.times_ms[order]
-        last = np.append((ids[1:] != ids[:-1]) | (times[1:] != times[:-1]), True) if len(ids) else np.zeros(0, bool)
-        return self.taken(order[last])
+        if np.any((times[1:] < times[:-1]) & (ids[1:] == ids[:-1])):
+            order = np.lexsort((self.times_ms, self.ids))
+            ids, times = self.ids[order], self.times_ms[order]
+        last = np.append((ids[1:] != ids[:-1]) | (times[1:] != times[:-1]), True)
+        return self.taken(order if last.all() else order[last])
 
 
 def joined(blocks: list[Block]) -> Block:

@@ -48,16 +48,19 @@ def read(connection: sqlite3.Connection, ids: Ids, start_ms: int, end_ms: int, *
     """
     found: list[Block] = []
     for group in np.unique(ids // GROUP).tolist():
+        asked = np.zeros(GROUP, np.bool_)
+        asked[ids[ids // GROUP == group] % GROUP] = True
         rows = connection.execute(
-            "SELECT id, level, start_ms, end_ms FROM points WHERE grp = ? AND start_ms <= ? AND end_ms >= ?",
+            "SELECT id, level, start_ms, end_ms FROM points WHERE grp = ? AND start_ms <= ? AND end_ms >= ?"
+            " ORDER BY start_ms",
             (group, end_ms, start_ms - HOUR_MS),
         ).fetchall()
         hours = [start // HOUR_MS for _, level, start, _ in rows if level == HOURS]
         for number, level, start, end in rows:
             wanted = level == RAW or (level == MINUTES) == (by_minute or start // HOUR_MS not in hours)
             if wanted and end >= start_ms and (block := _block(connection, number)):
-                inside = (block.times_ms >= start_ms) & (block.times_ms <= end_ms) & np.isin(block.ids, ids)
-                found.append(block.taken(inside))
+                inside = (block.times_ms >= start_ms) & (block.times_ms <= end_ms) & asked[block.ids % GROUP]
+                found.append(block if inside.all() else block.taken(inside))
     return [block for block in found if len(block)]
 
 

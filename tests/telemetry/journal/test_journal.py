@@ -1,5 +1,6 @@
 """The journal: what was acknowledged is there, however the writer or the file ended."""
 
+import gzip
 import signal
 import subprocess
 import sys
@@ -50,6 +51,22 @@ def test_a_request_comes_back_as_it_was(tmp_path):
         place,
     )
     assert journal.num_bytes < 200  # compressed
+
+
+def test_a_body_that_came_as_gzip_is_kept_as_it_came(tmp_path):
+    journal, body = Journal(tmp_path), bytes(range(256)) * 40
+    came = gzip.compress(body[:5000]) + gzip.compress(body[5000:])  # of two parts, as gzip allows
+    before = journal.end
+    assert journal.append("metrics", body, 1.0, "me", came) - before == HEADER_BYTES + len("me") + len(came)
+    (record,) = journal.reader("page", "oldest").read(1)
+    assert (record.body, record.sender) == (body, "me")
+
+
+def test_a_body_that_its_sender_hardly_compressed_is_compressed_anew(tmp_path):
+    journal, body = Journal(tmp_path), b"body" * 1000
+    journal.append("logs", body, 1.0, gzipped=gzip.compress(body, 0))
+    assert journal.num_bytes < 200
+    assert bodies(journal) == [body]
 
 
 @settings(max_examples=40)

@@ -75,11 +75,23 @@ def test_series_keep_their_numbers_and_points_over_a_restart(tmp_path, opened):
     again = opened(tmp_path)
     found = again.select("memory", service="digits", where=lambda each: each.instance == "r7")
     assert [each.key for each in found] == [keys[107]]
-    assert [again.series_id(each, "gauge") for each in keys] == ids.tolist()
+    assert again.series_ids([key("new"), *keys], "gauge")[1:] == ids.tolist()
     assert again.series_id(key("new"), "gauge") not in ids
     assert again.read(int(ids[107]), 0, 2e10).values.tolist() == pytest.approx(
         [ids[107] + each / 1000 for each in range(3)]
     )
+
+
+def test_points_that_came_out_of_order_are_read_in_order(tmp_path, opened):
+    storage = opened(tmp_path)
+    ids = np.array(storage.series_ids([key(instance=f"r{number}") for number in range(3)], "gauge"))
+    for second in (3, 1, 2, 2):
+        storage.append(ids, START_S + second, ids + second / 10)
+        storage.checkpoint(START_S)
+    assert storage.flush()
+    for number, points in storage.read_many(ids, START_S, START_S + 9).items():
+        assert points.times.tolist() == [START_S + 1, START_S + 2, START_S + 3]
+        assert points.values.tolist() == [number + second / 10 for second in (1, 2, 3)]
 
 
 def test_series_of_two_kinds_with_one_key_are_two(folder, opened):
