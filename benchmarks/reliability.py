@@ -5,14 +5,29 @@ Figures of several hosts are measured with `--hosts` alone, which needs root. Th
 
 from benchmarks import planning
 from benchmarks.measurements import Measurement, parser_of, print_figures, wanted_of
-from benchmarks.surviving import kills
+from benchmarks.surviving import draining, growth, kills, shard_kills, soak, stage_kills
 
-AT_MOST: dict[str, float] = {"killed_replica_failed": 0, "recover_s": 10, "plan_error": 0.2}
+AT_MOST: dict[str, float] = {
+    "killed_replica_failed": 0,
+    "killed_stage_failed": 0,
+    "killed_shard_failed": 0,
+    "recover_s": 10,
+    "drain_failed": 0,
+    "growth": 1.05,
+    "soak_failed": 0,
+    "soak_growing": 0,
+    "plan_error": 0.2,
+}
 AT_LEAST: dict[str, float] = {}
 
 MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement(keys=("killed_replica_failed", "recover_s"), measure=lambda options, _: kills.replica_figures(options)),
     Measurement(keys=("plan_error",), measure=lambda options, _: planning.error_figures(options)),
+    Measurement(keys=("killed_stage_failed",), measure=lambda options, _: stage_kills.figures(options)),
+    Measurement(keys=("killed_shard_failed",), measure=lambda options, _: shard_kills.figures(options)),
+    Measurement(keys=("drain_failed",), measure=lambda options, _: draining.figures(options)),
+    Measurement(keys=("growth",), measure=lambda options, _: growth.figures(options)),
+    Measurement(keys=soak.KEYS, measure=lambda options, _: soak.figures(options)),
 )
 ON_HOSTS: tuple[Measurement, ...] = ()
 """Those that need hosts with networks of their own."""
@@ -22,6 +37,8 @@ def main() -> None:
     """Measure what was asked for and print it."""
     parser = parser_of(__doc__)
     parser.add_argument("--hosts", action="store_true", help="measure what needs several hosts, too; needs root")
+    parser.add_argument("--soak-s", type=float, default=7200.0, help="length of soak_* (7200)")
+    parser.add_argument("--swap-every-s", type=float, default=300.0, help="time between versions in soak_* (300)")
     options = parser.parse_args()
     measurements = (*MEASUREMENTS, *(ON_HOSTS if options.hosts else ()))
     wanted = wanted_of(parser, options, measurements)

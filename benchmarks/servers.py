@@ -85,13 +85,14 @@ def trimtab(
     environment: Mapping[str, str] | None = None,
     key: str | None = None,
     certificate: Path | None = None,
+    num_cpus: float | None = None,
     **args: Any,
 ) -> Iterator[Server]:
     """`serve run serve_config.yaml` as a user types it, for one artifact and with ports of its own.
 
     Those `beside` it are served too and reserve no CPU. Where `environment` asks for keys, `key` must be an
-    administrator's. With `certificate`, a PEM file that holds its private key too, the ingress speaks TLS. `args` are
-    further settings of the model.
+    administrator's. With `certificate`, a PEM file that holds its private key too, the ingress speaks TLS. A replica
+    reserves `num_cpus`, where given. `args` are further settings of the model.
     """
     config = yaml.safe_load(Path("serve_config.yaml").read_text())
     port, grpc, http = free_port(), free_port(), free_port()
@@ -106,6 +107,8 @@ def trimtab(
         "trace_ratio": 0.0,
         **args,
     }
+    if num_cpus is not None:
+        model["deployments"] = [{"name": "Model", "ray_actor_options": {"num_cpus": num_cpus}}]
     telemetry["args"] = {"grpc_port": grpc, "http_port": http}
     config["applications"] += [_beside(each) for each in beside]
     changes = {"TRIMTAB_COLLECTOR": f"http://localhost:{grpc}", **(environment or {})}

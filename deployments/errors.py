@@ -56,6 +56,12 @@ class MethodNotAllowedError(RequestError):
     status = 405
 
 
+class ConflictError(RequestError):
+    """It does not fit what is going on."""
+
+    status = 409
+
+
 class BodyTooLargeError(RequestError):
     """The body is over the limit."""
 

@@ -6,6 +6,7 @@ template (`ingress/haproxy.py`) and uvicorn's protocol (`ingress/protocol.py`).
 """
 
 import pickle
+import socket
 import time
 from collections.abc import Awaitable, Mapping
 from dataclasses import replace
@@ -135,8 +136,20 @@ def bound_grpc_servers(*, on_loopback: bool, most_bytes: int) -> None:
 
 
 def _listen(host: str | None, server: Any, address: str) -> None:
-    """In place of Serve's own, which listens on `address`, `[::]:<port>`."""
-    server.add_insecure_port(f"{host}:{address.rpartition(':')[2]}" if host else address)
+    """In place of Serve's own, which listens on `address`, `[::]:<port>`, even where another process does: calls then
+    go to either. It asks gRPC not to, by a text where gRPC takes a number alone, which changes nothing.
+
+    Raises:
+        RuntimeError: somebody listens there; Serve tries another port.
+    """
+    port = int(address.rpartition(":")[2])
+    try:
+        with socket.socket(socket.AF_INET if host or not socket.has_ipv6 else socket.AF_INET6) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host or "", port))
+    except OSError as error:
+        raise RuntimeError(f"port {port} is taken") from error
+    server.add_insecure_port(f"{host}:{port}" if host else address)
 
 
 def end_serve(timeout_s: float = 30.0) -> None:

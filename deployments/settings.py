@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from deployments.errors import SettingsError
 from deployments.replicas import source
 from deployments.replicas.node_cache import NodeCache, cache_folder
+from deployments.rollout.plan import RolloutSettings
 from optimization.artifact import signature
 from optimization.artifact.manifest import NAME_PATTERN
 
@@ -46,7 +47,7 @@ class AccessSettings(_Settings):
 
 
 class ServerSettings(AccessSettings):
-    """Arguments of `deployments.app:server`, the endpoints that speak for all models."""
+    """What the models and `server` alike are told."""
 
     trace_ratio: float = Field(default=0.01, ge=0, le=1)
     """Fraction of the requests without a `traceparent` of their own that are reported as spans. Those that fail or are
@@ -59,6 +60,14 @@ class ServerSettings(AccessSettings):
     max_body_bytes: int = Field(default=64 * 2**20, ge=1)
     """Largest request body in bytes, packed and unpacked; a larger one gets status 413, or RESOURCE_EXHAUSTED where it
     is a gRPC message. `server` passes streams and compressed messages on to the models: it takes as much of them."""
+
+
+class SpeakerSettings(ServerSettings):
+    """Arguments of `deployments.app:server`, the endpoints that speak for all models."""
+
+    rollout_dir: Path | None = None
+    """Directory of the head node where rollouts are written down, to go on with after a crash;
+    `$XDG_STATE_HOME/trimtab/rollouts` if not given, that is `~/.local/state/trimtab/rollouts`."""
 
 
 class Scaling(_Settings):
@@ -203,11 +212,20 @@ class ModelSettings(ServerSettings):
     requests are batched."""
     scaling: Scaling = Scaling()
     """How many replicas there are, and when there are more or fewer."""
+    rollout: RolloutSettings | None = None
+    """How versions that are published are rolled out: none answers before. Without it, those that `version` does not
+    rule out answer at once."""
 
     @model_validator(mode="after")
     def _largest_body_fits(self) -> Self:
         if self.max_body_bytes > self.max_queue_bytes:
             raise ValueError(f"max_queue_bytes must be at least max_body_bytes, {self.max_body_bytes}")
+        return self
+
+    @model_validator(mode="after")
+    def _rollouts_choose_the_version(self) -> Self:
+        if self.rollout is not None and self.version is not None:
+            raise ValueError("version must be left out where rollout is given, which decides what answers")
         return self
 
     @model_validator(mode="after")

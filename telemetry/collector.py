@@ -25,6 +25,7 @@ from telemetry.failures import Failures
 from telemetry.forwarding.backend import BackEnd, RemoteWrite
 from telemetry.forwarding.forwarding import Forwarding
 from telemetry.incidents import routes as incident_routes
+from telemetry.incidents.told import changes_told
 from telemetry.journal.record import Signal
 from telemetry.named import each_name_once
 from telemetry.notify.notifier import Notifier, NotifyConfig
@@ -294,6 +295,8 @@ class Collector:
                 logs = ExportLogsServiceRequest.FromString(body)
                 keep()
                 self.storage.add_logs(logs, body, now_s)
+                for change in changes_told(logs, now_s):
+                    self.watchers.told(change)
                 return Refusal()
 
     def tick(self) -> None:

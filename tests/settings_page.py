@@ -12,6 +12,7 @@ from deployments.manifests import values
 from deployments.placing.traffic import ExpectedModel, Node, Traffic
 from deployments.retraining.settings import RetrainingSettings
 from deployments.rollout.analysis.settings import AnalysisSettings
+from deployments.rollout.plan import RolloutSettings
 from deployments.settings import (
     AccessSettings,
     CascadeSettings,
@@ -21,6 +22,7 @@ from deployments.settings import (
     Scaling,
     ServerSettings,
     ShadowSettings,
+    SpeakerSettings,
     TableInput,
 )
 from deployments.stages.declared import PipelineSettings, Stage
@@ -48,12 +50,14 @@ SECTIONS: list[tuple[str, list[type[BaseModel]]]] = [
             CascadeSettings,
             ShadowSettings,
             FeedbackSettings,
+            RolloutSettings,
             SampleSettings,
             AnalysisSettings,
             TableInput,
             PipelineSettings,
             Stage,
             EmbeddingSettings,
+            SpeakerSettings,
             ServerSettings,
             AccessSettings,
             CollectorConfig,

@@ -30,6 +30,8 @@ def test_every_settings_class_is_on_the_page():
 
     written = (
         "deployments.monitoring.feedback",
+        "deployments.rollout.split",
+        "deployments.rollout.state",
         "deployments.retraining.training",
         "optimization.artifact.cascade",
         "optimization.artifact.manifest",

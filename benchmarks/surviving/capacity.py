@@ -61,6 +61,23 @@ def wait_until_listed(server: Server, application: str, number: int) -> set[str]
     return found
 
 
+def wait_until_running(server: Server, deployment: str, number: int, without: int | None = None) -> None:
+    """Return once so many processes of its replicas are there, none of them of the id `without`.
+
+    Raises:
+        TimeoutError: that does not come.
+    """
+    deadline = time.monotonic() + 2 * WITHIN_S
+    while time.monotonic() < deadline:
+        found = [process.pid for process in replicas(server, deployment)]
+        if len(found) == number and without not in found:
+            return
+        time.sleep(_LOOK_EVERY_S)
+    raise TimeoutError(
+        f"{deployment!r} must have {number} replicas, got {len(found)}; the log ends:\n{server.log.read_text()[-2000:]}"
+    )
+
+
 def _up(server: Server, backend: str) -> set[str]:
     rows = csv.DictReader(io.StringIO(_said(server, "show stat").removeprefix("# ")))
     return {

@@ -26,7 +26,7 @@ def replica_figures(options: argparse.Namespace) -> Figures:
         name = artifact.manifest.name
         with trimtab(artifact, scaling={"min_replicas": 2, "max_replicas": 2}) as server:
             wait_until_listed(server, name, 2)
-            clients = calls(server, artifact)
+            clients = calls(server, name)
             per_s = SHARE * peak_per_s(clients)
             recovered_s = []
             with asking(clients, per_s) as asked:

@@ -16,6 +16,7 @@ from deployments.cascade.cascade import CascadePredictor, LocalTeacher, Teacher,
 from deployments.cascade.remote_teacher import RemoteTeacher
 from deployments.embeddings.remote import RemoteTable
 from deployments.errors import UnavailableError
+from deployments.execution.attempt import trial_of
 from deployments.execution.byte_budget import ByteBudget
 from deployments.execution.load import load_predictor
 from deployments.execution.meters import report_budget
@@ -38,6 +39,14 @@ from deployments.replicas.placement import actor_options
 from deployments.replicas.scaling import replicas
 from deployments.replicas.status import VersionStatus
 from deployments.replicas.versions import Versions
+from deployments.rollout.canary import Told
+from deployments.rollout.candidate import Candidacy, CandidateAnswers, application_of
+from deployments.rollout.counting import Counting
+from deployments.rollout.deployed import Deployed
+from deployments.rollout.follower import Follower, Teller
+from deployments.rollout.remote import RemoteCandidate
+from deployments.rollout.shared import Shared, wait_for_controller
+from deployments.rollout.witness import Witness
 from deployments.scatter.answering import answered
 from deployments.scatter.part import Part, Refusal
 from deployments.scatter.remote import OtherReplicas
@@ -49,11 +58,18 @@ from optimization.artifact.store import load
 class Model(AsgiReplica):
     """A replica: each version of its artifact is verified, loaded and warm before it takes requests."""
 
-    def __init__(self, settings: ModelSettings) -> None:
+    def __init__(self, settings: ModelSettings, candidacy: Candidacy | None = None) -> None:
+        """With `candidacy` it answers what replicas of the model pass on, as an application of its own."""
         self._settings = settings
-        self._emitter = emitter_of(settings, settings.artifact, "", "replica")
+        name = settings.artifact if candidacy is None else application_of(settings.artifact)
+        process = serve.get_replica_context().replica_id.unique_id
+        rollouts = Shared(KeyValueStore())
+        if settings.rollout is not None:
+            wait_for_controller(rollouts, settings.artifact)
+        self._emitter = emitter_of(settings, name, "", "replica")
         self._budget = ByteBudget(settings.max_queue_bytes)
-        self._others = OtherReplicas(settings.artifact) if settings.scaling.max_replicas > 1 else None
+        self._witness = Witness()
+        self._others = OtherReplicas(name) if settings.scaling.max_replicas > 1 else None
         self._tables = {each.table: RemoteTable(each.table, self._emitter) for each in settings.embeddings.values()}
         self._versions = Versions(
             settings.source(),
@@ -63,17 +79,38 @@ class Model(AsgiReplica):
             emitter=self._emitter,
             agreement=Agreement(
                 KeyValueStore(),
-                settings.artifact,
-                serve.get_replica_context().replica_id.unique_id,
+                name,
+                process,
                 settings.version,
             ),
+            trial=trial_of(settings, has_gpu=bool(ray.get_gpu_ids())),
         )
+        if settings.rollout is not None:
+            rollouts.pin_first(settings.artifact, self._versions.ready()[-1])
         self._demand = Demand(self._emitter, lambda: self._versions.ongoing, num_cpus=settings.num_threads)
         report_budget(self._budget, self._emitter)
-        app = VersionedModel(self._versions, self._emitter)
+        prefix = f"/v2/models/{settings.artifact}"
+        self._part: Follower | Teller
+        if candidacy is None:
+            self._part = Follower(
+                rollouts,
+                name,
+                process,
+                self._witness,
+                ask=RemoteCandidate,
+                max_body_bytes=settings.max_body_bytes,
+                budget=self._budget,
+            )
+        else:
+            counting = Counting("candidate", process, candidacy.window_s)
+            self._witness.watch(counting.see, counting.teacher_compared)
+            self._part = Teller(rollouts, candidacy.rollout, "candidate", process, counting)
+        app = VersionedModel(self._versions, self._emitter, self._part)
+        if isinstance(self._part, Teller):
+            self._candidate = CandidateAnswers(app, prefix, self._part.counting)
         gate = gate_of(settings, settings.artifact)
         self._app = fast_path.open_fast_path(
-            f"/v2/models/{settings.artifact}",
+            prefix,
             checked(app, gate, of_model(settings.artifact)),
             speed=self._speed,
             needs_client_address=gate is not None,
@@ -106,7 +143,8 @@ class Model(AsgiReplica):
             emitter=self._emitter,
             versions=lambda: self._versions.ready(),
             everywhere=partial(repository.statistics, settings.artifact),
-            monitor=monitor_of(artifact, settings, self._emitter, RemoteTeacher),
+            monitor=monitor_of(artifact, settings, self._emitter, RemoteTeacher, self._witness),
+            witness=self._witness,
             join=partial(repository.join, settings.artifact),
         )
 
@@ -137,6 +175,19 @@ class Model(AsgiReplica):
     async def ask(self, request: Call) -> Answer:
         """What this replica answers; by name, `Server` calls this as well."""
         return await call(self._app, request, self._app.prefix)
+
+    async def answer_canary(self, request: Call, wants_rows: bool) -> Told:
+        """What a candidate answers; the replicas of the model call this by `deployments.rollout.remote`."""
+        return await self._candidate.answer(request, wants_rows)
+
+    async def deployed(self) -> Deployed:
+        """What this replica is made of, for a candidate that is to be like it."""
+        answering = self._versions.answering
+        return Deployed(
+            settings=self._settings,
+            resources=ray.get_runtime_context().get_assigned_resources(),  # type: ignore[no-untyped-call]
+            answering=answering.app.predictor.manifest.version if answering else None,
+        )
 
     async def answer_part(self, part: Part) -> Outputs | Refusal:
         """Rows of a large request that another replica got, and checked; `deployments.scatter.remote` calls this."""

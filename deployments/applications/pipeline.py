@@ -13,6 +13,7 @@ from ray.serve.handle import DeploymentHandle
 from deployments.access.guard import of_model
 from deployments.applications.replica import checked, emitter_of, gate_of, open_service, plain_emitter
 from deployments.errors import RequestError, UnavailableError
+from deployments.execution.attempt import trial_of
 from deployments.execution.byte_budget import ByteBudget
 from deployments.http.asgi import Answer, Call, call
 from deployments.http.model import ModelApp
@@ -27,6 +28,7 @@ from deployments.replicas.demand import Demand
 from deployments.replicas.placement import actor_options, function_options
 from deployments.replicas.scaling import replicas
 from deployments.replicas.status import VersionStatus
+from deployments.replicas.trial import NoTrial
 from deployments.replicas.versions import Versions
 from deployments.settings import ModelSettings, parse
 from deployments.stages.asking import AskedStage
@@ -213,6 +215,7 @@ def _worker(plan: Plan, stage: PlannedStage, store: RayStore, *, has_gpu: bool) 
         agreement=Agreement(
             KeyValueStore(), stage.group, f"{name}:{serve.get_replica_context().replica_id.unique_id}", settings.version
         ),
+        trial=trial_of(settings, has_gpu=has_gpu, part=stage.declared.part) if stage.declared.artifact else NoTrial(),
     )
     return Worker(
         name,

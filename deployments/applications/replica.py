@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-from pydantic import BaseModel
 from ray import serve
 from ray.serve import Application, Deployment
 from starlette.types import ASGIApp, Scope
@@ -25,7 +24,7 @@ ON_HEAD = {"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}}
 the head's ingress sends its log."""
 
 
-def application(ingress: type, *settings: BaseModel, **options: Any) -> Application:
+def application(ingress: type, *settings: object, **options: Any) -> Application:
     """`ingress`, which answers HTTP by its `_app`, deployed with these `options` of Serve's and made of `settings`."""
     wrapped = serve.ingress()(ingress)
     deployment: Deployment = serve.deployment(**options)(wrapped)

@@ -16,23 +16,28 @@ from deployments.applications.replica import (
     open_service,
     plain_emitter,
 )
+from deployments.applications.rollouts import RayCluster
 from deployments.errors import UnavailableError
 from deployments.http.asgi import JSON, Answer, Call, call, error_body
 from deployments.http.server import Cluster, model_of, server_app
 from deployments.ingress import fast_path
 from deployments.ingress.log import LOG_TARGET, SERVICE, IngressLog
 from deployments.oip import grpc_service
-from deployments.ray_private import AsgiReplica
+from deployments.ray_private import AsgiReplica, KeyValueStore
 from deployments.replicas import repository
 from deployments.replicas.applications import MODELS, TABLES, Applications
-from deployments.settings import ServerSettings, parse
+from deployments.rollout.controller import Controller
+from deployments.rollout.history import default_folder
+from deployments.rollout.markers import Markers
+from deployments.rollout.shared import Shared
+from deployments.settings import SpeakerSettings, parse
 
 
 @grpc_service.with_rpcs
 class Server(AsgiReplica):
     """The endpoints that speak for all models."""
 
-    def __init__(self, settings: ServerSettings) -> None:
+    def __init__(self, settings: SpeakerSettings) -> None:
         target = os.environ.get(LOG_TARGET)
         ingress = (
             IngressLog(target, plain_emitter(settings, SERVICE, "", "ingress", trace_ratio=0.0)) if target else None
@@ -49,7 +54,10 @@ class Server(AsgiReplica):
             behind=repository.Watch().behind,
         )
         emitter = emitter_of(settings, "server", "", "server")
-        app = server_app(cluster, emitter, ingress, trace_ratio=settings.trace_ratio)
+        rollouts = Controller(
+            settings.rollout_dir or default_folder(), Shared(KeyValueStore()), RayCluster(), Markers(emitter).tell
+        )
+        app = server_app(cluster, emitter, ingress, trace_ratio=settings.trace_ratio, rollouts=rollouts)
         gate = gate_of(settings, "server")
         self._app = fast_path.FastPath("/v2", checked(app, gate, of_server))
         open_service(self._app, self.ask, gate, settings)
@@ -66,6 +74,6 @@ class Server(AsgiReplica):
 
 
 def server(args: dict[str, Any]) -> Application:
-    """The server-level endpoints; `args` are `ServerSettings`."""
-    settings = parse(ServerSettings, args, "args")
+    """The server-level endpoints; `args` are `SpeakerSettings`."""
+    settings = parse(SpeakerSettings, args, "args")
     return application(Server, settings, max_ongoing_requests=100, ray_actor_options=ON_HEAD)

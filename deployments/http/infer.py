@@ -15,6 +15,7 @@ from deployments.monitoring.monitor import Monitor
 from deployments.oip import compression, infer_message, requests, responses
 from deployments.oip.responses import Response
 from deployments.oip.urgency import TIMEOUT, seconds_left, urgency_of
+from deployments.rollout.witness import Witness
 from optimization.artifact.manifest import TensorSpec
 
 REQUEST_ID = b"x-request-id"
@@ -27,12 +28,18 @@ class Infer:
     """Answers requests that are predicted in one step."""
 
     def __init__(
-        self, predictor: Predicting, bodies: Bodies, raw: TensorSpec | None, monitor: Monitor | None = None
+        self,
+        predictor: Predicting,
+        bodies: Bodies,
+        raw: TensorSpec | None,
+        monitor: Monitor | None = None,
+        witness: Witness | None = None,
     ) -> None:
         self._predictor = predictor
         self._bodies = bodies
         self._raw = raw
         self._monitor = monitor
+        self._witness = witness or Witness()
         self._manifest = manifest = predictor.manifest
         self._outputs = tuple(spec.name for spec in manifest.outputs)
         self._types = {spec.name: spec.datatype for spec in manifest.outputs}
@@ -69,6 +76,8 @@ class Infer:
             )
             if self._monitor is not None:
                 self._monitor.see(request.id or header(scope, REQUEST_ID), request.inputs, prediction.outputs)
+            if self._witness.see is not None:
+                self._witness.see(manifest, prediction.outputs)
         finally:
             self._bodies.release(len(body))
         if self._predictor.keeps_answers:
@@ -89,6 +98,8 @@ class Infer:
             )
             if self._monitor is not None:
                 self._monitor.see(request.id, request.inputs, prediction.outputs)
+            if self._witness.see is not None:
+                self._witness.see(manifest, prediction.outputs)
         finally:
             self._bodies.release(parsed.size_bytes)
         return message, prediction

@@ -34,6 +34,7 @@ from deployments.oip.model_config import PLATFORM, model_config
 from deployments.oip.observation import trace_settings, unchanged
 from deployments.oip.responses import Response
 from deployments.oip.statistics import ModelStatistics
+from deployments.rollout.witness import Witness
 from optimization.artifact.manifest import TensorSpec
 from telemetry import conventions
 from telemetry.emitting.emitter import Emitter
@@ -86,6 +87,7 @@ class ModelApp:
         everywhere: Callable[[], Awaitable[list[ModelStatistics]]] | None = None,
         monitor: Monitor | None = None,
         join: Join | None = None,
+        witness: Witness | None = None,
     ) -> None:
         """`raw` is what a request may carry in place of the model's own inputs; `max_batch_size` what every replica is
         told, if not what this one found best; `budget` bounds the bytes of requests under way, without a bound if not
@@ -101,7 +103,7 @@ class ModelApp:
         self.monitor = monitor
         self._join = join or self.join
         self._labels = emitter.counter(conventions.FEEDBACK_LABELS)
-        self._infer = Infer(predictor, bodies, raw, monitor)
+        self._infer = Infer(predictor, bodies, raw, monitor, witness)
         self._generation = Generation(predictor, bodies, raw)
         self._emitter = emitter
         self._requests = RequestMeter(emitter, manifest.version)

@@ -26,6 +26,9 @@ from deployments.oip.parameters import parameters_of
 from deployments.oip.requests import json_object
 from deployments.oip.statistics import ModelStatistics
 from deployments.replicas.status import VersionStatus
+from deployments.rollout.controller import Controller
+from deployments.rollout.http import Answer as RolloutAnswer
+from deployments.rollout.http import routes as rollout_routes
 from optimization.artifact.store import ArtifactError
 from telemetry.emitting.emitter import Emitter
 
@@ -71,7 +74,12 @@ class Cluster:
 
 
 def server_app(
-    cluster: Cluster, emitter: Emitter, ingress: IngressLog | None = None, *, trace_ratio: float = 0.0
+    cluster: Cluster,
+    emitter: Emitter,
+    ingress: IngressLog | None = None,
+    *,
+    trace_ratio: float = 0.0,
+    rollouts: Controller | None = None,
 ) -> ASGIApp:
     """The ASGI application mounted at `/v2`.
 
@@ -85,8 +93,9 @@ def server_app(
     POST /v2/repository/models/<name>/unload  let go of all versions
     GET, POST /v2/trace/setting, /v2/logging  what is traced and logged
     GET  /v2/openapi.json                     all of this, and the models' endpoints, for programs
+    /v2/rollouts...                           `deployments.rollout.http`, where `rollouts` are given
 
-    Where `ingress` is given, it listens as long as the application lives.
+    Where `ingress` and `rollouts` are given, they live as long as the application does.
     """
     meter = RequestMeter(emitter)
 
@@ -190,7 +199,11 @@ def server_app(
         emitter.start()
         if ingress:
             await ingress.start()
+        if rollouts:
+            rollouts.start()
         yield
+        if rollouts:
+            await rollouts.stop()
         if ingress:
             await ingress.stop()
         await run_in_threadpool(emitter.shutdown)
@@ -208,6 +221,8 @@ def server_app(
         (["GET", "POST"], "/logging", logging),
         (["GET"], "/openapi.json", openapi),
     ]
+    for method, path, answer in rollout_routes(rollouts) if rollouts else ():
+        paths.append(([method], f"/rollouts{path}", _of_rollouts(answer)))
     routes = [
         Route(path, measured(f"/v2{path}".rstrip("/"), endpoint), methods=methods) for methods, path, endpoint in paths
     ]
@@ -245,6 +260,13 @@ async def _index(cluster: Cluster) -> list[dict[str, str]]:
             {"name": name, "version": each.version, "state": each.state, "reason": each.reason} for each in versions
         ]
     return entries
+
+
+def _of_rollouts(answer: RolloutAnswer) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        return _json(await answer(request.path_params.get("model", ""), await _asked(request)))
+
+    return endpoint
 
 
 async def _asked(request: Request) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from deployments.errors import NotFoundError, RequestError, UnavailableError
 from deployments.http.asgi import error_body, path_below, respond
 from deployments.replicas.held import Held, ServedApp
 from deployments.replicas.versions import Versions
+from deployments.rollout.canary import NoPart, RolloutPart
 from telemetry.emitting.emitter import Emitter
 
 _VERSION = re.compile(r"/versions/(?P<version>[^/]+)(?P<action>.*)")
@@ -22,18 +23,20 @@ A = TypeVar("A", bound=ServedApp)
 class VersionedModel(Generic[A]):
     """Lives as long as the replica: with it, `versions` looks for new ones and `emitter` reports."""
 
-    def __init__(self, versions: Versions[A], emitter: Emitter) -> None:
+    def __init__(self, versions: Versions[A], emitter: Emitter, part: RolloutPart | None = None) -> None:
+        """`part` is the replica's in rollouts: its canary shares requests that name no version with another one."""
         self._versions = versions
         self._emitter = emitter
+        self._part = part or NoPart()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or live through the lifespan."""
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
             return
-        held = self._versions.answering
+        held, canary = self._versions.answering, self._part.canary
         if held is None or "/versions/" in scope["path"]:
-            held = await self._named(scope, send)
+            held, canary = await self._named(scope, send), None
         elif scope["path"].endswith("/ready") and (behind := self._versions.behind()):
             body = {"name": self._versions.name, "ready": False, "live": True, "error": behind}
             await respond(send, 503, orjson.dumps(body))
@@ -42,7 +45,10 @@ class VersionedModel(Generic[A]):
             return
         held.ongoing += 1
         try:
-            await held.app(scope, receive, send)
+            if canary is None:
+                await held.app(scope, receive, send)
+            else:
+                await canary.answer(held.app, scope, receive, send)
         finally:
             held.ongoing -= 1
 
@@ -73,9 +79,11 @@ class VersionedModel(Generic[A]):
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
         self._versions.start()
+        self._part.start()
         self._emitter.start()
         await send({"type": "lifespan.startup.complete"})
         await receive()
+        self._part.stop()
         await self._versions.stop()
         await asyncio.to_thread(self._emitter.shutdown)
         await send({"type": "lifespan.shutdown.complete"})

@@ -134,6 +134,15 @@ def pipelines(config: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def free_port_from(first: int) -> int:
+    """The first port from there on that nobody listens on, at any address."""
+    for port in range(first, first + 1000):
+        with suppress(OSError):
+            _bind("", port)
+            return port
+    raise SettingsError(f"a port from {first} to {first + 999} must be free, got none: end what listens there")
+
+
 def free_udp_port(wanted: int) -> int:
     """`wanted`, or any free port where it is taken for UDP."""
     try:

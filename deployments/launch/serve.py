@@ -82,6 +82,9 @@ def set_environment(environment: MutableMapping[str, str], scratch: Path) -> Non
         **EVERYWHERE,
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(ingress),
         "RAY_SERVE_HAPROXY_NBTHREAD": str(num_threads),
+        # Ray's own proxies listen even where those of another cluster do, which then get some of the requests.
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(preflight.free_port_from(8500)),
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(preflight.free_port_from(9500)),
         # Ctrl-C ends the clients' server too: no need to wait the usual 30 s for other ingresses to look away.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
         LOG_TARGET: f"127.0.0.1:{preflight.free_udp_port(5514)}",

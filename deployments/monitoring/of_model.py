@@ -13,6 +13,7 @@ from deployments.monitoring.shadow import Shadow, fidelity_of
 from deployments.monitoring.sketches import Prepare, Sketches
 from deployments.oip.tensors import Array
 from deployments.raw.inputs import raw_input
+from deployments.rollout.witness import Witness
 from deployments.settings import ModelSettings
 from optimization.artifact.manifest import Manifest, TextPreprocessing
 from optimization.artifact.raw.inputs import preparation
@@ -23,10 +24,14 @@ from telemetry.emitting.emitter import Emitter
 
 
 def monitor_of(
-    artifact: Artifact, settings: ModelSettings, emitter: Emitter, teacher: Callable[[str, str], Teacher]
+    artifact: Artifact,
+    settings: ModelSettings,
+    emitter: Emitter,
+    teacher: Callable[[str, str], Teacher],
+    witness: Witness | None = None,
 ) -> Monitor | None:
     """What watches the artifact's answers; none where nothing is to be watched. `teacher` is called with the name and
-    the version of the one to ask.
+    the version of the one to ask; `witness` hears what it said.
 
     Raises:
         ArtifactError: the manifest does not say what `shadow` needs.
@@ -36,7 +41,8 @@ def monitor_of(
     shadow = feedback = None
     if settings.shadow is not None:
         expected, version = fidelity_of(manifest, settings.shadow.teacher)
-        shadow = Shadow(manifest, settings.shadow, expected, teacher(settings.shadow.teacher, version), emitter)
+        asked = teacher(settings.shadow.teacher, version)
+        shadow = Shadow(manifest, settings.shadow, expected, asked, emitter, witness)
     samples = Samples(manifest, settings.samples) if settings.samples is not None else None
     if settings.feedback is not None:
         if not is_classifier(manifest):

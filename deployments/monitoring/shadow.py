@@ -20,6 +20,7 @@ from deployments.monitoring.answers import classes, is_classifier
 from deployments.monitoring.sampling import ROWS_OF_REQUEST, RowRate
 from deployments.oip.tensors import Array
 from deployments.oip.urgency import BELOW_ALL, Urgency
+from deployments.rollout.witness import Witness
 from deployments.scatter.part import UnansweredError
 from deployments.settings import ShadowSettings
 from optimization.artifact.manifest import Manifest
@@ -62,9 +63,16 @@ class Shadow:
     """Asks the teacher, and counts; belongs to one event loop."""
 
     def __init__(
-        self, manifest: Manifest, settings: ShadowSettings, expected: Fidelity, teacher: Teacher, emitter: Emitter
+        self,
+        manifest: Manifest,
+        settings: ShadowSettings,
+        expected: Fidelity,
+        teacher: Teacher,
+        emitter: Emitter,
+        witness: Witness | None = None,
     ) -> None:
         self._manifest = manifest
+        self._witness = witness or Witness()
         self._share = settings.share
         self._rate = RowRate(settings.max_per_s)
         self._teacher = teacher
@@ -116,4 +124,6 @@ class Shadow:
             return
         self._rows.add(len(ours), self._version)
         agreed = int((ours == theirs).sum())
+        if self._witness.teacher_compared is not None:
+            self._witness.teacher_compared(len(ours), agreed)
         self._compared.add((0.5,), (agreed, len(ours) - agreed), self._attributes)

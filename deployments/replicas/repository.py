@@ -21,6 +21,8 @@ from deployments.monitoring.feedback import Label
 from deployments.oip.statistics import ModelStatistics, together
 from deployments.replicas.agreement import Policy, Reports, order_key, ordered, reports_prefix
 from deployments.replicas.status import VersionStatus, in_all
+from deployments.rollout.deployed import Deployed
+from deployments.rollout.shared import pin_key
 
 LOAD_TIMEOUT_S = 120.0
 INDEX_TIMEOUT_S = 5.0
@@ -32,7 +34,8 @@ EMBEDDINGS = "Embeddings"
 
 
 async def load(model: str, versions: Policy = None) -> list[VersionStatus]:
-    """Hold `versions` of `model` in every replica, or what its settings say if not given; returns once they answer.
+    """Hold `versions` of `model` in every replica, or what its settings say if not given, of a model whose versions are
+    rolled out the last that was; returns once they answer.
 
     Raises:
         ArtifactError: a version cannot be served; the order before this one stays.
@@ -40,6 +43,8 @@ async def load(model: str, versions: Policy = None) -> list[VersionStatus]:
     """
     store, key = ray_private.KeyValueStore(), order_key(model)
     before = await asyncio.to_thread(ordered, store, key)
+    if versions is None and (pinned := await asyncio.to_thread(store.get, pin_key(model))):
+        versions = (pinned.decode(),)
     await asyncio.to_thread(store.put, key, json.dumps(versions).encode())
     try:
         await _ask(model, "reload_versions", LOAD_TIMEOUT_S)
@@ -110,6 +115,19 @@ async def ask(model: str, request: Call) -> Answer:
     except (DeploymentUnavailableError, RayActorError) as error:
         raise UnavailableError(f"model {model!r} has no replica that answers: try again") from error
     return answer
+
+
+async def deployed(model: str) -> Deployed:
+    """What one of the replicas of `model` is made of.
+
+    Raises:
+        UnavailableError: there is none that answers.
+    """
+    try:
+        found: Deployed = await serve.get_deployment_handle(DEPLOYMENT, model).deployed.remote()
+    except (DeploymentUnavailableError, RayActorError) as error:
+        raise UnavailableError(f"model {model!r} has no replica that answers: try again") from error
+    return found
 
 
 async def is_whole(table: str) -> bool:

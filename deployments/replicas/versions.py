@@ -20,6 +20,7 @@ from deployments.replicas.failures import LONGEST_PAUSE_S, Failures
 from deployments.replicas.held import Held, S
 from deployments.replicas.source import Source, SourceError
 from deployments.replicas.status import VersionStatus
+from deployments.replicas.trial import NoTrial, Trial
 from optimization.artifact.store import ArtifactError
 from telemetry import conventions
 from telemetry.emitting.emitter import Emitter
@@ -31,6 +32,9 @@ AGREE_EVERY_S = 0.5
 """Longest that replicas which have prepared a version answer by different ones."""
 REPORTED = 20
 """Newest versions that a replica tells the others it wants."""
+
+
+_NO_TRIAL = NoTrial()
 
 
 class Versions(Generic[S]):
@@ -49,9 +53,11 @@ class Versions(Generic[S]):
         keep: int,
         emitter: Emitter,
         agreement: Agreement,
+        trial: Trial = _NO_TRIAL,
     ) -> None:
         """Load the version that the other replicas answer by, or the newest that is sound where there are none.
 
+        `trial` stands around each loading, lest a version end this process and with it what serves.
         An order goes before `policy`; an empty one unloads the model.
 
         Raises:
@@ -64,6 +70,7 @@ class Versions(Generic[S]):
         self._load = load
         self._configured = policy
         self._agreement = agreement
+        self._trial = trial
         self._policy = self._now_wanted()
         self._keep = keep
         self._loads = emitter.counter(conventions.VERSION_LOADS)
@@ -231,7 +238,8 @@ class Versions(Generic[S]):
         copy = None
         try:
             copy = self._source.fetch(version)
-            held = Held(app=self._load(copy.path), copy=copy)
+            with self._trial.around(copy.path, beside=bool(self._held)):
+                held = Held(app=self._load(copy.path), copy=copy)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a version, the others go on
             if copy:
                 copy.release()

@@ -1,5 +1,9 @@
-"""Asks one stage: the replica of it that has the least to do, and another once where that one goes."""
+"""Asks one stage: the replica of it that has the least to do, and another once where that one goes.
 
+Where none is left the request waits for the next, as a model's does at the ingress while its only replica is replaced.
+"""
+
+import asyncio
 import random
 import time
 from collections import Counter
@@ -15,6 +19,9 @@ from telemetry.emitting.trace import Asked
 
 REST_S = 5.0
 """A replica that went while it had a call is asked last for so long: it may only have been slow to say that it goes."""
+AWAITED_S = 30.0
+"""How long a request waits for a replica where none is left; its deadline may end it sooner."""
+_LOOK_EVERY_S = 0.05
 
 
 class InputsGoneError(Exception):
@@ -40,8 +47,10 @@ class AskedStage:
         *,
         is_remote: bool,
         emitter: Emitter,
+        awaited_s: float = AWAITED_S,
     ) -> None:
-        """`replicas` are those known, `look` looks for others; `is_remote` where they are other processes."""
+        """`replicas` are those known, `look` looks for others; `is_remote` where they are other processes, which may be
+        replaced."""
         self.name = name
         self.is_remote = is_remote
         self._replicas = replicas
@@ -49,6 +58,7 @@ class AskedStage:
         self._outstanding: Counter[str] = Counter()
         self._rests_until_s: dict[str, float] = {}
         self._durations = emitter.histogram(conventions.STAGE_DURATION)
+        self._awaited_s = awaited_s if is_remote else 0.0
 
     async def ask(self, call: StageCall) -> dict[str, Tensor]:
         """Its outputs.
@@ -61,7 +71,7 @@ class AskedStage:
         tried: set[str] = set()
         refusals: list[Refusal] = []
         lost: LostError | None = None
-        while (replica := self._next(tried)) is not None:
+        while (replica := self._next(tried) if refusals else await self._awaited(tried)) is not None:
             tried.add(replica.name)
             began_s, asked = time.perf_counter(), Asked(f"ask {self.name}")
             self._outstanding[replica.name] += 1
@@ -95,6 +105,13 @@ class AskedStage:
                 case _:
                     return answer
         raise self._unanswered(refusals) from lost
+
+    async def _awaited(self, tried: set[str]) -> StageReplica | None:
+        """The next replica, waited for where there is none; `look` is called meanwhile by whoever keeps them known."""
+        until_s = time.monotonic() + self._awaited_s
+        while (replica := self._next(tried)) is None and time.monotonic() < until_s:
+            await asyncio.sleep(_LOOK_EVERY_S)
+        return replica
 
     def _next(self, tried: set[str]) -> StageReplica | None:
         """The replica with the fewest calls under way of those that were not asked yet."""

@@ -16,9 +16,10 @@ from telemetry.emitting.protobuf import field
 from telemetry.emitting.span_bytes import any_value
 from telemetry.emitting.trace import current
 
-_RECORDS = 2
+RECORDS = 2
 """The number of a scope's records, as a field."""
-_SEVERITIES = ((logging.CRITICAL, 21), (logging.ERROR, 17), (logging.WARNING, 13), (logging.INFO, 9), (0, 5))
+INFO = 9
+_SEVERITIES = ((logging.CRITICAL, 21), (logging.ERROR, 17), (logging.WARNING, 13), (logging.INFO, INFO), (0, 5))
 """Python's levels from which on, and OpenTelemetry's number."""
 _OURS = "telemetry.emitting"
 """What reporting itself logs is not reported: it would be about its own failure, again and again."""
@@ -54,7 +55,7 @@ class LogHandler(logging.Handler):
         if record.name.startswith(_OURS):
             return
         try:
-            self._emitter.log(field(_RECORDS, self._encoded(record)))
+            self._emitter.log(field(RECORDS, self._encoded(record)))
         except Exception:  # noqa: BLE001 - as Python's own handlers do: whatever a message's arguments raise
             self.handleError(record)
 

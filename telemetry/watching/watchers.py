@@ -116,6 +116,12 @@ class Watchers:
             self._saved_s[service] = float("-inf")
         return watcher is not None
 
+    def told(self, change: Change) -> None:
+        """Remember a change that somebody tells of, unless it is known from before a restart."""
+        if change not in self.changes:
+            self.changes.add(change)
+            self._books_changed = True
+
     def save(self) -> None:
         """Write everything, as when the collector stops."""
         steady_s = self._steady.at(self._clock())

@@ -1,6 +1,7 @@
 """What Ray and uvicorn keep private and Trimtab uses is as it was tested; each failure says what hangs on it."""
 
 import asyncio
+import errno
 import inspect
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from uvicorn.protocols.http import flow_control, httptools_impl
 from deployments import ray_private
 from deployments.ingress import protocol
 from deployments.launch.serve import set_environment
+from tests.conftest import free_port
 
 CHANGED = f"Ray {ray.__version__} has changed: "
 
@@ -116,6 +118,7 @@ def test_a_grpc_server_of_serve_listens_where_it_is_told_and_reads_no_more_than_
     monkeypatch.setattr(grpc_util, "DEFAULT_GRPC_SERVER_OPTIONS", grpc_util.DEFAULT_GRPC_SERVER_OPTIONS)
     ray_private.bound_grpc_servers(on_loopback=True, most_bytes=1000)
     listening = []
+    wanted = free_port()
     ours = default_impl.add_grpc_address
 
     def noted(server, address):
@@ -138,7 +141,7 @@ def test_a_grpc_server_of_serve_listens_where_it_is_told_and_reads_no_more_than_
             server.add_passthrough_service("S")
             server.add_generic_rpc_handlers((handlers,))
 
-        options = ray.serve.config.gRPCOptions(port=45_999)
+        options = ray.serve.config.gRPCOptions(port=wanted)
         monkeypatch.setattr(type(options), "grpc_servicer_func_callable", [servicer])
         loop = asyncio.get_running_loop()
         task, server = await grpc_util.start_grpc_server(lambda **_: echo, options, event_loop=loop)
@@ -154,10 +157,29 @@ def test_a_grpc_server_of_serve_listens_where_it_is_told_and_reads_no_more_than_
         task.cancel()
         return at, codes
 
-    assert asyncio.run(main()) == ("127.0.0.1:45999", [900, grpc.StatusCode.RESOURCE_EXHAUSTED]), (
+    assert asyncio.run(main()) == (f"127.0.0.1:{wanted}", [900, grpc.StatusCode.RESOURCE_EXHAUSTED]), (
         CHANGED + "its gRPC servers are made otherwise. They would listen on every address and read messages of any "
         "size before a key is checked (bound_grpc_servers)"
     )
+
+
+@pytest.mark.parametrize("on_loopback", [True, False])
+def test_a_grpc_server_of_serve_shares_no_port_with_another_cluster_of_this_machine(monkeypatch, on_loopback):
+    """Their clients' calls would go to either. Serve tries another port where the error says that one is taken."""
+    monkeypatch.setattr(default_impl, "add_grpc_address", default_impl.add_grpc_address)
+    ray_private.bound_grpc_servers(on_loopback=on_loopback, most_bytes=1000)
+
+    async def main():
+        options = ray.serve.config.gRPCOptions(port=free_port(), grpc_servicer_functions=[])
+        loop = asyncio.get_running_loop()
+        task, server = await grpc_util.start_grpc_server(lambda **_: None, options, event_loop=loop)
+        with pytest.raises(RuntimeError) as refused:
+            await grpc_util.start_grpc_server(lambda **_: None, options, event_loop=loop)
+        await server.stop(0)
+        task.cancel()
+        return refused.value.__cause__.errno
+
+    assert asyncio.run(main()) == errno.EADDRINUSE
 
 
 @pytest.mark.parametrize(

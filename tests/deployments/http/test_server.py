@@ -171,7 +171,7 @@ def test_the_document_names_every_path_of_the_server_and_of_a_model():
         own = ("/trace/setting", "/feedback")
         assert f"/v2/models/{{model}}/versions/{{version}}{action}" in paths or action in own
     for path in paths:
-        if "{model}" not in path:
+        if "{model}" not in path and path != "/v2/rollouts":  # tests/deployments/rollout/test_http.py asks that
             method = "POST" if "post" in paths[path] else "GET"
             assert call(method, path, READY).status_code == 200, path
 

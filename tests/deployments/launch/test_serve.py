@@ -174,6 +174,16 @@ def test_the_logs_port_is_another_where_its_own_is_taken_for_udp():
     assert taken_for == {socket.SOCK_DGRAM: True, socket.SOCK_STREAM: False}
 
 
+def test_rays_own_proxies_listen_where_those_of_another_cluster_do_not():
+    """They would share the port, and each other's requests."""
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind(("127.0.0.1", free_port()))
+        other.listen()
+        port = other.getsockname()[1]
+        assert preflight.free_port_from(port) > port
+
+
 def test_only_our_ingress_is_ended(tmp_path):
     haproxy = tmp_path / "haproxy"
     haproxy.symlink_to(sys.executable)

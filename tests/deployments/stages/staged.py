@@ -118,8 +118,9 @@ class Staged:
 
 
 @asynccontextmanager
-async def running(args, replicas=1, report=emitter):
-    """The pipeline of those settings, of each stage so many replicas; `report` gives what a service reports by."""
+async def running(args, replicas=1, report=emitter, awaited_s=0.0):
+    """The pipeline of those settings, of each stage so many replicas; `report` gives what a service reports by, and a
+    request waits `awaited_s` for a replica where there is none."""
     staged = Staged(planned(parse(PipelineSettings, args, "args")), report)
     async with AsyncExitStack() as stack:
         for name, stage in staged.plan.stages.items():
@@ -143,6 +144,7 @@ async def running(args, replicas=1, report=emitter):
                 staged.look,
                 is_remote=stage.declared.own_replicas,
                 emitter=report("pipeline"),
+                awaited_s=awaited_s,
             )
             for name, stage in staged.plan.stages.items()
         }

@@ -10,7 +10,7 @@ from deployments.oip.urgency import Urgency
 from deployments.stages.stage_call import StageFailedError
 from tests.conftest import expected_probabilities, publish_tiny
 from tests.deployments.stages import functions
-from tests.deployments.stages.staged import in_a_loop, running
+from tests.deployments.stages.staged import Replica, in_a_loop, running
 
 X = {"name": "x", "datatype": "FP32", "shape": ["batch", 4]}
 Y = {"name": "y", "datatype": "FP32", "shape": ["batch", 4]}
@@ -140,6 +140,22 @@ async def test_a_stage_without_a_replica_that_answers_is_named():
         with pytest.raises(UnavailableError, match="stage 'only' has no replica that answers"):
             await staged.predictor.predict({"x": ROWS})
         assert staged.looks
+
+
+@in_a_loop
+async def test_a_request_waits_for_the_replica_that_takes_the_place_of_the_only_one():
+    async with running(one("double"), awaited_s=30) as staged:
+        (dying,) = staged.replicas["only"]
+        dying.dies = True
+        asked = asyncio.ensure_future(staged.predictor.predict({"x": ROWS}))
+        late = asyncio.ensure_future(staged.predictor.predict({"x": ROWS}, Urgency(timeout_s=0.05)))
+        while not dying.asked:
+            await asyncio.sleep(0)
+        with pytest.raises(DeadlineError, match=r"within its 0\.05 s"):
+            await late
+        assert not asked.done()
+        staged.replicas["only"].append(Replica("next", dying.worker, dying.connection, staged.memory))
+        np.testing.assert_array_equal((await asked)["y"], 2 * ROWS)
 
 
 @in_a_loop

@@ -1,0 +1,116 @@
+"""What rollouts do to the cluster: a candidate's replicas are an application of their own, like the model's."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from ray import serve
+from ray.serve.api import RunTarget
+
+from deployments import ray_private
+from deployments.applications.model import Model
+from deployments.applications.replica import application
+from deployments.errors import NotFoundError, RequestError
+from deployments.replicas import repository, source
+from deployments.replicas.agreement import Policy, order_key, ordered
+from deployments.replicas.applications import MODELS, Applications
+from deployments.replicas.scaling import replicas
+from deployments.replicas.status import VersionStatus
+from deployments.rollout.candidate import DEPLOYMENT, Candidacy, application_of
+from deployments.rollout.controller import Standing
+from deployments.rollout.deployed import Deployed
+from deployments.rollout.state import Rollout
+from deployments.settings import ModelSettings
+
+MOST_TOLD = 500
+"""Characters of Serve's own words that are passed on."""
+
+
+class RayCluster:
+    """As `deployments.rollout.controller.Cluster`."""
+
+    def __init__(self) -> None:
+        self._models = Applications(MODELS)
+
+    async def index(self, model: str) -> Sequence[VersionStatus]:
+        """The versions of a model."""
+        known = await asyncio.to_thread(self._models)
+        if model not in known:
+            served = ", ".join(sorted(known)) or "none yet"
+            raise NotFoundError(f"model {model!r} is not served, only {served}")
+        return await repository.index(model)
+
+    async def deployed(self, model: str) -> Deployed:
+        """What the model is made of."""
+        status = await asyncio.to_thread(serve.status)
+        if len(status.applications[model].deployments) > 1:
+            raise RequestError(f"a pipeline is not rolled out as one, got {model!r}: roll out the models of its stages")
+        return await repository.deployed(model)
+
+    async def deploy(self, rollout: Rollout) -> None:
+        """Start the candidate's replicas."""
+        like = await repository.deployed(rollout.model)
+        settings = like.settings.model_copy(
+            update={"version": (rollout.candidate,), "keep_versions": 1, "rollout": None}
+        )
+        await asyncio.to_thread(source.find, settings.source(), rollout.candidate)
+        candidacy = Candidacy(rollout=rollout.id, window_s=rollout.settings.window_s)
+        await asyncio.to_thread(_run, settings, candidacy, like.resources)
+
+    async def standing(self, model: str) -> Standing:
+        """What the model's candidate does."""
+        status = await asyncio.to_thread(serve.status)
+        found = status.applications.get(application_of(model))
+        if found is None:
+            return Standing(state="missing")
+        told = "; ".join([found.message, *(each.message for each in found.deployments.values())]).strip("; ")
+        match found.status:
+            case "RUNNING":
+                return Standing(state="runs")
+            case "DEPLOY_FAILED" | "UNHEALTHY":
+                return Standing(state="failed", message=told[-MOST_TOLD:])
+            case _:
+                return Standing(state="starting", message=told[-MOST_TOLD:])
+
+    async def remove(self, model: str) -> bool:
+        """End the candidate's replicas."""
+        name = application_of(model)
+        status = await asyncio.to_thread(serve.status)
+        if name not in status.applications:
+            return True
+        if status.applications[name].status != "DELETING":
+            await asyncio.to_thread(serve.delete, name, _blocking=False)
+        return False
+
+    async def load(self, model: str, versions: Policy) -> None:
+        """Let the model answer by `versions`."""
+        await repository.load(model, versions)
+
+    async def ordered(self, model: str) -> Policy:
+        """The versions that were ordered last."""
+        return await asyncio.to_thread(ordered, ray_private.KeyValueStore(), order_key(model))
+
+    async def order(self, model: str, versions: Policy) -> None:
+        """Order `versions`."""
+        text = json.dumps(versions).encode()
+        await asyncio.to_thread(ray_private.KeyValueStore().put, order_key(model), text)
+
+
+def _run(settings: ModelSettings, candidacy: Candidacy, resources: Any) -> None:
+    """Deploy it, without a route: only the model's replicas ask it."""
+    name = application_of(settings.artifact)
+    candidate = application(
+        Model,
+        settings,
+        candidacy,
+        name=DEPLOYMENT,
+        max_ongoing_requests=settings.max_batch_size + settings.max_queue_size,
+        ray_actor_options={"num_cpus": resources.get("CPU", 0), "num_gpus": resources.get("GPU", 0)},
+        **replicas(settings),
+    )
+    serve.run_many(
+        [RunTarget(target=candidate, name=name, route_prefix=None)],
+        wait_for_ingress_deployment_creation=False,
+        wait_for_applications_running=False,
+    )

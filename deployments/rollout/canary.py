@@ -1,0 +1,307 @@
+"""A request at a replica of the baseline, while another version is rolled out.
+
+    request ─▶ split ─┬▶ baseline ─▶ client             at times a copy ─▶ candidate ─▶ compared
+                      └▶ candidate ─▶ client
+                            └ failed, gone, late, or refuses it ─▶ baseline ─▶ client
+
+So a client meets no failure that the baseline alone would have spared it.
+"""
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from deployments.errors import OverloadedError, RequestError
+from deployments.execution.byte_budget import ByteBudget
+from deployments.http.asgi import (
+    JSON,
+    MESSAGE,
+    Answer,
+    Call,
+    ClientGone,
+    ParsedBody,
+    error_body,
+    header,
+    parsed_body,
+    read_body,
+    respond,
+)
+from deployments.monitoring.sampling import RowRate
+from deployments.oip.urgency import TIMEOUT, seconds_left
+from deployments.rollout.answered import Rows
+from deployments.rollout.counting import Counting, wanted
+from deployments.rollout.split import Split, key_of
+
+logger = logging.getLogger(__name__)
+
+REST_S = 1.0
+"""A candidate that was gone or too late is left alone for so long."""
+MOST_COPIES = 4
+"""Copies that the candidate has of a replica at a time; while it has them, no others are made."""
+MOST_COPIED_BYTES = 2**20
+"""A request with more is not copied."""
+_TRIED = ("/infer", "/generate")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What the candidate answered."""
+
+    answer: Answer
+    rows: Rows | None = None
+    """Of its outputs, where they were asked for."""
+
+
+class CandidateGoneError(Exception):
+    """No replica of the candidate answers."""
+
+
+Ask = Callable[[Call, bool], Awaitable[Told]]
+"""Asks the candidate, and whether for its rows too; raises `CandidateGoneError`."""
+
+
+class RolloutPart(Protocol):
+    """What a replica does in rollouts, beside its requests."""
+
+    @property
+    def canary(self) -> "Canary | None":
+        """What shares out requests; none while nothing is rolled out."""
+
+    def start(self) -> None:
+        """The event loop runs."""
+
+    def stop(self) -> None:
+        """The replica goes."""
+
+
+class NoPart:
+    """Of a replica that has none."""
+
+    canary: "Canary | None" = None
+
+    def start(self) -> None:
+        """Nothing."""
+
+    def stop(self) -> None:
+        """Nothing."""
+
+
+class Canary:
+    """Answers requests by one split."""
+
+    def __init__(self, split: Split, ask: Ask, counting: Counting, max_body_bytes: int, budget: ByteBudget) -> None:
+        self.split = split
+        self._ask = ask
+        self._counting = counting
+        self._max_body_bytes = max_body_bytes
+        self._budget = budget
+        self._copy_rate = RowRate(split.copies_per_s)
+        self._copies: set[asyncio.Task[None]] = set()
+        self._rests_until_s = float("-inf")
+
+    def stop(self) -> None:
+        """Let go of copies under way; requests under way are answered."""
+        for task in self._copies:
+            task.cancel()
+
+    async def answer(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; `app` is the baseline."""
+        if not scope["path"].endswith(_TRIED) or scope["method"] != "POST":
+            await app(scope, receive, send)
+        elif self.split.takes(_key(scope)) and time.monotonic() >= self._rests_until_s and self._is_short(scope):
+            await self._by_candidate(app, scope, receive, send)
+        else:
+            await self._by_baseline(app, scope, receive, send)
+
+    async def _by_candidate(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        parsed = parsed_body(scope)
+        try:
+            body = b"" if parsed else await read_body(scope, receive, self._max_body_bytes, self._budget)
+        except ClientGone:
+            return
+        except RequestError as problem:
+            advice = (problem.retry_after,) if isinstance(problem, OverloadedError) else ()
+            await respond(send, problem.status, error_body(str(problem)), (*JSON, *advice))
+            return
+        request = _call(scope, body, parsed)
+        try:
+            told = await self._asked(request, wants_rows=False)
+        finally:
+            self._budget.release(len(body))  # whoever answers it reserves them anew
+        if told is not None and told.answer.status < 400:
+            self._counting.sent("candidate", has_failed=False)
+            await _send(told.answer, send)
+            return
+        own = Noting(send)
+        await app(_as_it_came(scope, request), _once(request.body, receive), own)
+        # What both refuse is the request's own fault; what the candidate alone does is a failure.
+        self._counting.sent("candidate", has_failed=told is None or told.answer.status >= 500 or own.status < 400)
+
+    async def _by_baseline(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        copied = self._copied(scope)
+        rows: list[Rows] = []
+        before = wanted.set(rows) if copied else None
+        try:
+            seconds, status = await timed(app, scope, copied.receive(receive) if copied else receive, send)
+        finally:
+            if before is not None:
+                wanted.reset(before)
+        if status is None:
+            return  # the client is gone
+        self._counting.sent("baseline", has_failed=status >= 500)
+        self._counting.took(seconds)
+        if copied and rows and (request := copied.call()):
+            self._copy_rate.took(1)
+            task = asyncio.create_task(self._compare(request, rows[0]))
+            self._copies.add(task)
+            task.add_done_callback(self._copies.discard)
+
+    def _copied(self, scope: Scope) -> "_Copied | None":
+        """What notes the request, where it is one that both versions are to answer."""
+        if len(self._copies) >= MOST_COPIES or not self._copy_rate.is_open():
+            return None
+        return _Copied(scope) if time.monotonic() >= self._rests_until_s else None
+
+    async def _compare(self, request: Call, rows: Rows) -> None:
+        told = await self._asked(request, wants_rows=True)
+        self._counting.sent("candidate", has_failed=told is None or told.answer.status >= 400)
+        if told is not None and told.rows is not None:
+            self._counting.pair(rows, told.rows)
+
+    async def _asked(self, request: Call, *, wants_rows: bool) -> Told | None:
+        """What the candidate says; none where it is gone or too late."""
+        timeout_s = min(self.split.timeout_s, _time_of(request) / 2)
+        parsed = request.parsed and replace(request.parsed)  # each that answers takes the message for itself
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._ask(replace(request, parsed=parsed), wants_rows)
+        except (CandidateGoneError, TimeoutError) as error:
+            if timeout_s == self.split.timeout_s or isinstance(error, CandidateGoneError):
+                self._rests_until_s = time.monotonic() + REST_S
+            logger.warning("the candidate did not answer, the baseline does: %s", error or "it is too late")
+            return None
+
+    def _is_short(self, scope: Scope) -> bool:
+        """Whether the body is announced as no longer than may be: what is longer, the baseline refuses."""
+        announced = header(scope, b"content-length") or ""
+        return not announced.isdigit() or int(announced) <= self._max_body_bytes
+
+
+async def timed(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> tuple[float, int | None]:
+    """Seconds from when the request was there until its answer was, and the answer's status, none where the client left
+    without one.
+    """
+    began_s = time.perf_counter()
+    is_whole = False
+
+    async def noting_receive() -> Message:
+        nonlocal began_s, is_whole
+        message = await receive()
+        if not is_whole and not message.get("more_body", False):
+            is_whole, began_s = True, time.perf_counter()
+        return message
+
+    noting = Noting(send)
+    await app(scope, noting_receive, noting)
+    return noting.at_s - began_s, noting.status or None
+
+
+class Noting:
+    """Sends on, and notes the status and when it was sent."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.status = 0
+        self.at_s = 0.0
+
+    async def __call__(self, message: Message) -> None:
+        """Send it."""
+        if message["type"] == "http.response.start":
+            self.status, self.at_s = message["status"], time.perf_counter()
+        await self._send(message)
+
+
+class _Copied:
+    """Notes a request's body as it is read."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        parsed = parsed_body(scope)
+        self._parsed = parsed and replace(parsed)
+        self._chunks: list[bytes] = []
+        self._size = 0
+
+    def receive(self, receive: Receive) -> Receive:
+        """`receive`, noted."""
+
+        async def noting() -> Message:
+            message = await receive()
+            chunk = message.get("body", b"")
+            self._size += len(chunk)
+            if self._size <= MOST_COPIED_BYTES:
+                self._chunks.append(chunk)
+            return message
+
+        return noting
+
+    def call(self) -> Call | None:
+        """The request, where it was not too large."""
+        size = self._parsed.size_bytes if self._parsed else self._size
+        return _call(self._scope, b"".join(self._chunks), self._parsed) if size <= MOST_COPIED_BYTES else None
+
+
+def _key(scope: Scope) -> bytes | None:
+    parsed = parsed_body(scope)
+    named = key_of(scope["headers"])
+    return named if named or parsed is None else parsed.message.id.encode() or None
+
+
+def _time_of(request: Call) -> float:
+    """Seconds that the request has; what is no number whoever answers refuses."""
+    given = dict(request.headers).get(TIMEOUT)
+    try:
+        seconds = seconds_left(given.decode("latin-1") if given else None)
+    except RequestError:
+        return math.inf
+    return math.inf if seconds is None else seconds
+
+
+def _call(scope: Scope, body: bytes, parsed: ParsedBody | None) -> Call:
+    return Call(
+        method=scope["method"],
+        path=scope["path"],
+        headers=tuple(scope["headers"]),
+        body=body,
+        parsed=parsed,
+        client=scope.get("client"),
+    )
+
+
+def _as_it_came(scope: Scope, request: Call) -> Scope:
+    return {**scope, "extensions": {MESSAGE: request.parsed}} if request.parsed else scope
+
+
+def _once(body: bytes, receive: Receive) -> Receive:
+    """Gives the body that was read before; then what still comes."""
+    unread = iter((body,))
+
+    async def again() -> Message:
+        for whole in unread:
+            return {"type": "http.request", "body": whole}
+        return await receive()
+
+    return again
+
+
+async def _send(answer: Answer, send: Send) -> None:
+    await send({"type": "http.response.start", "status": answer.status, "headers": list(answer.headers)})
+    if answer.message is not None:
+        await send({"type": MESSAGE, "message": answer.message})
+    else:
+        await send({"type": "http.response.body", "body": answer.body})
