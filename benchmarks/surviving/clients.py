@@ -6,6 +6,7 @@ gRPC's own retries are off, those too that a library makes by itself where a cal
 
 import asyncio
 import itertools
+import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -17,8 +18,10 @@ import grpc
 
 from deployments.oip import inference_pb2 as oip
 
-TIMEOUT_S = 60.0
+TIMEOUT_S = 120.0
 """A request that has no answer after so long has failed."""
+SLOW_BYTES = 2**16
+"""What the kernel keeps for a client that reads slowly."""
 _SERVICE = "/inference.GRPCInferenceService"
 _NO_RETRIES = (("grpc.enable_retries", 0), ("grpc.use_local_subchannel_pool", 1))
 _BROKEN = (OSError, asyncio.IncompleteReadError, TimeoutError)
@@ -67,8 +70,11 @@ class HttpCalls:
         body: bytes,
         check: Callable[[bytes], str | None] = lambda _: None,
         kind: str = "HTTP",
+        pause_s: float = 0.0,
     ) -> None:
+        """`pause_s` is how long it waits after each part of an answer that it has read."""
         self.kind = kind
+        self._pause_s = pause_s
         self._port = port
         head = (
             f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
@@ -96,15 +102,28 @@ class HttpCalls:
         if self._streams and self._streams[0].at_eof():
             await self.close()
         if self._streams is None:
-            self._streams = await asyncio.open_connection("127.0.0.1", self._port)
+            self._streams = await asyncio.open_connection(sock=await self._connected())
         reader, writer = self._streams
         writer.write(self._request)
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
-        body = b"".join([part async for part in _body(reader, head)])
+        parts = []
+        async for part in _body(reader, head):
+            parts.append(part)
+            if self._pause_s:
+                await asyncio.sleep(self._pause_s)
+        body = b"".join(parts)
         if b"\r\nconnection: close" in head:
             await self.close()
         status = head[9:12].decode()
         return self._check(body) if status == "200" else f"{status} {body[:200].decode(errors='replace')}"
+
+    async def _connected(self) -> socket.socket:
+        connection = socket.socket()
+        connection.setblocking(False)
+        if self._pause_s:  # else the kernel would take what it does not
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SLOW_BYTES)
+        await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", self._port))
+        return connection
 
 
 class GrpcCalls:
@@ -179,14 +198,14 @@ class GrpcStreams:
             self._channel = None
 
 
-def event_streams(port: int, path: str, body: bytes, num_events: int) -> HttpCalls:
-    """Streams of `num_events` events each; one that misses some was cut."""
+def event_streams(port: int, path: str, body: bytes, *, num_events: int, seconds: float) -> HttpCalls:
+    """Streams of `num_events` events each, read in so many seconds; one that misses some was cut."""
 
     def check(received: bytes) -> str | None:
         events = received.count(b"data: ")
         return None if events == num_events and b'"error"' not in received else f"cut after {events} of {num_events}"
 
-    return HttpCalls(port, path, body, check, kind="event stream")
+    return HttpCalls(port, path, body, check, kind="event stream", pause_s=seconds / num_events)
 
 
 @contextmanager

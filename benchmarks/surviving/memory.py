@@ -29,7 +29,8 @@ def resident(server: Server) -> dict[str, int]:
 def role(command: str) -> str:
     """What a process is, from its command line: the actor's name, else the program's."""
     if title := _TITLE.match(command):
-        return title[1].removeprefix("ServeReplica:")
+        of_replica = title[1].removeprefix("ServeReplica:")
+        return of_replica if of_replica != title[1] else title[1].partition(".")[0]  # and what it does just now
     words = [word for word in command.split() if not word.startswith("-")]
     program = words[1] if len(words) > 1 and "python" in words[0] else next(iter(words), "?")
     found = _PROGRAM.search(program)

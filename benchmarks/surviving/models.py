@@ -17,8 +17,8 @@ from optimization.artifact.store import Artifact, publish
 
 WIDTH = 64
 IDS = [3, 70, 4999]
-STEPS = 1000
-"""Events of a stream: some seconds of them."""
+STEPS = 2000
+"""Events of a stream."""
 
 
 def walking(root: Path) -> Artifact:
@@ -64,14 +64,17 @@ def calls(server: Server, name: str, number: int = 8) -> list[Client]:
     return [*http, *(GrpcCalls(server.grpc_port, message(name)) for _ in range(number))]
 
 
-def streams(server: Server, name: str, number: int = 2) -> list[Client]:
-    """So many clients of streams of events, and as many of streams of requests, each of a few seconds."""
-    path = f"/v2/models/{name}/generate_stream"
-    events = [
-        event_streams(server.http_port, path, json.dumps({"x": [0.5] * WIDTH}).encode(), STEPS) for _ in range(number)
-    ]
+def streams(server: Server, name: str, number: int = 2, seconds: float = 30.0) -> list[Client]:
+    """So many clients of streams of events, and as many of streams of requests, each of so many seconds."""
+    path, body = f"/v2/models/{name}/generate_stream", json.dumps({"x": [0.5] * WIDTH}).encode()
     assert server.grpc_port is not None
-    requests = [GrpcStreams(server.grpc_port, message(name), num_requests=40, every_s=0.1) for _ in range(number)]
+    events: list[Client] = [
+        event_streams(server.http_port, path, body, num_events=STEPS, seconds=seconds) for _ in range(number)
+    ]
+    requests = [
+        GrpcStreams(server.grpc_port, message(name), num_requests=round(10 * seconds), every_s=0.1)
+        for _ in range(number)
+    ]
     return [*events, *requests]
 
 

@@ -10,7 +10,15 @@ from ray import serve
 from ray.serve import Application
 
 from deployments.access.guard import of_model
-from deployments.applications.replica import application, checked, emitter_of, gate_of, open_service, plain_emitter
+from deployments.applications.replica import (
+    DRAIN_S,
+    application,
+    checked,
+    emitter_of,
+    gate_of,
+    open_service,
+    plain_emitter,
+)
 from deployments.batching.calls import Outputs
 from deployments.cascade.cascade import CascadePredictor, LocalTeacher, Teacher, calibrated
 from deployments.cascade.remote_teacher import RemoteTeacher
@@ -234,6 +242,7 @@ def model(args: dict[str, Any]) -> Application:
         settings,
         # Ray's own count, for requests that come by its path: the batcher refuses what is too much.
         max_ongoing_requests=settings.max_batch_size + settings.max_queue_size,
+        graceful_shutdown_timeout_s=DRAIN_S,
         ray_actor_options=actor_options(settings, cluster, onnxruntime.get_available_providers()),
         **replicas(settings),
     )

@@ -11,7 +11,7 @@ from ray.serve import Application, Deployment
 from ray.serve.handle import DeploymentHandle
 
 from deployments.access.guard import of_model
-from deployments.applications.replica import checked, emitter_of, gate_of, open_service, plain_emitter
+from deployments.applications.replica import DRAIN_S, checked, emitter_of, gate_of, open_service, plain_emitter
 from deployments.errors import RequestError, UnavailableError
 from deployments.execution.attempt import trial_of
 from deployments.execution.byte_budget import ByteBudget
@@ -179,6 +179,7 @@ def pipeline(args: dict[str, Any]) -> Application:
     takers: Deployment = serve.deployment(
         name=repository.DEPLOYMENT,
         max_ongoing_requests=plan.settings.max_queue_size,
+        graceful_shutdown_timeout_s=DRAIN_S,
         ray_actor_options={"num_cpus": plan.num_cpus},
         **replicas(ModelSettings(artifact=plan.settings.name, scaling=plan.settings.scaling)),
     )(serve.ingress()(Pipeline))

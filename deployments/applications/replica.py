@@ -22,6 +22,9 @@ from telemetry.emitting.emitter import Emitter
 ON_HEAD = {"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}}
 """Ray's resource that only the head node has: the collector lives where every replica can find it, and `server` where
 the head's ingress sends its log."""
+DRAIN_S = 120.0
+"""How long a replica that goes has for what it has begun, such as streams; one that has nothing left goes at once. As
+long as a process of the ingress has that was replaced."""
 
 
 def application(ingress: type, *settings: object, **options: Any) -> Application:
