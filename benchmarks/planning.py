@@ -12,7 +12,6 @@ import asyncio
 import itertools
 import json
 import math
-import selectors
 import statistics
 import tempfile
 import time
@@ -129,11 +128,7 @@ class _Asked:
         in 99 of 100 of them."""
         random = np.random.default_rng(seed)
         starts = np.cumsum(random.exponential(1 / rate, math.ceil(rate * ASK_S)))
-        loop = asyncio.SelectorEventLoop(selectors.SelectSelector())  # epoll's clock ticks in whole milliseconds
-        try:
-            found = loop.run_until_complete(_on_clock(self._server.http_port, self._request.text, starts))
-        finally:
-            loop.close()
+        found = asyncio.run(_on_clock(self._server.http_port, self._request.text, starts))
         latency_s, lag_s = (np.asarray(each) for each in zip(*found, strict=True))
         return latency_s, float(np.quantile(lag_s, 0.99))
 

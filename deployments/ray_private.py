@@ -9,12 +9,16 @@ import pickle
 import socket
 import time
 from collections.abc import Awaitable, Mapping
+from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import ray
+from click import ClickException
+from jsonschema import ValidationError
 from ray import serve
+from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.experimental import internal_kv
 from ray.serve._private import default_impl, grpc_util
 from ray.serve._private.common import RequestMetadata
@@ -173,3 +177,14 @@ def _controller_lives() -> bool:
     except ValueError:
         return False
     return True
+
+
+def cluster_problem(content: Mapping[str, Any]) -> str | None:
+    """What is wrong with a `cluster.yaml`, as `ray up` would say; None where it takes it. Ray has no public check."""
+    try:
+        validate_config(prepare_config(deepcopy(dict(content))))
+    except ValidationError as error:
+        return f"{'.'.join(map(str, error.absolute_path)) or 'the file'}: {error.message}"
+    except (ClickException, KeyError, TypeError, ValueError, RuntimeError) as error:
+        return str(error) or "Ray does not take it"
+    return None

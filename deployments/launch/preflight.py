@@ -42,42 +42,79 @@ def check(config: Mapping[str, Any], *, ports: bool = True) -> None:
         SettingsError: a setting breaks its rule, or a port is taken.
         ArtifactError: an artifact is missing or damaged; the message says what makes it.
     """
-    tables = _tables(config)
-    for application in _applications(config):
-        builder, args = application.get("import_path", ""), application.get("args") or {}
-        where = f"application {application.get('name', 'default')!r}: args"
-        if builder.startswith("deployments.app:"):
-            file = keys_file(parse(AccessSettings, split_access(args)[0], where).access, http_address(config)[0])
-            if file is not None:
-                keys.load(file)
-        match builder:
-            case "deployments.app:model":
-                settings = parse(ModelSettings, args, where)
-                _check_names(application, settings.artifact)
-                _check_model(settings, tables)
-                _check_teacher(application.get("name", "default"), settings, config)
-            case "deployments.app:pipeline":
-                pipeline = parse(PipelineSettings, args, where)
-                _check_names(application, pipeline.name)
-                _check_pipeline(pipeline, where)
-            case "deployments.app:embeddings":
-                table = parse(EmbeddingSettings, args, where)
-                _check_route(application, f"/v2/embeddings/{table.table}")
-                initial.check(table.initial, table.shape())
-            case "deployments.app:server":
-                parse(ServerSettings, args, where)
-            case "deployments.app:telemetry":
-                collector = parse(CollectorConfig, split_access(args)[1], where)
-                if ports:
-                    _check_port(collector.host, collector.grpc_port, f"{where}.grpc_port")
-                    _check_port(collector.host, collector.http_port, f"{where}.http_port")
+    for application in applications(config):
+        check_application(application, config)
+        if ports:
+            for setting, host, port in collector_ports(application):
+                check_port(host, port, setting)
     check_certificate()
     if ports:
         host, port = http_address(config)
-        _check_port(host, port, "http_options.port")
+        check_port(host, port, "http_options.port")
         grpc_port = grpc_port_of(config)
         if grpc_port is not None:
-            _check_port(host, grpc_port, "grpc_options.port")
+            check_port(host, grpc_port, "grpc_options.port")
+
+
+def check_application(application: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    """Check one of Trimtab's applications in a parsed `serve_config.yaml`; of others nothing is known.
+
+    Raises:
+        SettingsError: a setting breaks its rule.
+        ArtifactError: an artifact is missing or damaged; the message says what makes it.
+    """
+    builder, args = application.get("import_path", ""), application.get("args") or {}
+    where = _where(application)
+    file = keys_of(application, config)
+    if file is not None:
+        keys.load(file)
+    match builder:
+        case "deployments.app:model":
+            settings = parse(ModelSettings, args, where)
+            _check_names(application, settings.artifact)
+            _check_model(settings, _tables(config))
+            _check_teacher(application.get("name", "default"), settings, config)
+        case "deployments.app:pipeline":
+            pipeline = parse(PipelineSettings, args, where)
+            _check_names(application, pipeline.name)
+            _check_pipeline(pipeline, where)
+        case "deployments.app:embeddings":
+            table = parse(EmbeddingSettings, args, where)
+            _check_route(application, f"/v2/embeddings/{table.table}")
+            initial.check(table.initial, table.shape())
+        case "deployments.app:server":
+            parse(ServerSettings, args, where)
+        case "deployments.app:telemetry":
+            parse(CollectorConfig, split_access(args)[1], where)
+
+
+def keys_of(application: Mapping[str, Any], config: Mapping[str, Any]) -> Path | None:
+    """The file of keys that one of Trimtab's applications goes by; none where everyone is answered.
+
+    Raises:
+        SettingsError: it is not said, and others than this machine could call.
+    """
+    if not application.get("import_path", "").startswith("deployments.app:"):
+        return None
+    access, _ = split_access(application.get("args") or {})
+    return keys_file(parse(AccessSettings, access, _where(application)).access, http_address(config)[0])
+
+
+def collector_ports(application: Mapping[str, Any]) -> Iterator[tuple[str, str, int]]:
+    """Setting, host and port of what the collector listens on, where this is its application.
+
+    Raises:
+        SettingsError: a setting of it breaks its rule.
+    """
+    if application.get("import_path") == "deployments.app:telemetry":
+        where = _where(application)
+        collector = parse(CollectorConfig, split_access(application.get("args") or {})[1], where)
+        yield f"{where}.grpc_port", collector.host, collector.grpc_port
+        yield f"{where}.http_port", collector.host, collector.http_port
+
+
+def _where(application: Mapping[str, Any]) -> str:
+    return f"application {application.get('name', 'default')!r}: args"
 
 
 def check_certificate() -> Path | None:
@@ -155,11 +192,16 @@ def free_udp_port(wanted: int) -> int:
     return wanted
 
 
-def _applications(config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    applications = config.get("applications") or []
-    if not isinstance(applications, list):
-        raise SettingsError(f"applications must be a list, got {type(applications).__name__}")
-    for application in applications:
+def applications(config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Those of a parsed `serve_config.yaml`.
+
+    Raises:
+        SettingsError: they are no list.
+    """
+    found = config.get("applications") or []
+    if not isinstance(found, list):
+        raise SettingsError(f"applications must be a list, got {type(found).__name__}")
+    for application in found:
         if isinstance(application, dict):  # whatever else is wrong with it, Ray's own schema says
             yield application
 
@@ -188,7 +230,7 @@ def _check_route(application: Mapping[str, Any], wanted: str) -> None:
 def _tables(config: Mapping[str, Any]) -> dict[str, Table]:
     """Those that applications of the file hold, by name; what is wrong with one is said when its turn comes."""
     found = {}
-    for application in _applications(config):
+    for application in applications(config):
         if application.get("import_path") == "deployments.app:embeddings":
             with suppress(SettingsError):
                 table = parse(EmbeddingSettings, application.get("args") or {}, "args").shape()
@@ -254,7 +296,12 @@ def _check_tables(manifest: Manifest, settings: ModelSettings, tables: Mapping[s
         each.check(tables[each.table])
 
 
-def _check_port(host: str, port: int, setting: str) -> None:
+def check_port(host: str, port: int, setting: str) -> None:
+    """Whether a port may be opened.
+
+    Raises:
+        SettingsError: something listens there.
+    """
     try:
         _bind(host, port)
     except OSError as error:
