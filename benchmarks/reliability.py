@@ -5,7 +5,7 @@ Figures of several hosts are measured with `--hosts` alone, which needs root. Th
 
 from benchmarks import planning
 from benchmarks.measurements import Measurement, parser_of, print_figures, wanted_of
-from benchmarks.surviving import draining, growth, kills, shard_kills, soak, stage_kills
+from benchmarks.surviving import draining, growth, kills, rollouts, shard_kills, soak, stage_kills
 
 AT_MOST: dict[str, float] = {
     "killed_replica_failed": 0,
@@ -17,6 +17,10 @@ AT_MOST: dict[str, float] = {
     "soak_failed": 0,
     "soak_growing": 0,
     "plan_error": 0.2,
+    "crashing_failed": 0,
+    "crashing_missing": 0,
+    **{f"rollback_{fault}_s": seconds for fault, seconds in rollouts.ROLLED_BACK.items()},
+    rollouts.FAILED_SHARE: 0.005,
 }
 AT_LEAST: dict[str, float] = {}
 
@@ -27,6 +31,13 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement(keys=("killed_shard_failed",), measure=lambda options, _: shard_kills.figures(options)),
     Measurement(keys=("drain_failed",), measure=lambda options, _: draining.figures(options)),
     Measurement(keys=("growth",), measure=lambda options, _: growth.figures(options)),
+    Measurement(
+        keys=("crashing_failed", "crashing_missing"), measure=lambda options, _: rollouts.crashing_figures(options)
+    ),
+    Measurement(
+        keys=(*(f"rollback_{fault}_s" for fault in rollouts.ROLLED_BACK), rollouts.FAILED_SHARE),
+        measure=lambda options, _: rollouts.rollback_figures(options),
+    ),
     Measurement(keys=soak.KEYS, measure=lambda options, _: soak.figures(options)),
 )
 ON_HOSTS: tuple[Measurement, ...] = ()

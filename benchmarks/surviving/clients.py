@@ -76,12 +76,15 @@ class HttpCalls:
         self.kind = kind
         self._pause_s = pause_s
         self._port = port
-        head = (
-            f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
-        )
-        self._request = head.encode() + b"\r\n\r\n" + body
+        self._path = path
         self._check = check
+        self.say(body)
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    def say(self, body: bytes) -> None:
+        """Ask with this body from now on."""
+        head = f"POST {self._path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        self._request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
     async def ask(self) -> str | None:
         """One request."""

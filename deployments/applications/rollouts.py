@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import math
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from ray import serve
@@ -16,7 +18,7 @@ from deployments.replicas import repository, source
 from deployments.replicas.agreement import Policy, order_key, ordered
 from deployments.replicas.applications import MODELS, Applications
 from deployments.replicas.scaling import replicas
-from deployments.replicas.status import VersionStatus
+from deployments.replicas.source import SourceError
 from deployments.rollout.candidate import DEPLOYMENT, Candidacy, application_of
 from deployments.rollout.controller import Standing
 from deployments.rollout.deployed import Deployed
@@ -33,13 +35,17 @@ class RayCluster:
     def __init__(self) -> None:
         self._models = Applications(MODELS)
 
-    async def index(self, model: str) -> Sequence[VersionStatus]:
-        """The versions of a model."""
+    async def published(self, model: str) -> Sequence[str]:
+        """The versions of a model: what its replicas know, and what has just come to be seen from here."""
         known = await asyncio.to_thread(self._models)
         if model not in known:
             served = ", ".join(sorted(known)) or "none yet"
             raise NotFoundError(f"model {model!r} is not served, only {served}")
-        return await repository.index(model)
+        seen = {each.version for each in await repository.index(model)}
+        settings = (await self.deployed(model)).settings
+        with suppress(SourceError):  # the replicas' word stands
+            seen.update(await asyncio.to_thread(settings.source().versions))
+        return sorted(seen, key=int)
 
     async def deployed(self, model: str) -> Deployed:
         """What the model is made of."""
@@ -51,9 +57,7 @@ class RayCluster:
     async def deploy(self, rollout: Rollout) -> None:
         """Start the candidate's replicas."""
         like = await repository.deployed(rollout.model)
-        settings = like.settings.model_copy(
-            update={"version": (rollout.candidate,), "keep_versions": 1, "rollout": None}
-        )
+        settings = _settings(like.settings, rollout)
         await asyncio.to_thread(source.find, settings.source(), rollout.candidate)
         candidacy = Candidacy(rollout=rollout.id, window_s=rollout.settings.window_s)
         await asyncio.to_thread(_run, settings, candidacy, like.resources)
@@ -95,6 +99,20 @@ class RayCluster:
         """Order `versions`."""
         text = json.dumps(versions).encode()
         await asyncio.to_thread(ray_private.KeyValueStore().put, order_key(model), text)
+
+
+def _settings(model: ModelSettings, rollout: Rollout) -> ModelSettings:
+    """The model's own, with as many replicas as the largest share of the requests takes."""
+    share, scaling = max(rollout.settings.steps), model.scaling
+    fewest, most = (max(1, math.ceil(share * number)) for number in (scaling.min_replicas, scaling.max_replicas))
+    return model.model_copy(
+        update={
+            "version": (rollout.candidate,),
+            "keep_versions": 1,
+            "rollout": None,
+            "scaling": scaling.model_copy(update={"min_replicas": fewest, "max_replicas": most}),
+        }
+    )
 
 
 def _run(settings: ModelSettings, candidacy: Candidacy, resources: Any) -> None:

@@ -18,7 +18,6 @@ from typing import Any, Literal, Protocol
 
 from deployments.errors import ConflictError, NotFoundError, RequestError, SettingsError, UnavailableError
 from deployments.replicas.agreement import Policy
-from deployments.replicas.status import VersionStatus
 from deployments.rollout import state
 from deployments.rollout.analysis.judge import judge
 from deployments.rollout.analysis.settings import AnalysisSettings
@@ -52,8 +51,8 @@ class Standing:
 class Cluster(Protocol):
     """What a rollout does to a cluster. All of it may be done again; each may raise `UnavailableError`."""
 
-    async def index(self, model: str) -> Sequence[VersionStatus]:
-        """The versions of a model; raises `NotFoundError` where there is no such model."""
+    async def published(self, model: str) -> Sequence[str]:
+        """The versions of a model, oldest first; raises `NotFoundError` where there is no such model."""
 
     async def deployed(self, model: str) -> Deployed:
         """What the model is made of; raises `RequestError` where it is none that can be rolled out."""
@@ -153,7 +152,7 @@ class Controller:
             active = self._kept().latest(model)
             if active is not None and not active.has_ended:
                 raise ConflictError(f"{state.described(active)} is under way: abort it, or wait for its end")
-            published = [each.version for each in await self._cluster.index(model)]
+            published = await self._cluster.published(model)
             if version not in published:
                 raise NotFoundError(f"model {model!r} has version {', '.join(published) or 'none'}, not {version!r}")
             serving = await self._cluster.deployed(model)
@@ -362,7 +361,7 @@ class Controller:
             if mine and not mine[0].has_ended:
                 continue
             try:
-                published = [each.version for each in await self._cluster.index(model)]
+                published = await self._cluster.published(model)
                 tried = {each.candidate for each in mine}
                 newer = [each for each in published if int(each) > int(pinned) and each not in tried]
                 if newer and (await self._cluster.deployed(model)).settings.rollout is not None:

@@ -5,7 +5,6 @@ import tempfile
 from pathlib import Path
 
 from deployments.errors import UnavailableError
-from deployments.replicas.status import VersionStatus
 from deployments.rollout.analysis.verdict import Finding, Verdict
 from deployments.rollout.controller import Controller, Standing
 from deployments.rollout.deployed import Deployed
@@ -66,7 +65,7 @@ class World:
         self.shared = Shared(self.store)
         self.now_s = 1e9
         self.serving = "1"
-        self.published = ["1", "2", "3"]
+        self.versions = ["1", "2", "3"]
         self.apps = {}
         self.deploys = []
         self.broken = set()
@@ -122,15 +121,15 @@ class World:
             kind=self.verdict, findings=(Finding(signal="errors", kind=self.verdict, text=f"it is {self.verdict}"),)
         )
 
-    async def index(self, model):
-        return [VersionStatus(version=each, state="READY") for each in self.published]
+    async def published(self, model):
+        return list(self.versions)
 
     async def deployed(self, model):
         return Deployed(settings=self._settings, resources={"CPU": 1.0}, answering=self.serving)
 
     async def deploy(self, rollout):
         self._reach()
-        if rollout.candidate not in self.published:
+        if rollout.candidate not in self.versions:
             raise ArtifactError("it is gone")
 
         def deploy():
@@ -157,7 +156,7 @@ class World:
     async def load(self, model, versions):
         self._reach()
         (version,) = versions
-        if version not in self.published:
+        if version not in self.versions:
             raise ArtifactError(f"version {version} is gone")
         self.mortal(lambda: self._order(versions))
 

@@ -75,7 +75,7 @@ def test_a_version_that_crashes_as_it_is_loaded_is_rolled_back_with_the_reason(w
 
 def test_an_artifact_that_is_gone_by_then_is_one_clear_error(world):
     world.begin(**QUICK)
-    world.published.remove("2")
+    world.versions.remove("2")
     world.tick(4)
     assert world.latest.phase == "rolled_back"
     assert world.latest.decisions[1].text == "it is gone"
@@ -85,7 +85,7 @@ def test_an_artifact_that_is_gone_at_promotion_leaves_the_old_version(world):
     world.begin(**QUICK, auto=True)
     while world.latest.phase != "promoting":
         world.tick()
-    world.published.remove("2")
+    world.versions.remove("2")
     world.tick(4)
     assert (world.latest.phase, world.serving, world.apps) == ("rolled_back", "1", {})
 
@@ -137,15 +137,15 @@ def test_an_order_to_abort_ends_it(world):
 
 def test_a_published_version_is_rolled_out_once_where_the_settings_say_so():
     world = World(rollout=quick(auto=True))
-    world.published = ["1"]
+    world.versions = ["1"]
     world.shared.pin_first(MODEL, "1")
     world.tick(5)
     assert world.controller.rollouts() == []
-    world.published.append("2")
+    world.versions.append("2")
     world.tick(60)
     assert (world.latest.phase, world.serving, world.shared.pins()) == ("promoted", "2", {MODEL: "2"})
     world.verdict = "bad"
-    world.published.append("3")
+    world.versions.append("3")
     world.tick(60)
     assert [each.candidate for each in world.controller.rollouts()] == ["3", "2"], "a bad one is not tried again"
     assert (world.serving, world.shared.pins()) == ("2", {MODEL: "2"})

@@ -1,0 +1,179 @@
+"""A classifier, and versions of it that are bad in one way each."""
+
+import itertools
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from benchmarks.servers import Server
+from benchmarks.surviving.clients import Client, HttpCalls
+from optimization.artifact import store
+from optimization.artifact.store import Artifact, publish
+
+Fault = Literal["none", "errors", "latency", "fidelity", "leak"]
+
+NAME = "tried"
+WIDTH, HIDDEN, LAYERS, CLASSES = 64, 512, 8, 4
+ERRORS, UNFAITHFUL, LEAKING = 0.05, 0.03, 0.02
+"""Of the requests: those that fail, whose class is another, and in which memory is taken that is not given back."""
+LEAKED_PER_S = 25_000
+"""Numbers of four bytes by which that grows."""
+BODIES = 512
+
+
+def version(root: Path, fault: Fault = "none") -> Artifact:
+    """Publish the next version. Of a row `x` [batch, 64] the first three numbers, evenly spread over [0, 1), decide
+    whether the fault shows, and the fourth is the time in seconds, which tells how much a leak has taken.
+    """
+    random = np.random.default_rng(0)
+    weights = _numbers()
+    nodes = [helper.make_node("Sub", ["x", "half"], ["centred"])]
+    for stack, output in (("once", "logits"), *((("twice", "others"),) if fault == "latency" else ())):
+        sizes = (WIDTH, *[HIDDEN] * LAYERS, CLASSES)
+        before = "centred"
+        for number, (rows, columns) in enumerate(itertools.pairwise(sizes)):
+            values = (2 * random.standard_normal((rows, columns)) / rows**0.5).astype(np.float32)
+            weights.append(numpy_helper.from_array(values, f"{stack}{number}"))
+            last = number == len(sizes) - 2
+            product = output if last else f"{stack}_product{number}"
+            nodes.append(helper.make_node("MatMul", [before, f"{stack}{number}"], [product]))
+            if not last:
+                before = f"{stack}_layer{number}"
+                nodes.append(helper.make_node("Tanh", [product], [before]))
+    nodes += _FAULTS[fault]()
+    graph = helper.make_graph(
+        nodes,
+        NAME,
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", WIDTH])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", CLASSES])],
+        weights,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    onnx.checker.check_model(model)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / store.MODEL
+        onnx.save(model, file)
+        return publish(
+            root,
+            {store.MODEL: file},
+            name=NAME,
+            inputs=[{"name": "x", "datatype": "FP32", "shape": ("batch", WIDTH)}],
+            outputs=[{"name": "y", "datatype": "FP32", "shape": ("batch", CLASSES), "meaning": "logits"}],
+        )
+
+
+class Calls(HttpCalls):
+    """Requests of rows that differ, over one connection that stays."""
+
+    def __init__(self, server: Server, seed: int) -> None:
+        super().__init__(server.http_port, f"/v2/models/{NAME}/infer", b"")
+        rows = np.random.default_rng(seed).random((BODIES, WIDTH)).astype(np.float32)
+        self._rows: Iterator[Any] = iter(())
+        self._all = rows
+        self._began_s = time.monotonic()
+
+    async def ask(self) -> str | None:
+        """One request."""
+        row = next(self._rows, None)
+        if row is None:
+            self._rows = iter(self._all)
+            row = next(self._rows)
+        row[3] = time.monotonic() - self._began_s
+        tensor = {"name": "x", "datatype": "FP32", "shape": [1, WIDTH], "data": row.tolist()}
+        self.say(json.dumps({"inputs": [tensor]}).encode())
+        return await super().ask()
+
+
+def calls(server: Server, number: int = 8) -> list[Client]:
+    """So many connections."""
+    return [Calls(server, seed) for seed in range(number)]
+
+
+def _numbers() -> list[onnx.TensorProto]:
+    """What the faults count with."""
+    scalars = {"errors": 1 - ERRORS, "unfaithful": UNFAITHFUL, "leaking": LEAKING, "per_s": LEAKED_PER_S}
+    floats = [numpy_helper.from_array(np.array(value, np.float32), name) for name, value in scalars.items()]
+    columns = [numpy_helper.from_array(np.array([at], np.int64), f"column{at}") for at in range(4)]
+    others: dict[str, Any] = {
+        "far": np.int64(10**9),
+        "minus": np.float32(-1),
+        "one": np.float32(1),
+        "none": np.float32(0),
+        "half": np.float32(0.5),
+    }
+    others["minus_list"] = np.array([-1], np.float32)
+    return [*floats, *columns, *(numpy_helper.from_array(np.asarray(value), name) for name, value in others.items())]
+
+
+def _none() -> list[onnx.NodeProto]:
+    return [helper.make_node("Identity", ["logits"], ["y"])]
+
+
+def _latency() -> list[onnx.NodeProto]:
+    """As many layers again, of which nothing comes."""
+    return [
+        helper.make_node("Mul", ["others", "none"], ["nothing"]),
+        helper.make_node("Add", ["logits", "nothing"], ["y"]),
+    ]
+
+
+def _errors() -> list[onnx.NodeProto]:
+    """Some rows are looked up where there are none, which ONNX Runtime refuses."""
+    return [
+        helper.make_node("Gather", ["x", "column0"], ["chance"], axis=1),
+        helper.make_node("Greater", ["chance", "errors"], ["fails"]),
+        helper.make_node("Cast", ["fails"], ["fails_number"], to=TensorProto.INT64),
+        helper.make_node("ReduceMax", ["fails_number"], ["any"], keepdims=0),
+        helper.make_node("Mul", ["any", "far"], ["where"]),
+        helper.make_node("Gather", ["minus_list", "where"], ["looked_up"], axis=0),
+        helper.make_node("Mul", ["looked_up", "none"], ["nothing"]),
+        helper.make_node("Add", ["logits", "nothing"], ["y"]),
+    ]
+
+
+def _fidelity() -> list[onnx.NodeProto]:
+    """The largest logit of some rows becomes the smallest."""
+    return [
+        helper.make_node("Gather", ["x", "column1"], ["chance"], axis=1),
+        helper.make_node("Less", ["chance", "unfaithful"], ["is_other"]),
+        helper.make_node("Where", ["is_other", "minus", "one"], ["sign"]),
+        helper.make_node("Mul", ["logits", "sign"], ["y"]),
+    ]
+
+
+def _leak() -> list[onnx.NodeProto]:
+    """Some requests take memory by the time that has gone, which ONNX Runtime's arena keeps."""
+    scalar = helper.make_tensor_value_info("taken", TensorProto.FLOAT, [])
+    zeros = helper.make_tensor("value", TensorProto.FLOAT, [1], [1.0])
+    takes = helper.make_graph(
+        [
+            helper.make_node("ConstantOfShape", ["size"], ["memory"], value=zeros),
+            helper.make_node("ReduceMin", ["memory"], ["taken"], keepdims=0),
+        ],
+        "takes",
+        [],
+        [scalar],
+    )
+    spares = helper.make_graph([helper.make_node("Identity", ["one"], ["taken"])], "spares", [], [scalar])
+    return [
+        helper.make_node("Gather", ["x", "column2"], ["chance"], axis=1),
+        helper.make_node("Gather", ["x", "column3"], ["seconds"], axis=1),
+        helper.make_node("ReduceMin", ["chance"], ["least"], keepdims=0),
+        helper.make_node("ReduceMax", ["seconds"], ["latest"], keepdims=0),
+        helper.make_node("Mul", ["latest", "per_s"], ["numbers"]),
+        helper.make_node("Cast", ["numbers"], ["whole"], to=TensorProto.INT64),
+        helper.make_node("Reshape", ["whole", "column1"], ["size"]),
+        helper.make_node("Less", ["least", "leaking"], ["leaks"]),
+        helper.make_node("If", ["leaks"], ["factor"], then_branch=takes, else_branch=spares),
+        helper.make_node("Mul", ["logits", "factor"], ["y"]),
+    ]
+
+
+_FAULTS = {"none": _none, "latency": _latency, "errors": _errors, "fidelity": _fidelity, "leak": _leak}
