@@ -2,14 +2,22 @@
 
 from collections.abc import Iterable
 
-from telemetry.incidents.changes import Change
+from telemetry.incidents.changes import Change, Kind
 from telemetry.incidents.incident import Incident
 
 BEFORE_S = 900.0
 """Changes from longer before the first unusual value are not suspected."""
 AFTER_S = 30.0
 """A change is seen up to this late: a new version is known once its first report came."""
-WEIGHTS = {"version": 4.0, "node": 3.0, "instances": 2.0, "load": 2.0, "collector": 0.5, "accepted": 0.0}
+WEIGHTS: dict[Kind, float] = {
+    "version": 4.0,
+    "rollout": 4.0,
+    "node": 3.0,
+    "instances": 2.0,
+    "load": 2.0,
+    "collector": 0.5,
+    "accepted": 0.0,
+}
 """How often a change of this kind is to blame, before it is known how near it was."""
 
 

@@ -25,10 +25,12 @@ export function mount(root, [name]) {
   const [list, changed] = [element("ol", undefined, "events"), element("ol", undefined, "events")];
   incidents.append(list);
   changes.append(changed);
+  const [rollouts, decisions] = [panel("Rollouts", "Each decision on a version, and why."), element("ol", undefined, "events")];
+  rollouts.append(decisions);
   const traces = panel("Sampled traces");
   const spans = table(["trace", "name", "duration", "time", "status"]);
   traces.append(spans);
-  root.append(services, within("div", "title", title, about), cards, parent, processes.panel, artifact.panel, incidents, changes, traces);
+  root.append(services, within("div", "title", title, about), cards, parent, processes.panel, artifact.panel, incidents, rollouts, changes, traces);
   const plots = new Plots(parent);
 
   return {
@@ -50,6 +52,9 @@ export function mount(root, [name]) {
       const recent = content.changes.filter((change) => change.time_s >= content.since && change.time_s <= content.until);
       changes.hidden = !recent.length;
       showChanges(changed, recent);
+      const decided = content.changes.filter((change) => change.kind === "rollout");
+      rollouts.hidden = !decided.length;
+      showChanges(decisions, decided);
       traces.hidden = !content.traces.length;
       fill(spans, content.traces.slice(0, 12).map((span) => traceRow(span, common.rooms.includes("traces"))));
     },

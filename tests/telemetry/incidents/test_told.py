@@ -1,5 +1,7 @@
 """Decisions of a rollout reach the collector as log records, and are changes there."""
 
+from typing import get_args
+
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.logs.v1.logs_pb2 import ScopeLogs
 
@@ -8,6 +10,8 @@ from deployments.rollout.plan import RolloutSettings
 from deployments.rollout.state import begun, judged, started
 from telemetry.collector import Collector, CollectorConfig
 from telemetry.emitting.protobuf import field
+from telemetry.incidents.causes import WEIGHTS
+from telemetry.incidents.changes import Kind
 from telemetry.incidents.told import changes_told
 
 
@@ -64,3 +68,7 @@ def test_other_records_are_no_changes():
     for record in request.resource_logs[0].scope_logs[0].log_records:
         record.event_name = "something"
     assert list(changes_told(request, now_s=2000.0)) == []
+
+
+def test_every_kind_of_change_may_be_suspected():
+    assert set(WEIGHTS) == set(get_args(Kind))

@@ -14,7 +14,7 @@ from opentelemetry.proto.metrics.v1 import metrics_pb2 as otlp
 from opentelemetry.proto.trace.v1 import trace_pb2
 
 from telemetry.collector import Collector
-from telemetry.conventions import ARTIFACT_LATENCY, ARTIFACT_QUALITY, ARTIFACT_SIZE
+from telemetry.conventions import ARTIFACT_LATENCY, ARTIFACT_QUALITY, ARTIFACT_SIZE, ROLLOUT_DECISION
 from tests.telemetry.drift.test_collected import USUAL, Replica
 from tests.telemetry.running import Running
 from tests.telemetry.traffic import START_S, Clock, Sender, attributes
@@ -112,6 +112,19 @@ def a_trace(collector: Collector) -> None:
     collector.receive_logs(logs)
 
 
+def a_decision(collector: Collector) -> None:
+    """Of a rollout, with markup in its words."""
+    request = ExportLogsServiceRequest()
+    record = logs_pb2.LogRecord(
+        time_unix_nano=int((START_S + 400) * 1e9),
+        event_name=ROLLOUT_DECISION,
+        attributes=attributes(trimtab__change__service="digits"),
+    )
+    record.body.string_value = f"version 7 after 6, canary 10%: good {EVIL}"
+    request.resource_logs.add().scope_logs.add().log_records.append(record)
+    collector.receive_logs(request)
+
+
 def see(running: Running, clock: Clock, *, seconds: int = SECONDS) -> Callable[[], None]:
     """Two replicas of `digits`, slow in the end, one of `m` whose rows are watched, and a service with markup for a
     name; returns what makes one second more."""
@@ -121,6 +134,7 @@ def see(running: Running, clock: Clock, *, seconds: int = SECONDS) -> Callable[[
     evil = Sender(service=EVIL, instance=EVIL, resource={"host.name": EVIL, "service.version": EVIL})
     senders[0].extra = of_artifact()
     a_trace(running.collector)
+    a_decision(running.collector)
     rng = np.random.default_rng(0)
 
     def second() -> None:

@@ -56,6 +56,12 @@ def test_plots_numbers_and_the_artifact_are_shown(visit):
     assert page.eval_on_selector("[data-plot=latency] canvas", drawn)
 
 
+def test_the_decisions_of_a_rollout_are_listed_and_marked(visit):
+    page = visit()
+    assert "version 7 after 6, canary 10%: good" in page.inner_text("section[aria-label=Rollouts]")
+    assert page.locator("[data-plot=latency] .change").count() >= 1
+
+
 def test_a_spike_is_one_banner_a_band_on_the_plot_and_a_line_in_the_list(visit):
     page = visit()
     band = page.wait_for_selector("[data-plot=latency] .band:not(.other)")
