@@ -72,10 +72,12 @@ def rollback_figures(options: argparse.Namespace) -> Figures:
 @contextmanager
 def _serving() -> Iterator[tuple[Server, Path, float]]:
     """A server of version 1 of the model, where versions of it are published, and half of what it answers at most."""
-    with tempfile.TemporaryDirectory() as folder:
-        with trimtab(version(Path(folder)), environment={"XDG_STATE_HOME": folder}) as server:
-            wait_until_listed(server, NAME, 1)
-            yield server, Path(folder), SHARE * peak_per_s(calls(server))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        trimtab(version(Path(folder)), environment={"XDG_STATE_HOME": folder}) as server,
+    ):
+        wait_until_listed(server, NAME, 1)
+        yield server, Path(folder), SHARE * peak_per_s(calls(server))
 
 
 def _rolled_out(server: Server, candidate: str, settings: Mapping[str, Any]) -> dict[str, Any]:
