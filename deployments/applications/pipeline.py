@@ -11,7 +11,15 @@ from ray.serve import Application, Deployment
 from ray.serve.handle import DeploymentHandle
 
 from deployments.access.guard import of_model
-from deployments.applications.replica import DRAIN_S, checked, emitter_of, gate_of, open_service, plain_emitter
+from deployments.applications.replica import (
+    DRAIN_S,
+    LOOK_EVERY_S,
+    checked,
+    emitter_of,
+    gate_of,
+    open_service,
+    plain_emitter,
+)
 from deployments.errors import RequestError, UnavailableError
 from deployments.execution.attempt import trial_of
 from deployments.execution.byte_budget import ByteBudget
@@ -180,6 +188,7 @@ def pipeline(args: dict[str, Any]) -> Application:
         name=repository.DEPLOYMENT,
         max_ongoing_requests=plan.settings.max_queue_size,
         graceful_shutdown_timeout_s=DRAIN_S,
+        health_check_period_s=LOOK_EVERY_S,
         ray_actor_options={"num_cpus": plan.num_cpus},
         **replicas(ModelSettings(artifact=plan.settings.name, scaling=plan.settings.scaling)),
     )(serve.ingress()(Pipeline))
@@ -197,6 +206,7 @@ def _stage(stage: PlannedStage, cluster: dict[str, float]) -> Deployment:
     deployment: Deployment = serve.deployment(
         name=stage.declared.name,
         max_ongoing_requests=settings.max_batch_size + settings.max_queue_size,
+        health_check_period_s=LOOK_EVERY_S,
         ray_actor_options=options,
         **replicas(settings),
     )(Stage)

@@ -25,12 +25,14 @@ the head's ingress sends its log."""
 DRAIN_S = 120.0
 """How long a replica that goes has for what it has begun, such as streams; one that has nothing left goes at once. As
 long as a process of the ingress has that was replaced."""
+LOOK_EVERY_S = 2.0
+"""How often Ray's controller looks whether a replica lives: only then it notices that one was killed."""
 
 
 def application(ingress: type, *settings: object, **options: Any) -> Application:
     """`ingress`, which answers HTTP by its `_app`, deployed with these `options` of Serve's and made of `settings`."""
     wrapped = serve.ingress()(ingress)
-    deployment: Deployment = serve.deployment(**options)(wrapped)
+    deployment: Deployment = serve.deployment(health_check_period_s=LOOK_EVERY_S, **options)(wrapped)
     return deployment.bind(*settings)
 
 
