@@ -205,14 +205,14 @@ def plain_ray_serve(artifact: Artifact, body: bytes | None = None) -> Iterator[S
 def _serving(
     command: list[str], config: Mapping[str, Any], environment: Mapping[str, str]
 ) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-    """`command run config`, in a Ray cluster of its own, until the block ends."""
+    """`command run config`, in a Ray cluster and with a state of its own, until the block ends."""
     with tempfile.TemporaryDirectory() as folder:
         file, log = Path(folder) / "config.yaml", Path(folder) / "log"
         file.write_text(yaml.safe_dump(dict(config)))
         with log.open("w") as output:
             process = subprocess.Popen(
                 [*command, "run", str(file), "--address", "local"],
-                env={**os.environ, **environment},
+                env={"XDG_STATE_HOME": str(Path(folder) / "state"), **os.environ, **environment},
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
