@@ -6,7 +6,8 @@ margin, is one number a window, and is bet on (`bets`): a slow minute of both ar
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -14,8 +15,10 @@ from deployments.rollout.analysis import bets, starts
 from deployments.rollout.evidence import BINS_PER_DOUBLING, Window, duration_of
 
 QUANTILES = (0.5, 0.9, 0.99)
+MOST_S = 5.0
+"""A longer window proves no more than one of so many seconds."""
 FEWEST = 10
-"""Answered requests of the baseline that a window must have."""
+"""Answered requests of the baseline from which it is compared; until then windows are put together."""
 MOST_NATS_PER_S = 0.8
 """What a second can prove at most: a candidate that stalls for some seconds is not bad, one that goes on to is."""
 
@@ -23,19 +26,27 @@ MOST_NATS_PER_S = 0.8
 def slower(windows: Sequence[Window], quantile: float, margin: float) -> float:
     """Nats for the candidate being slower at `quantile` than the baseline by more than `margin`."""
     numbers, means = [], []
-    for window in windows:
-        theirs, ours = window.baseline.durations, window.candidate.durations
-        num_theirs, num_ours = sum(theirs.values()), sum(ours.values())
-        if num_theirs < FEWEST or not num_ours:
-            continue
+    for theirs, ours, took_s in _stretches(windows):
+        num_theirs = sum(theirs.values())
         rank = math.ceil(quantile * num_theirs)
         threshold = _bin_of(theirs, rank) + math.ceil(math.log2(1 + margin) * BINS_PER_DOUBLING)
         mean = 1 - rank / (num_theirs + 1)
-        most = mean * math.exp(MOST_NATS_PER_S * (window.end_s - window.start_s))
-        share = sum(count for index, count in ours.items() if index > threshold) / num_ours
-        numbers.append(min(share, most))
+        share = sum(count for index, count in ours.items() if index > threshold) / sum(ours.values())
+        numbers.append(min(share, mean * math.exp(MOST_NATS_PER_S * min(took_s, MOST_S))))
         means.append(mean)
-    return starts.strongest(bets.gains(numbers, means), bets.wealth).nats if numbers else 0.0
+    return starts.strongest(bets.gains(numbers, means), bets.wealth).nats
+
+
+def _stretches(windows: Sequence[Window]) -> Iterator[tuple[Counter[int], Counter[int], float]]:
+    """Durations of the baseline and the candidate, and seconds: of a window, or of several where few requests came."""
+    theirs, ours, took_s = Counter[int](), Counter[int](), 0.0
+    for window in windows:
+        theirs.update(window.baseline.durations)
+        ours.update(window.candidate.durations)
+        took_s += window.end_s - window.start_s
+        if theirs.total() >= FEWEST and ours.total():
+            yield theirs, ours, took_s
+            theirs, ours, took_s = Counter(), Counter(), 0.0
 
 
 def quantile_s(durations: Mapping[int, int], quantile: float) -> float:

@@ -38,7 +38,7 @@ class AnalysisSettings(BaseModel):
     """By how much a request may cost more processor time than the baseline's, as a share of it."""
     idle_cpu: float = Field(default=0.1, ge=0)
     """Processors that a process may take whatever it is asked."""
-    least_requests: int = Field(default=200, ge=1)
+    least_requests: int = Field(default=50, ge=1)
     """Requests that the candidate must have answered in a step to be called good."""
     least_s: float = Field(default=30.0, ge=0)
     """Seconds of complete windows that a step must have for that."""

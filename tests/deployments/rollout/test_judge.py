@@ -107,6 +107,12 @@ def test_a_candidate_that_stalls_for_some_seconds_is_not_bad() -> None:
     assert not bad_signals(judge(stalled, SETTINGS))
 
 
+def test_a_slow_version_is_found_in_little_traffic_too() -> None:
+    few = AnalysisSettings(least_requests=10)
+    assert bad_signals(judge(seen(900, Version(typical_s=0.03), per_s=2.0, window_s=5.0), few)) == {"latency"}
+    assert judge(seen(900, per_s=2.0, window_s=5.0), few).kind == "good"
+
+
 def test_traffic_that_is_slow_for_both_says_nothing() -> None:
     told = list(islice(windows(Version(typical_s=0.05), Version(typical_s=0.05)), 30))
     assert judge([*seen(60), *told], SETTINGS).kind == "good"
