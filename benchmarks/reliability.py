@@ -5,7 +5,17 @@ Figures of several hosts are measured with `--hosts` alone, which needs root. Th
 
 from benchmarks import planning
 from benchmarks.measurements import Measurement, parser_of, print_figures, wanted_of
-from benchmarks.surviving import draining, growth, kills, rollouts, shard_kills, soak, stage_kills
+from benchmarks.surviving import (
+    draining,
+    good_versions,
+    growth,
+    kills,
+    rollouts,
+    shard_kills,
+    shifting_stream,
+    soak,
+    stage_kills,
+)
 
 AT_MOST: dict[str, float] = {
     "killed_replica_failed": 0,
@@ -13,6 +23,7 @@ AT_MOST: dict[str, float] = {
     "killed_shard_failed": 0,
     "recover_s": 10,
     "drain_failed": 0,
+    "false_rollback": 1,
     "growth": 1.05,
     "soak_failed": 0,
     "soak_growing": 0,
@@ -38,6 +49,8 @@ MEASUREMENTS: tuple[Measurement, ...] = (
         keys=(*(f"rollback_{fault}_s" for fault in rollouts.ROLLED_BACK), rollouts.FAILED_SHARE),
         measure=lambda options, _: rollouts.rollback_figures(options),
     ),
+    Measurement(keys=("false_rollback",), measure=lambda options, _: good_versions.false_figures(options)),
+    Measurement(keys=shifting_stream.KEYS, measure=lambda options, _: shifting_stream.loop_figures(options)),
     Measurement(keys=soak.KEYS, measure=lambda options, _: soak.figures(options)),
 )
 ON_HOSTS: tuple[Measurement, ...] = ()

@@ -31,12 +31,12 @@ class RolloutSettings(BaseModel):
     """Seconds for which nothing may be said for the new version, neither good nor bad; then it is rolled back."""
     start_s: float = Field(default=300.0, gt=0)
     """Seconds within which the new version's replicas must answer."""
-    window_s: float = Field(default=5.0, ge=0.5, le=60)
+    window_s: float = Field(default=2.0, ge=0.5, le=60)
     """Seconds in which both versions are counted before they are compared."""
     timeout_s: float = Field(default=2.0, gt=0)
     """Seconds that the new version has for a request, or half of the request's own time where that is less; then the
     version that serves answers it."""
-    copies_per_s: float = Field(default=10.0, gt=0)
+    copies_per_s: float = Field(default=20.0, gt=0)
     """Most requests a second that each replica has both versions answer, to compare the answers."""
     analysis: AnalysisSettings = AnalysisSettings()
     """What makes a version good or bad."""

@@ -23,6 +23,9 @@ _SIGNALS = (
 )
 """What is looked at, and each one's share of the chance of a false alarm; together 1."""
 
+RECENT = 3
+"""Of so many latest windows one must be complete: a process may tell a little late."""
+
 
 def judge(windows: Sequence[Window], settings: AnalysisSettings, *, since_s: float = -math.inf) -> Verdict:
     """What all windows of a rollout say, in order of time. A window that cannot be what was seen is no evidence at all,
@@ -63,9 +66,11 @@ def _missing(
 ) -> str | None:
     if not windows:
         return "nothing was seen yet"
-    latest = windows[-1]
-    if wrong := soundness.fault(latest) or soundness.gap(latest):
+    if wrong := soundness.fault(windows[-1]):
         return f"the latest window cannot be judged: {wrong}"
+    latest = [soundness.gap(window) for window in windows[-RECENT:]]
+    if latest[-1] and (all(latest) or not _were_asked(windows[-1])):
+        return f"the latest windows cannot be judged: {latest[-1]}"
     complete = [window for window in sound if window.start_s >= since_s and soundness.gap(window) is None]
     answered = sum(window.candidate.requests - window.candidate.errors for window in complete)
     if answered < settings.least_requests:
@@ -81,3 +86,7 @@ def _missing(
     if compared < settings.least_compared:
         return f"{compared:,} compared rows of {settings.least_compared:,} that are needed"
     return None
+
+
+def _were_asked(window: Window) -> bool:
+    return bool(window.baseline.asked and window.candidate.asked)

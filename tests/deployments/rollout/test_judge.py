@@ -124,6 +124,10 @@ BLINDED: dict[str, Callable[[Sequence[Window]], Sequence[Window]]] = {
     "nothing was seen of the baseline": lambda each: [replace(w, baseline=Arm()) for w in each],
     "a process did not tell": lambda each: [replace(w, candidate=replace(w.candidate, asked=2)) for w in each],
     "the latest was cut short": lambda each: [*each[:-1], replace(each[-1], baseline=Arm())],
+    "a process fell silent": lambda each: [
+        *each[:-3],
+        *(replace(w, baseline=replace(w.baseline, told=0)) for w in each[-3:]),
+    ],
     "a number is none": lambda each: [replace(w, candidate=replace(w.candidate, cpu_s=math.nan)) for w in each],
     "a number is infinite": lambda each: [replace(w, baseline=replace(w.baseline, cpu_s=math.inf)) for w in each],
     "more errors than requests": lambda each: [replace(w, baseline=replace(w.baseline, errors=10**6)) for w in each],
@@ -141,6 +145,12 @@ def test_what_cannot_be_judged_is_inconclusive(blinded: str) -> None:
     assert verdict.kind == "inconclusive"
     assert verdict.findings[0].signal == "completeness"
     assert verdict.text
+
+
+def test_a_process_that_tells_a_little_late_is_waited_for() -> None:
+    told = seen(60)
+    late = replace(told[-1], candidate=replace(Arm(), asked=1))
+    assert judge([*told[:-1], late], SETTINGS).kind == "good"
 
 
 def test_a_step_is_judged_by_its_own_requests() -> None:
