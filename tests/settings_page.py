@@ -162,6 +162,7 @@ ENVIRONMENT = """\
 | `TRIMTAB_COLLECTOR_CERTIFICATE` | file of the certificates that its own is checked against |
 | `OTEL_*` | OpenTelemetry's own: where to report as well, and how ([telemetry](telemetry.md#what-is-reported)) |
 | `TRIMTAB_ACCESS`, `TRIMTAB_AUDIT` | `access` and `audit` of the applications whose `args` name none |
+| `TRIMTAB_LOGS` | `json`: logs are lines of JSON, each with the trace of its request ([logs](operations.md#logs)) |
 | `TRIMTAB_TLS_CERT` | PEM file with a certificate, its chain and its private key: the ingress then speaks TLS alone |
 | `TRIMTAB_HOST` | address the collector listens on where `args` name none; `cluster.yaml` sets it |
 | `RAY_SERVE_*` | Ray Serve's own; `deployments/launch/serve.py` sets some of them unless they are set |

@@ -9,6 +9,7 @@ import uvicorn
 
 from telemetry import configuration
 from telemetry.collector import Collector, CollectorConfig
+from telemetry.emitting import json_lines
 from telemetry.receivers.receiver import listen
 
 FLAGS = {
@@ -40,7 +41,9 @@ def run(options: argparse.Namespace) -> int:
     """
     given = {name: getattr(options, name) for name in FLAGS if getattr(options, name) is not None}
     config = configuration.read(options.file, given)
+    json_lines.begin("collector")  # what follows adds no handler where these have one
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.root.setLevel(logging.INFO)
     for setting, port in (("grpc_port", config.grpc_port), ("http_port", config.http_port)):
         listen(setting, config.host, port).close()
     page = listen("page_port", config.host, config.page_port)

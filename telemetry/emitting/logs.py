@@ -10,9 +10,12 @@ import traceback
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
+from telemetry.conventions import SERVICE_INSTANCE_ID, SERVICE_NAME
+from telemetry.emitting import json_lines
 from telemetry.emitting.data_points import Attributes
 from telemetry.emitting.emitter import Emitter
 from telemetry.emitting.protobuf import field
+from telemetry.emitting.secrets import without_secrets
 from telemetry.emitting.span_bytes import any_value
 from telemetry.emitting.trace import current
 
@@ -26,8 +29,12 @@ _OURS = "telemetry.emitting"
 
 
 def observe(emitter: Emitter) -> None:
-    """Report what is logged from `start` to `shutdown`, where any collector takes logs."""
+    """Report what is logged from `start` to `shutdown`, where any collector takes logs; write it as lines of JSON
+    besides, where the environment asks for them."""
     handler = LogHandler(emitter)
+    said = emitter.resource.attributes
+    service, instance = str(said[SERVICE_NAME]), str(said[SERVICE_INSTANCE_ID])
+    emitter.on_start(lambda: json_lines.begin(service, instance))
     emitter.on_start(handler.begin)
     emitter.on_shutdown(handler.end)
 
@@ -69,8 +76,8 @@ class LogHandler(logging.Handler):
             kind, error, stack = record.exc_info
             attributes += (
                 ("exception.type", kind.__name__),
-                ("exception.message", str(error)),
-                ("exception.stacktrace", "".join(traceback.format_exception(kind, error, stack))),
+                ("exception.message", without_secrets(str(error))),
+                ("exception.stacktrace", without_secrets("".join(traceback.format_exception(kind, error, stack)))),
             )
         limited = self._emitter.log_limits.of(attributes)
         made = LogRecord(
@@ -78,7 +85,7 @@ class LogHandler(logging.Handler):
             observed_time_unix_nano=time.time_ns(),
             severity_number=next(number for level, number in _SEVERITIES if record.levelno >= level),  # type: ignore[arg-type]
             severity_text=record.levelname,
-            body=any_value(record.getMessage()),
+            body=any_value(without_secrets(record.getMessage())),
             attributes=[KeyValue(key=key, value=any_value(value)) for key, value in limited],
         )
         if trace := current.get():
