@@ -152,7 +152,8 @@ class Collector:
         self.watchers = Watchers(self.config.detection, self.documents, clock, self.config.slos)
         self.alerts, self.incidents = self.watchers.alerts, self.watchers.incidents
         self.notifier = Notifier(self.config.notify.channels, self.documents, clock=clock)
-        self._teller = Teller(self.notifier, self.incidents.is_silenced, self.config.notify.page)
+        notify = self.config.notify
+        self._teller = Teller(self.notifier, self.incidents.is_silenced, notify.page, notify.runbooks)
         self.incidents.listen(self._teller.take)
         self.spans = SpanStore()
         self._is_replaying = False

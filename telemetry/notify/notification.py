@@ -22,7 +22,7 @@ class Notification:
     link: str = ""
     """The incident's place on the page; empty where the page's address is not known."""
     runbook: str = ""
-    """Where it says what to do."""
+    """Where it says what to do about the most severe of its alerts."""
 
     @property
     def headline(self) -> str:

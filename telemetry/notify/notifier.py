@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
+from telemetry.incidents.runbooks import PAGE as RUNBOOKS
 from telemetry.named import each_name_once
 from telemetry.notify.channels import AnyChannel, Channel
 from telemetry.notify.errors import NotNowError, RefusedForGoodError
@@ -31,6 +32,8 @@ class NotifyConfig(BaseModel):
     """Ways to tell; each is told of every incident, unless it is silenced."""
     page: str = ""
     """Address at which people reach the page, such as `https://models.example.com/telemetry`: for links."""
+    runbooks: str = RUNBOOKS
+    """Address at which people read docs/telemetry.md, which says what to do about each kind of alert: for links."""
 
 
 class Notifier:

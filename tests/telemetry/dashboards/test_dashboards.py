@@ -141,7 +141,7 @@ def test_every_rule_asks_for_what_is_reported_or_was_recorded():
 def test_every_alert_says_how_urgent_it_is_and_what_happened():
     alerts = [rule for rule in rules() if "alert" in rule]
     assert {alert["labels"]["severity"] for alert in alerts} == {"page", "ticket"}
-    assert all({"summary", "description"} == set(alert["annotations"]) for alert in alerts)
+    assert all({"summary", "description", "runbook_url"} == set(alert["annotations"]) for alert in alerts)
 
 
 @pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed")
