@@ -171,7 +171,7 @@ class Collector:
         self._http = HttpReceiver(self.intake, host=self.config.host, port=self.config.http_port, tls=tls)
         self._ticking: asyncio.Task[None] | None = None
         self._settling: asyncio.TimerHandle | None = None
-        recorded = RecordedSeries(self.storage, {})
+        recorded = RecordedSeries(self.storage, self.series.units)
         self.forwarding = Forwarding(self.config.forwarding, self.data.journal)
         self.forwarding.write(self.config.remote_write, recorded, self.documents, clock)
         self._own_metrics = OwnMetrics(self.forwarding, self.data.journal, self.intake, self.series)
@@ -307,6 +307,7 @@ class Collector:
         """
         now_s = self._clock()
         self.settle()
+        self.series.describe(now_s)
         for name, service in self.services.items():
             with self._failures.contained(f"watching {name}"):
                 self._watch(service, now_s)

@@ -1,7 +1,8 @@
-// Incidents as shaded bands over a plot, changes as lines.
+// Incidents as shaded bands over a plot, changes as lines, slow requests as points that lead to their traces.
 
-import { clock } from "./format.js";
-import { element } from "./elements.js";
+import { href } from "./address.js";
+import { clock, format } from "./format.js";
+import { element, link } from "./elements.js";
 
 // The signals that a plot shows, where they are called otherwise than it is.
 const SIGNALS = {
@@ -40,5 +41,21 @@ export function place(over, key, series, { bands = [], changes = [] }) {
     made.title = `${clock(change.time_s)} ${change.text}`;
     made.style.left = part(change.time_s);
     over.prepend(made);
+  }
+}
+
+// Of latency's own plot; by keyboard the list of sampled traces leads there.
+export function placeSlow(plot, content, series, slow = []) {
+  for (const mark of plot.over.querySelectorAll(".slow")) mark.remove();
+  if (content.key !== "latency") return;
+  for (const { time, value, trace_id } of slow) {
+    if (time < series.since || time > series.until) continue;
+    const made = link("", href("trace", [trace_id]), "slow");
+    made.tabIndex = -1;
+    made.title = `${clock(time)}: ${format(value, content.unit)}, show its trace`;
+    made.setAttribute("aria-label", made.title);
+    made.style.left = `${plot.valToPos(time, "x")}px`;
+    made.style.top = `${Math.max(0, plot.valToPos(value, "y"))}px`;
+    plot.over.append(made);
   }
 }

@@ -4,7 +4,7 @@
 import { changed, go } from "./address.js";
 import { element } from "./elements.js";
 import { clock, format, increments, when } from "./format.js";
-import { place } from "./marks.js";
+import { place, placeSlow } from "./marks.js";
 import { decades, fromZero, isolated, logarithmic, marked, style } from "./scales.js";
 import { under } from "./under.js";
 
@@ -41,6 +41,7 @@ export class Plot {
       this.plot.setScale("y", logarithmic(content) ? decades(content) : fromZero(content));
     });
     place(this.plot.over, content.key, series, marks);
+    placeSlow(this.plot, content, series, marks.slow);
     this.figure.setAttribute("aria-label", `${content.title}: ${this.said(null)}`);
   }
 

@@ -33,6 +33,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from telemetry.page import files, processes, views
 from telemetry.page.grid import MAX_POINTS
 from telemetry.page.picture import Picture
+from telemetry.page.slow import slowest
 from telemetry.page.sources import Json, Range, Sources
 
 PREFIX = "/telemetry"
@@ -64,20 +65,21 @@ def application(sources: Sources, lifespan: Lifespan | None = None, others: Sequ
         memory}]`.
         """
         more = {"nodes": processes.nodes(sources), "rooms": rooms}
-        return await _drawn(views.overview(sources, _range(request, sources.clock())), more)
+        return await _drawn(views.overview(sources, _range(request, sources.clock())), lambda: more)
 
     async def series(request: Request) -> Response:
         """`{now, since, until, service, times, plots: [{key, title, unit, lines: [{label, values, last}]}], last,
-        instances, artifact, traces, full_in_s}`.
+        instances, artifact, slow: [{time, value, trace_id}], traces, full_in_s}`.
 
         `service` is a name from `services`; a line has at most `points` (600) values, null where there is none, with
         `low` and `high` where a value covers several, and `before` where it is compared.
         """
         name = request.query_params.get("service", "")
-        picture = views.series(sources, name, _range(request, sources.clock()))
+        shown = _range(request, sources.clock())
+        picture = views.series(sources, name, shown)
         if picture is None:
             raise _unknown("service", name)
-        return await _drawn(picture)
+        return await _drawn(picture, lambda: {"slow": slowest(sources.storage, name, shown)})
 
     async def process(request: Request) -> Response:
         """`{now, since, until, process, times, plots}`; `instance` is one of `instances` in `series`."""
@@ -190,9 +192,9 @@ async def _refused(request: Request, refusal: Exception) -> Response:  # noqa: A
     return _json({"error": refusal.detail}, refusal.status_code)
 
 
-async def _drawn(view: Picture | views.Overview, more: Json | None = None) -> Response:
-    """Read and drawn in a thread: what comes in meanwhile does not wait."""
-    body = await asyncio.to_thread(lambda: _encoded(view.answer() | (more or {})))
+async def _drawn(view: Picture | views.Overview, more: Callable[[], Json] = dict) -> Response:
+    """Read and drawn in a thread, with `more` beside it: what comes in meanwhile does not wait."""
+    body = await asyncio.to_thread(lambda: _encoded(view.answer() | more()))
     return Response(body, media_type="application/json")
 
 

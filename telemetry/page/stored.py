@@ -3,13 +3,13 @@
 All series of a view are read at once, which costs little more than one.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from telemetry.series.stream import Key
-from telemetry.storage.catalogue import Series
-from telemetry.storage.points import Points
+from telemetry.storage.layout import Layout
+from telemetry.storage.points import Histograms, Points
 from telemetry.storage.signals import SCOPE
 from telemetry.storage.storage import NO_POINTS, Storage
 
@@ -30,6 +30,9 @@ def stored(storage: Storage, keys: Iterable[Key], start_s: float, end_s: float, 
     numbers = storage.read_many(
         [series.id for series in found if series.kind != "histogram"], start_s, end_s, step_s=step_s
     )
+    buckets = storage.read_many_buckets(
+        [series.id for series in found if series.kind == "histogram"], start_s, end_s, step_s=step_s
+    )
     points: dict[Key, Points] = {}
     for series in found:
         if series.kind == "gauge":
@@ -37,7 +40,7 @@ def stored(storage: Storage, keys: Iterable[Key], start_s: float, end_s: float, 
         elif series.kind == "counter":
             points[series.key] = _rates(numbers.get(series.id, NO_POINTS))
         else:
-            points[series.key] = _means(storage, series, start_s, end_s, step_s)
+            points[series.key] = _means(buckets.get(series.id, []))
     return points
 
 
@@ -49,10 +52,10 @@ def _rates(totals: Points) -> Points:
     return Points(totals.times[1:], rates, rates, rates)
 
 
-def _means(storage: Storage, series: Series, start_s: float, end_s: float, step_s: float) -> Points:
+def _means(found: Sequence[tuple[Layout, Histograms]]) -> Points:
     """The mean of what was counted between one point and the next, NaN where nothing was."""
     times, means = [], []
-    for _, totals in storage.read_buckets(series.id, start_s, end_s, step_s=step_s):
+    for _, totals in found:
         num, total = np.diff(totals.counts.sum(axis=1)), np.diff(totals.totals)
         times.append(totals.times[1:])
         means.append(np.divide(total, num, out=np.full(len(num), np.nan), where=num > 0))

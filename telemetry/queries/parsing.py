@@ -77,6 +77,26 @@ def matchers_of(selector: ast.VectorSelector) -> list[Matcher]:
     return named + found
 
 
+def selectors_of(query: str, limits: Limits) -> list[list[Matcher]]:
+    """The conditions of each selector in a query.
+
+    Raises:
+        QueryError: it is none, or too much of one.
+    """
+    found, left = [], [parsed(query, limits)]
+    while left:
+        node = left.pop()
+        if isinstance(node, ast.VectorSelector):
+            found.append(matchers_of(node))
+        for name in ("vector_selector", "expr", "lhs", "rhs", "param"):
+            child = getattr(node, name, None)
+            if isinstance(child, ast.Expr):
+                left.append(child)
+        if isinstance(node, ast.Call):
+            left += node.args
+    return found
+
+
 def selector_of(text: str, limits: Limits) -> list[Matcher]:
     """The conditions of a selector, such as `match[]` holds.
 

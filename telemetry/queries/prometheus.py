@@ -2,7 +2,8 @@
 
 query, query_range               PromQL
 series, labels, label/<name>/values, metadata
-status/buildinfo, rules, alerts, query_exemplars    what else Grafana asks; the last three are empty
+query_exemplars                  values with the traces that they are of
+status/buildinfo, rules, alerts  what else Grafana asks; the last two are empty
 """
 
 import asyncio
@@ -24,7 +25,7 @@ from telemetry.queries.engine import Engine
 from telemetry.queries.errors import QueryError
 from telemetry.queries.labels import NAME, Labels
 from telemetry.queries.matching import Matcher
-from telemetry.queries.parsing import selector_of
+from telemetry.queries.parsing import selector_of, selectors_of
 
 PREFIX = "/prometheus/api/v1"
 MAX_FORM_BYTES = 256 * 1024
@@ -63,7 +64,7 @@ class PrometheusApi:
             Route(f"{PREFIX}/status/buildinfo", self._answering(_buildinfo)),
             Route(f"{PREFIX}/rules", self._answering(lambda _: {"groups": []})),
             Route(f"{PREFIX}/alerts", self._answering(lambda _: {"alerts": []})),
-            Route(f"{PREFIX}/query_exemplars", self._answering(lambda _: []), methods=both),
+            Route(f"{PREFIX}/query_exemplars", self._answering(self._query_exemplars), methods=both),
         ]
 
     def _answering(self, answer: Callable[[Parameters], Any]) -> Callable[[Request], Awaitable[Response]]:
@@ -99,6 +100,11 @@ class PrometheusApi:
         step_s = _duration("step", _one(parameters, "step"))
         query = _one(parameters, "query")
         return shape.data(self._engine.ranged(query, _ms(start_s), _ms(end_s), _ms(step_s), _timeout(parameters)))
+
+    def _query_exemplars(self, parameters: Parameters) -> Any:
+        selectors = selectors_of(_one(parameters, "query"), self._engine.limits)
+        start_s, end_s = _time(parameters, "start"), _time(parameters, "end")
+        return shape.exemplars(self._engine.source.exemplars(selectors, _ms(start_s), _ms(end_s)))
 
     def _series(self, parameters: Parameters) -> Any:
         if not any(key == "match[]" for key, _ in parameters):

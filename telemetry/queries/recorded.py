@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -12,10 +13,11 @@ from telemetry.queries.histograms import LE
 from telemetry.queries.labels import NAME, Labels, labels_of, nameless
 from telemetry.queries.matching import Matcher, matching, name_of
 from telemetry.queries.naming import INSTRUMENTS, JOB, labels_for, metadata_of, metric_name
-from telemetry.queries.source import Metadata
+from telemetry.queries.source import Linked, Metadata
 from telemetry.queries.values_text import number_text
 from telemetry.queries.vectors import Floats, Ints, Series
 from telemetry.storage import catalogue
+from telemetry.storage.exemplars import Exemplar
 from telemetry.storage.storage import Storage
 
 BUCKET, SUM, COUNT = "_bucket", "_sum", "_count"
@@ -24,6 +26,8 @@ RECENT_MS = 600_000
 NAMED_AGAIN_S = 5.0
 """How old the list of metrics may be."""
 MAX_LABELLED = 200_000
+MAX_EXEMPLARS = 10_000
+"""That one answer looks at, the latest first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +62,7 @@ class RecordedSeries:
         ]
         histograms = [each for each in found if each.kind == "histogram"]
         wanted = name_of(matchers)
-        exploded = [part for each in histograms for part in self._exploded(each, wanted, start_ms, end_ms)]
+        exploded = list(self._exploded(histograms, wanted, start_ms, end_ms))
         fits = matching([part.labels for part in exploded], matchers)
         series += [part for part, fit in zip(exploded, fits, strict=True) if fit]
         return _joined(series)
@@ -70,10 +74,34 @@ class RecordedSeries:
         histograms = [each for each in found if each.kind == "histogram"]
         since_ms = max(start_ms, end_ms - RECENT_MS)
         wanted = name_of(matchers)
-        exploded = [part.labels for each in histograms for part in self._exploded(each, wanted, since_ms, end_ms)]
+        exploded = [part.labels for part in self._exploded(histograms, wanted, since_ms, end_ms)]
         fits = matching(exploded, matchers)
         labels |= dict.fromkeys(each for each, fit in zip(exploded, fits, strict=True) if fit)
         return list(labels)
+
+    def exemplars(self, selectors: Sequence[Sequence[Matcher]], start_ms: int, end_ms: int) -> list[Linked]:
+        """Those of the series that fulfil all matchers of any selector, the latest first."""
+        latest = islice(self._storage.exemplars(start_ms / 1e3, end_ms / 1e3), MAX_EXEMPLARS)
+        found = [self._linked(each) for each in latest]
+        labels = [each.labels for each in found]
+        fits = np.zeros(len(found), np.bool_)
+        for matchers in selectors:
+            fits |= np.array(matching(labels, matchers), np.bool_)
+        return [each for each, fit in zip(found, fits, strict=True) if fit]
+
+    def _linked(self, exemplar: Exemplar) -> Linked:
+        kind: catalogue.Kind = "counter" if exemplar.le is None else "histogram"
+        name = self.name(exemplar.key.metric, kind)
+        labels = labels_for(exemplar.key, name if exemplar.le is None else name + BUCKET)
+        if exemplar.le is not None:
+            labels = labels_of([*labels, (LE, number_text(exemplar.le))])
+        return Linked(
+            labels=labels,
+            time_ms=round(exemplar.time_s * 1e3),
+            value=exemplar.value,
+            trace_id=exemplar.trace_id,
+            span_id=exemplar.span_id,
+        )
 
     def metadata(self) -> Mapping[str, Metadata]:
         """By Prometheus' name."""
@@ -129,20 +157,28 @@ class RecordedSeries:
             self._found[series.id] = known
         return known
 
-    def _exploded(self, found: Found, wanted: str | None, start_ms: int, end_ms: int) -> Iterator[Series]:
-        """A histogram's buckets, sum and count; those that have the name `wanted`, if any is."""
-        name, labels = dict(found.labels)[NAME], nameless(found.labels)
-        if wanted not in (None, name + BUCKET, name + SUM, name + COUNT):
+    def _exploded(self, found: Sequence[Found], wanted: str | None, start_ms: int, end_ms: int) -> Iterator[Series]:
+        """Histograms' buckets, sums and counts; those that have the name `wanted`, if any is."""
+        parts = {each.id: (dict(each.labels)[NAME], nameless(each.labels)) for each in found}
+        if wanted is not None:
+            parts = {
+                number: (name, labels)
+                for number, (name, labels) in parts.items()
+                if wanted in (name + BUCKET, name + SUM, name + COUNT)
+            }
+        if not parts:
             return
-        for each in cumulative(self._storage.read_buckets(found.id, start_ms / 1e3, end_ms / 1e3)):
-            if wanted in (None, name + BUCKET):
-                for bound, counts in zip(each.bounds, each.counts.T, strict=True):
-                    bucket = labels_of([*labels, (NAME, name + BUCKET), (LE, number_text(float(bound)))])
-                    yield Series(labels=bucket, times_ms=each.times_ms, values=counts)
-            for suffix, values in ((SUM, each.sums), (COUNT, each.counts[:, -1])):
-                if wanted in (None, name + suffix):
-                    whole = labels_of([*labels, (NAME, name + suffix)])
-                    yield Series(labels=whole, times_ms=each.times_ms, values=values)
+        for number, totals in self._storage.read_many_buckets(parts, start_ms / 1e3, end_ms / 1e3).items():
+            name, labels = parts[number]
+            for each in cumulative(totals):
+                if wanted in (None, name + BUCKET):
+                    for bound, counts in zip(each.bounds, each.counts.T, strict=True):
+                        bucket = labels_of([*labels, (NAME, name + BUCKET), (LE, number_text(float(bound)))])
+                        yield Series(labels=bucket, times_ms=each.times_ms, values=counts)
+                for suffix, values in ((SUM, each.sums), (COUNT, each.counts[:, -1])):
+                    if wanted in (None, name + suffix):
+                        whole = labels_of([*labels, (NAME, name + suffix)])
+                        yield Series(labels=whole, times_ms=each.times_ms, values=values)
 
 
 def _joined(series: Sequence[Series]) -> list[Series]:

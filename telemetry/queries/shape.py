@@ -1,11 +1,13 @@
 """Answers as Prometheus' HTTP API says them (https://prometheus.io/docs/prometheus/latest/querying/api/#expression-query-result-formats)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from telemetry.queries.engine import Answer
 from telemetry.queries.labels import Labels
+from telemetry.queries.source import Linked
 from telemetry.queries.values_text import number_text
 from telemetry.queries.vectors import Bools, Floats, Ints, Vector
 
@@ -15,6 +17,20 @@ Json = dict[str, Any]
 def data(answer: Answer) -> Json:
     """`{resultType, result}`."""
     return {"resultType": answer.kind, "result": _result(answer)}
+
+
+def exemplars(found: Sequence[Linked]) -> list[Json]:
+    """`[{seriesLabels, exemplars: [{labels: {trace_id, span_id}, value, timestamp}]}]`, by their time."""
+    by_series: dict[Labels, list[Json]] = {}
+    for each in sorted(found, key=lambda one: one.time_ms):
+        by_series.setdefault(each.labels, []).append(
+            {
+                "labels": {"trace_id": each.trace_id, "span_id": each.span_id},
+                "value": number_text(each.value),
+                "timestamp": each.time_ms / 1e3,
+            }
+        )
+    return [{"seriesLabels": dict(labels), "exemplars": by_series[labels]} for labels in sorted(by_series)]
 
 
 def _result(answer: Answer) -> Any:

@@ -1,12 +1,15 @@
 """A process that sends: its clock, its series, and where they are kept."""
 
 import logging
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from telemetry.receivers.attributes import Attributes
 from telemetry.receivers.origin import Origin
 from telemetry.series.clock import SenderClock
+from telemetry.series.linking import Linking
 from telemetry.series.service import Service
 from telemetry.series.stream import Stream
 from telemetry.series.table import Ints, Table
@@ -53,6 +56,11 @@ class Process:
     """The table and row of each of its series."""
     streams: dict[Name, Stream] = field(default_factory=dict)
     """Its exponential histograms."""
+    linking: Linking = field(default_factory=Linking)
+    described_as: Attributes = ()
+    """Its resource's attributes, but those that name it."""
+    described_s: float = -math.inf
+    """When these were recorded last."""
     bound: dict[Template, Bound] = field(default_factory=dict)
     """Where a template's points belong."""
 

@@ -1,5 +1,6 @@
 """Has all series kept by storage, and reads them back for who looks."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,6 +11,7 @@ from telemetry.series.stream import Increment, Key
 from telemetry.series.table import UNKNOWN, Floats, Ints, Table, Taken
 from telemetry.series.track import Track
 from telemetry.storage.catalogue import Kind
+from telemetry.storage.exemplars import Exemplar
 from telemetry.storage.layout import Layout
 from telemetry.storage.storage import Storage
 
@@ -55,6 +57,15 @@ class Recording:
         self._storage.append_buckets(
             np.array([number]), np.array([increment.end_s]), layout, layout.row(total)[None], np.array([total.total])
         )
+
+    def link(self, exemplars: Sequence[Exemplar], now_s: float) -> None:
+        """Keep values with the traces that they are of."""
+        if exemplars:
+            self._storage.add_exemplars(exemplars, now_s)
+
+    def describe(self, keys: Sequence[Key], now_s: float) -> None:
+        """Keep who reports."""
+        self._storage.append(np.array(self._storage.series_ids(keys, "gauge")), now_s, np.ones(len(keys)))
 
     def plotted(self, key: Key, kind: Kind, touched_s: float, since_s: float) -> "Plotted":
         """One series over time."""

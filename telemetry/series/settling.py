@@ -13,6 +13,7 @@ from telemetry.series.service import Service
 from telemetry.series.stream import Increment, Key
 from telemetry.series.table import UNKNOWN, Arrived, Ints, Table, Taken
 from telemetry.storage.catalogue import Kind
+from telemetry.storage.exemplars import Exemplar
 
 _AHEAD_NS, _BEHIND_NS = int(MAX_AHEAD_S * 1e9), int(MAX_BEHIND_S * 1e9)
 _LATEST_NS = 2**63 - 1
@@ -28,6 +29,14 @@ class Recorder(Protocol):
 
     def record_histogram(self, increment: Increment) -> None:
         """Keep what an exponential histogram added."""
+        ...
+
+    def link(self, exemplars: Sequence[Exemplar], now_s: float) -> None:
+        """Keep values with the traces that they are of."""
+        ...
+
+    def describe(self, keys: Sequence[Key], now_s: float) -> None:
+        """Keep who reports: a gauge that is 1, whose attributes are a process's own."""
         ...
 
     def plotted(self, key: Key, kind: Kind, touched_s: float, since_s: float) -> Plotted:

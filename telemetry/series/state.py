@@ -22,8 +22,8 @@ Meet = Callable[[Origin, float], Process]
 """Gives the process of an origin, which was seen last at a time."""
 
 
-def dump(processes: list[Process], binding: Binding) -> bytes:
-    """All processes and their series: what is text as JSON, then the columns of each table."""
+def dump(processes: list[Process], binding: Binding, units: dict[str, str]) -> bytes:
+    """All processes and their series, and the metrics' units: what is text as JSON, then the columns of each table."""
     tables = [binding.numbers, *binding.histograms.values()]
     rows: list[list[int]] = [[] for _ in tables]
     index = {table: number for number, table in enumerate(tables)}
@@ -52,13 +52,13 @@ def dump(processes: list[Process], binding: Binding) -> bytes:
                 ],
             }
         )
-    header = orjson.dumps({"bounds": [table.bounds for table in tables], "processes": described})
+    header = orjson.dumps({"bounds": [table.bounds for table in tables], "processes": described, "units": units})
     columns = [getattr(table, name)[each] for table, each in zip(tables, rows, strict=True) for name in _COLUMNS]
     return b"".join([_LENGTH.pack(len(header)), header, *(column.tobytes() for column in columns)])
 
 
-def load(state: bytes, meet: Meet, binding: Binding) -> None:
-    """Go on from what `dump` gave; there must be no series yet."""
+def load(state: bytes, meet: Meet, binding: Binding) -> dict[str, str]:
+    """Go on from what `dump` gave, of which it returns the units; there must be no series yet."""
     (length,) = _LENGTH.unpack_from(state)
     said = orjson.loads(state[_LENGTH.size : _LENGTH.size + length])
     tables = [binding.table(None if bounds is None else tuple(bounds)) for bounds in said["bounds"]]
@@ -85,6 +85,7 @@ def load(state: bytes, meet: Meet, binding: Binding) -> None:
             column[index] = values
             at += values.nbytes
         table.level_at[index] = np.minimum(table.level_at[index], 0)  # requests are counted anew
+    return dict(said.get("units", {}))
 
 
 def _raw(name: Name) -> tuple[Any, ...]:

@@ -14,8 +14,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
+from telemetry.receivers.attributes import Attributes
 from telemetry.receivers.origin import NOBODY, Origin, Peer, origin
 from telemetry.receivers.points import Point, RefusedError, points
+from telemetry.series import targets
 from telemetry.series.binding import Binding
 from telemetry.series.prices import Prices
 from telemetry.series.process import Process
@@ -36,6 +38,8 @@ logger = logging.getLogger(__name__)
 MAX_PENDING = 16_384
 """Points that wait to be settled."""
 MAX_SOURCES = 20_000
+MAX_UNITS = 20_000
+"""Metrics whose unit is remembered."""
 MOST_BACK_S = 0.5
 """A clock that goes back further was set; by less, it was adjusted."""
 
@@ -61,6 +65,8 @@ class _Source:
     """A resource, as it comes from one address."""
 
     origin: Origin
+    described_as: Attributes
+    """Its other attributes."""
     known: Known = field(default_factory=dict)
     process: Process | None = None
     """None where the resource does not tell its processes apart."""
@@ -87,6 +93,8 @@ class SeriesStore:
         self.services: dict[str, Service] = {}
         self.binding = Binding(max_series=max_series, max_sender_series=max_sender_series)
         self.templates = Templates()
+        self.units: dict[str, str] = {}
+        """What each metric is measured in, where its senders say so."""
         self._started_ns = int(started_s * 1e9)
         self._now_s = started_s
         self._prices = prices
@@ -162,11 +170,11 @@ class SeriesStore:
     def state(self) -> bytes:
         """What it takes to go on from here."""
         self.settle()
-        return dump(list(self._processes.values()), self.binding)
+        return dump(list(self._processes.values()), self.binding, self.units)
 
     def restore(self, state: bytes) -> None:
         """Go on from a state; nothing was taken yet."""
-        load(state, self._meet, self.binding)
+        self.units |= load(state, self._meet, self.binding)
 
     def repeat(self, since_s: float, now_s: float) -> None:
         """Have the values of gauges kept again that their processes leave out, though they report, since a time."""
@@ -181,6 +189,11 @@ class SeriesStore:
         ]
         if rows:
             self._recorder.repeat(self.binding.numbers, np.array(rows), now_s)
+
+    def describe(self, now_s: float) -> None:
+        """Have recorded who reports, as soon as that is known, and again as long as they do."""
+        if self._recorder is not None and (keys := targets.due(self._processes.values())):
+            self._recorder.describe(keys, now_s)
 
     def watch_since(self, time_s: float) -> None:
         """Take a process that is unknown, and began after this time, to have counted nothing before."""
@@ -237,7 +250,8 @@ class SeriesStore:
         key = resource, peer.address
         source = self._sources.get(key)
         if source is None:
-            source = self._sources[key] = _Source(origin=origin(Resource.FromString(resource), peer))
+            said = Resource.FromString(resource)
+            source = self._sources[key] = _Source(origin=origin(said, peer), described_as=targets.described(said))
             if len(self._sources) > MAX_SOURCES:
                 self._sources.popitem(last=False)
         return source
@@ -248,12 +262,20 @@ class SeriesStore:
         process = self._process(source, template, metrics, now_s, peer)
         if id(process) in self._waiting or self._num_pending > MAX_PENDING:
             self.settle()
+        if template not in process.bound and len(self.units) < MAX_UNITS:
+            self.units |= template.units
         bound = self.binding.bind(process, template)
         rounds, unfit = read(template, bound, metrics)
         self._num_reports += 1
+        origin = source.origin._replace(instance=process.origin.instance)
+        process.described_as = source.described_as
+        if template.exemplars is not None and self._recorder is not None:
+            self._recorder.link(
+                process.linking.new(template.exemplars, metrics, origin, process.clock.offset_ns), now_s
+            )
         report = Report(
             process=process,
-            origin=source.origin._replace(instance=process.origin.instance),
+            origin=origin,
             now_s=now_s,
             number=self._num_reports,
             rounds=rounds,

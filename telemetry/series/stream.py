@@ -110,7 +110,9 @@ class Stream:
             return 0, None  # a repeat, or older than what is known: the newer total holds it already
         restarted = point.start_ns > self.last.start_ns
         continued = None if restarted else _minus(point.value, self.last.value)
-        return max(start_ns, self.last.time_ns), point.value if continued is None else continued
+        if continued is None:
+            return max(start_ns, self.last.time_ns), point.value
+        return self.last.time_ns, continued
 
 
 def _first_start(point: Point, start_ns: int, previous_ns: int | None, watched_ns: int) -> int:

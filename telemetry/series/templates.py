@@ -7,7 +7,8 @@ from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import ResourceMetrics
 
-from telemetry.series.template import Template, learn
+from telemetry.series.learning import learn
+from telemetry.series.template import Template
 from telemetry.series.wire import BYTES, UnreadableError, fields
 
 MAX_OWN = 8

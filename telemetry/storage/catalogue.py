@@ -50,7 +50,7 @@ class Catalogue:
 
     def series_ids(self, keys: Sequence[Key], kind: Kind) -> list[int]:
         """The number of each of some series of one kind, new ones where they were not known."""
-        unknown = {key: _text(key) for key in keys if (key, kind) not in self._ids}
+        unknown = {key: text_of(key) for key in keys if (key, kind) not in self._ids}
         kept = self._kept(list(unknown.values()), kind) if unknown else {}
         for key, text in unknown.items():
             number = kept.get(text)
@@ -71,7 +71,7 @@ class Catalogue:
             each = self._known[number]
             connection.execute(
                 "INSERT OR IGNORE INTO series VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (number, each.kind, each.key.service, each.key.metric, _text(each.key), first_ms, time_ms),
+                (number, each.kind, each.key.service, each.key.metric, text_of(each.key), first_ms, time_ms),
             )
         old = [number for number in ids if time_ms - self._seen_ms.get(number, 0) >= SEEN_EVERY_MS]
         connection.executemany("UPDATE series SET seen_ms = ? WHERE id = ?", [(time_ms, number) for number in old])
@@ -101,7 +101,7 @@ class Catalogue:
         """Series that may have points in a range."""
         asked = (metric, service, start_s * 1e3 - 2 * SEEN_EVERY_MS, end_s * 1e3)
         found = self._database.read(lambda connection: connection.execute(_SELECT, asked).fetchall()) or []
-        series = {number: Series(id=number, key=_key(text), kind=kind) for number, kind, text in found}
+        series = {number: Series(id=number, key=key_of(text), kind=kind) for number, kind, text in found}
         for number in list(self._new):
             each = self._known.get(number)
             if each and metric in (None, each.key.metric) and service in (None, each.key.service):
@@ -137,11 +137,13 @@ def kind_of(group: int) -> Kind:
     return KINDS[group % len(KINDS)]
 
 
-def _text(key: Key) -> str:
+def text_of(key: Key) -> str:
+    """A series as text, by which it is found again."""
     return orjson.dumps([key.service, key.instance, list(key.scope), key.metric, key.attributes]).decode()
 
 
-def _key(text: str) -> Key:
+def key_of(text: str) -> Key:
+    """The series that `text_of` wrote."""
     service, instance, (name, version, within), metric, attributes = orjson.loads(text)
     return Key(service, instance, Scope(name, version, _pairs(within)), metric, _pairs(attributes))
 

@@ -72,7 +72,7 @@ class DataFolder:
             JournalError: there is no room, here or for what was received before; so memory stays bounded, too.
         """
         if self.journal is not None and self.storage.is_behind:
-            raise JournalError("storage must have room for what was received before; its disk is full")
+            raise JournalError("storage must have room for what was received before; its disk is full or too slow")
         if self.journal is not None:
             self.journal.append(signal, body, time_s, " ".join(peer), gzipped)
 

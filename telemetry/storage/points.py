@@ -139,11 +139,14 @@ def points_of(blocks: Sequence[Block]) -> dict[int, Points]:
     }
 
 
-def histograms_of(blocks: list[Block]) -> Histograms:
-    """One series' bucket totals, of blocks of one layout that may overlap."""
+def histograms_of(blocks: list[Block]) -> dict[int, Histograms]:
+    """Each series' bucket totals, of blocks of one layout that may overlap."""
     block = joined(blocks)
     assert block.counts is not None
-    return Histograms(block.times_ms / 1e3, block.counts, block.columns[0])
+    return {
+        number: Histograms(block.times_ms[rows] / 1e3, block.counts[rows], block.columns[0][rows])
+        for number, rows in _by_series(block.ids)
+    }
 
 
 def _by_series(ids: Ids) -> list[tuple[int, slice]]:

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import orjson
@@ -22,6 +23,8 @@ from telemetry.storage.database import Database
 
 logger = logging.getLogger(__name__)
 
+Kept = Signal | Literal["exemplars"]
+"""What is kept as it came, or as it was found in what came."""
 MAX_BLOCK_BYTES = 2**20
 LEVEL = 3
 _ROWS = "SELECT id, services FROM requests WHERE signal = ? AND end_ms >= ? AND start_ms <= ? ORDER BY end_ms DESC"
@@ -35,7 +38,7 @@ _PAGE = 512
 class Request:
     """One request, with what it is found by."""
 
-    signal: Signal
+    signal: Kept
     body: bytes
     time_ms: int
     services: frozenset[str]
@@ -89,7 +92,7 @@ def bodies(block: bytes) -> Iterator[bytes]:
 class Wanted:
     """What requests are asked for; None is any."""
 
-    signal: Signal
+    signal: Kept
     start_ms: int
     end_ms: int
     service: str | None

@@ -16,18 +16,20 @@ import numpy as np
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from telemetry.journal.record import Place, Signal
+from telemetry.journal.record import Place
 from telemetry.receivers.origin import origin
 from telemetry.series.stream import Key
-from telemetry.storage import logs, points, requests, spans
+from telemetry.storage import exemplars, logs, points, requests, spans
 from telemetry.storage.block import Block, Floats, Ids, Ints
 from telemetry.storage.catalogue import Catalogue, Kind, Series
 from telemetry.storage.config import StorageConfig
 from telemetry.storage.database import Database
+from telemetry.storage.exemplars import Exemplar
 from telemetry.storage.head import Head
 from telemetry.storage.layout import Layout
 from telemetry.storage.logs import LogRecord
 from telemetry.storage.points import Histograms, Points
+from telemetry.storage.requests import Kept
 from telemetry.storage.schema import SCHEMA, TABLES
 from telemetry.storage.spans import StoredSpan
 from telemetry.storage.writer import Checkpoint, Writer
@@ -37,6 +39,8 @@ logger = logging.getLogger(__name__)
 FILE = "telemetry.sqlite"
 MAX_WAITING = 4
 """Checkpoints that may wait for room on the disk before further requests are refused."""
+MAX_WAITING_BYTES = 128 * 2**20
+"""Of memory that checkpoints may hold while the disk is slow."""
 MINUTE_S = 60.0
 EARLY_S = 3600.0
 """Spans and logs are found that began so long before they were received."""
@@ -79,8 +83,12 @@ class Storage:
 
     @property
     def is_behind(self) -> bool:
-        """Whether the disk takes so little that requests must be refused, so that memory stays bounded."""
-        return self._writer.num_failed > 0 and len(self._writer.waiting) >= MAX_WAITING
+        """Whether the disk takes so little that requests must be refused, so that memory stays bounded: it is full, or
+        too slow for what comes.
+        """
+        waiting = list(self._writer.waiting)
+        is_full = self._writer.num_failed > 0 and len(waiting) >= MAX_WAITING
+        return is_full or sum(checkpoint.head.num_bytes for checkpoint in waiting) > MAX_WAITING_BYTES
 
     def series_id(self, key: Key, kind: Kind) -> int:
         """The number of a series, for `append`; the same over restarts. Ask once and keep it."""
@@ -127,6 +135,21 @@ class Storage:
         services = frozenset(origin(each.resource).service for each in request.resource_logs)
         self._add("logs", body, time_s, services, [trace for trace in traces if len(trace) == 16], len(traces))
 
+    def add_exemplars(self, found: Sequence[Exemplar], time_s: float) -> None:
+        """Keep exemplars, as long as spans are kept."""
+        traces = [bytes.fromhex(each.trace_id) for each in found]
+        services = frozenset(each.key.service for each in found)
+        self._add("exemplars", exemplars.encoded(found), time_s, services, traces, len(found))
+
+    def exemplars(self, start_s: float, end_s: float, service: str | None = None) -> Iterator[Exemplar]:
+        """Those of a range, each once, the latest to come first."""
+        seen = set()
+        for body in self.requests("exemplars", start_s, end_s, service):
+            for each in exemplars.decoded(body):
+                if start_s <= each.time_s <= end_s and each not in seen:
+                    seen.add(each)
+                    yield each
+
     def select(
         self,
         metric: str | None = None,
@@ -156,12 +179,21 @@ class Storage:
         self, number: int, start_s: float, end_s: float, *, step_s: float = 0.0
     ) -> list[tuple[Layout, Histograms]]:
         """One histogram's totals by bucket, those of each layout together."""
-        blocks = self._blocks(np.array([number]), start_s, end_s, step_s)
+        return self.read_many_buckets([number], start_s, end_s, step_s=step_s).get(number, [])
+
+    def read_many_buckets(
+        self, numbers: Iterable[int], start_s: float, end_s: float, *, step_s: float = 0.0
+    ) -> dict[int, list[tuple[Layout, Histograms]]]:
+        """The totals of many histograms at once; without those that have none."""
         alike: dict[Layout, list[Block]] = {}
-        for block in blocks:
+        for block in self._blocks(np.fromiter(numbers, np.int64), start_s, end_s, step_s):
             if block.layout is not None:
                 alike.setdefault(block.layout, []).append(block)
-        return [(layout, points.histograms_of(each)) for layout, each in alike.items()]
+        found: dict[int, list[tuple[Layout, Histograms]]] = {}
+        for layout, blocks in alike.items():
+            for number, histograms in points.histograms_of(blocks).items():
+                found.setdefault(number, []).append((layout, histograms))
+        return found
 
     def trace(self, trace_id: str) -> list[StoredSpan]:
         """All spans of a trace (hex), by their start."""
@@ -177,7 +209,7 @@ class Storage:
 
     def requests(
         self,
-        signal: Signal,
+        signal: Kept,
         start_s: float = 0.0,
         end_s: float = 2e10,
         service: str | None = None,
@@ -225,7 +257,7 @@ class Storage:
 
     def _add(
         self,
-        signal: Signal,
+        signal: Kept,
         body: bytes,
         time_s: float,
         services: frozenset[str],

@@ -22,6 +22,16 @@ START_S = 1_800_000_000.0
 BOUNDS = names.REQUEST_DURATION.boundaries
 
 
+def with_exemplar(
+    request: ExportMetricsServiceRequest, value: float, now_s: float, trace_id: bytes
+) -> ExportMetricsServiceRequest:
+    """The request, whose first histogram shows in which trace a value was measured."""
+    metrics = request.resource_metrics[0].scope_metrics[0].metrics
+    point = next(metric for metric in metrics if metric.HasField("histogram")).histogram.data_points[0]
+    point.exemplars.add(time_unix_nano=int(now_s * 1e9), as_double=value, trace_id=trace_id, span_id=trace_id[:8])
+    return request
+
+
 class Clock:
     """A clock that stands until it is set."""
 

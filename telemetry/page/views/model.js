@@ -45,7 +45,7 @@ export function mount(root, [name]) {
       about.textContent = described(service, common.now);
       showCards(cards, service, content.last, common.span, content.full_in_s);
       const mine = common.incidents.filter((incident) => incident.services.includes(name));
-      plots.update(content, { bands: bandsOf(mine, name), changes: content.changes });
+      plots.update(content, { bands: bandsOf(mine, name), changes: content.changes, slow: content.slow });
       processes.show(content.instances, content.now);
       artifact.show(content.artifact);
       showIncidents(list, mine);

@@ -17,7 +17,7 @@ from telemetry.collector import Collector
 from telemetry.conventions import ARTIFACT_LATENCY, ARTIFACT_QUALITY, ARTIFACT_SIZE, ROLLOUT_DECISION
 from tests.telemetry.drift.test_collected import USUAL, Replica
 from tests.telemetry.running import Running
-from tests.telemetry.traffic import START_S, Clock, Sender, attributes
+from tests.telemetry.traffic import START_S, Clock, Sender, attributes, with_exemplar
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = (
@@ -142,7 +142,10 @@ def see(running: Running, clock: Clock, *, seconds: int = SECONDS) -> Callable[[
         slow = 100.0 if clock.now_s - START_S > SPIKE_S else 1.0
         for sender in senders:
             durations = 0.002 * slow * np.exp(0.3 * rng.standard_normal(30))
-            running.collector.receive_metrics(sender.request({200: durations}, clock.now_s))
+            request = sender.request({200: durations}, clock.now_s)
+            if clock.now_s == START_S + SPIKE_S + 1 and sender is senders[0]:
+                with_exemplar(request, 0.2, clock.now_s, TRACE_ID)
+            running.collector.receive_metrics(request)
         running.collector.receive_metrics(evil.request({200: np.full(20, 0.002)}, clock.now_s))
         watched.count(rng.multinomial(10, USUAL))
         running.collector.receive_metrics(watched.report(clock.now_s))

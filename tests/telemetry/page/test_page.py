@@ -232,6 +232,16 @@ def test_a_trace_is_found_and_shown_as_a_waterfall_with_what_was_logged(visit):
     assert page.query_selector("main img, main script") is None
 
 
+def test_a_slow_request_on_the_plot_of_latency_leads_to_its_trace(visit):
+    page = visit("model/digits", ".plot .slow")
+    assert page.locator(".plot .slow").count() == 1
+    slow = page.locator("[data-plot=latency] .slow")
+    assert "200\u00a0ms" in slow.get_attribute("title")
+    slow.click()
+    page.wait_for_selector(".waterfall summary")
+    assert f"#trace/{TRACE_ID.hex()}" in page.url
+
+
 def test_rows_are_shown_beside_those_the_model_was_made_with(visit):
     page = visit("drift/m", ".bars")
     assert "none drifted" in page.inner_text(".cards")

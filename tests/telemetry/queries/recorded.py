@@ -6,7 +6,7 @@ import numpy as np
 
 from telemetry.queries.labels import Labels, labels_of
 from telemetry.queries.matching import Matcher, matching
-from telemetry.queries.source import Metadata
+from telemetry.queries.source import Linked, Metadata
 from telemetry.queries.vectors import Series
 
 BEGIN_S = 1_700_000_000
@@ -31,6 +31,9 @@ class RecordedSeries:
 
     def labels(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> list[Labels]:
         return [each.labels for each in self.select(matchers, start_ms, end_ms) if len(each.values)]
+
+    def exemplars(self, selectors, start_ms: int, end_ms: int) -> list[Linked]:
+        return []
 
     def metadata(self) -> Mapping[str, Metadata]:
         return self._metadata

@@ -98,8 +98,8 @@ class OneByOne:
         elif not is_newer:
             amount = None
         else:
-            start_ns = max(start_ns, last.time_ns)
             rest = None if point.start_ns > last.start_ns else _minus(point.value, last.value)
+            start_ns = last.time_ns if rest is not None else max(start_ns, last.time_ns)
             amount = point.value if rest is None else rest
         end_ns = point.time_ns + offset_ns
         if is_newer:

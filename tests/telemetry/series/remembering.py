@@ -32,6 +32,12 @@ class Recorder:
                 amount = total, tuple((index, int(count)) for index, count in enumerate(counts) if count)
             self.added.append(Added(table.keys[row], amount, start_ns, end_ns, gauge))
 
+    def link(self, exemplars, now_s):
+        pass
+
+    def describe(self, keys, now_s):
+        pass
+
     def record_histogram(self, increment):
         amount = increment.amount.total, tuple(sorted(increment.amount.counts.items()))
         times = round(increment.start_s * 1e9), round(increment.end_s * 1e9)

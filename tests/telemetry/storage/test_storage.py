@@ -207,6 +207,43 @@ def test_the_oldest_go_where_there_are_too_many_bytes(folder, opened):
     assert read.times[0] > START_S
 
 
+def test_a_disk_that_is_slow_holds_up_senders_before_memory_runs_out(tmp_path, opened, monkeypatch):
+    monkeypatch.setattr("telemetry.storage.storage.MAX_WAITING_BYTES", 100_000)
+    storage = opened(tmp_path)
+    ids = np.array(storage.series_ids([key(instance=f"r{number}") for number in range(1000)], "gauge"))
+    with storage._database.writing():  # a write of its own that takes its time
+        for second in range(9):
+            assert storage.is_behind == (second * 3 * ids.nbytes > 100_000)
+            storage.append(ids, START_S + second, ids + 0.5)
+            storage.checkpoint(START_S + second)
+        assert len(storage.read(int(ids[3]), START_S, START_S + 9).times) == 9
+    assert storage.flush()
+    assert not storage.is_behind
+
+
+def test_histograms_that_are_read_together_are_what_each_is_alone(folder, opened):
+    storage = opened(folder)
+    ids = np.array(storage.series_ids([key("latency", f"r{number}") for number in range(70)], "histogram"))
+    layouts = [Layout.explicit((0.1, 1.0)), Layout.explicit((0.5, 1.0))]
+    for second in range(6):
+        layout = layouts[second // 4]
+        counts = np.outer(ids + 1, [second, 2 * second, 1])
+        storage.append_buckets(ids, START_S + second, layout, counts, ids * second / 2)
+        storage.checkpoint(START_S + second)
+    assert storage.flush()
+    together = storage.read_many_buckets([*ids.tolist(), 10**6], START_S, START_S + 9)
+    assert together.keys() == set(ids.tolist())
+    for number in ids[::23].tolist():
+        assert [layout for layout, _ in together[number]] == layouts
+        for (_, one), (_, other) in zip(
+            together[number], storage.read_buckets(number, START_S, START_S + 9), strict=True
+        ):
+            assert all(np.array_equal(*pair) for pair in zip(one, other, strict=True))
+        assert together[number][0][1].counts.tolist() == [
+            [(number + 1) * second, (number + 1) * 2 * second, number + 1] for second in range(4)
+        ]
+
+
 def test_a_checkpoint_has_its_place_and_states_or_nothing(tmp_path, opened):
     storage = opened(tmp_path)
     assert storage.checkpointed() == (0, {})
