@@ -10,25 +10,21 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
-from pathlib import Path
-from typing import Annotated
 
 from google.protobuf.message import Message
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from starlette.applications import Starlette
 
+from telemetry.config import CollectorConfig
 from telemetry.drift import routes as drift_routes
 from telemetry.failures import Failures
-from telemetry.forwarding.backend import BackEnd, RemoteWrite
 from telemetry.forwarding.forwarding import Forwarding
 from telemetry.incidents import routes as incident_routes
 from telemetry.incidents.told import changes_told
 from telemetry.journal.record import Signal
-from telemetry.named import each_name_once
-from telemetry.notify.notifier import Notifier, NotifyConfig
+from telemetry.notify.notifier import Notifier
 from telemetry.notify.telling import Teller
 from telemetry.own_metrics import EVERY_S as OWN_METRICS_S
 from telemetry.own_metrics import OwnMetrics
@@ -36,7 +32,6 @@ from telemetry.page import routes
 from telemetry.page.sources import Sources
 from telemetry.queries.recorded import RecordedSeries
 from telemetry.queries.routes import query_routes
-from telemetry.receivers.config import ReceiverConfig
 from telemetry.receivers.grpc import GrpcReceiver
 from telemetry.receivers.http import HttpReceiver
 from telemetry.receivers.intake import Intake
@@ -44,17 +39,13 @@ from telemetry.receivers.memory import MemoryLimit
 from telemetry.receivers.origin import NOBODY, Peer
 from telemetry.receivers.receiver import Refusal
 from telemetry.receivers.tokens import Tokens
-from telemetry.series.prices import Prices
 from telemetry.series.recording import Recording
 from telemetry.series.service import Service
 from telemetry.series.store import SeriesStore
 from telemetry.series.traces import SpanStore
 from telemetry.slo import routes as slo_routes
-from telemetry.slo.objective import Objective
-from telemetry.storage.config import StorageConfig
 from telemetry.storage.data_folder import DataFolder, sender_of
 from telemetry.storage.signals import RecordedSignals
-from telemetry.watching.detection import DetectionConfig
 from telemetry.watching.watchers import Watchers
 
 logger = logging.getLogger(__name__)
@@ -68,61 +59,6 @@ MOST_WAITING_BYTES = 16 * 2**20
 REPEAT_S = 60.0
 """A gauge that its process leaves out, as it is constant, is kept again so often: a query looks back for minutes."""
 STATE, STARTED = "series", "started"
-
-
-class CollectorConfig(BaseModel):
-    """Where the collector listens, how much it keeps and when it alerts."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    host: str = "127.0.0.1"
-    """Address to listen on; beyond this host, set `receivers.tokens` and `receivers.tls_certificate`."""
-    grpc_port: int = Field(default=4317, ge=0, le=65535)
-    """OTLP over gRPC; 0 takes any free port."""
-    http_port: int = Field(default=4318, ge=0, le=65535)
-    """OTLP over HTTP; 0 takes any free port."""
-    page_port: int = Field(default=8088, ge=0, le=65535)
-    """The page and its API, where `python -m telemetry` runs; behind the ingress they have no port of their own."""
-    max_body_bytes: int = Field(default=16 * 2**20, gt=0)
-    """Largest request, after decompression."""
-    retention_s: float = Field(default=3600.0, gt=0)
-    """Seconds for which points and signals are kept in memory."""
-    max_series: int = Field(default=50_000, gt=0)
-    """Series that are reported at a time, all senders together; each takes up to a kilobyte of memory. Points of
-    further ones are refused and counted.
-    """
-    receivers: ReceiverConfig = ReceiverConfig()
-    """Who may send, and how much."""
-    data_dir: Path | None = None
-    """Folder of all that must survive a restart; it is made where it is not there. Where it is not given, the command
-    and the application take `$XDG_STATE_HOME/trimtab/telemetry`, that is `~/.local/state/trimtab/telemetry`; `null`
-    keeps all in memory, and a restart forgets it.
-    """
-    storage: StorageConfig = StorageConfig()
-    """How much is kept in that folder."""
-    forwarding: tuple[BackEnd, ...] = ()
-    """OTLP back-ends that all that is received goes on to; what they cannot take yet waits in `data_dir`."""
-    remote_write: tuple[RemoteWrite, ...] = ()
-    """Prometheus-compatible back-ends that what is recorded is written to, under Prometheus' names."""
-    detection: DetectionConfig = DetectionConfig()
-    """When a signal is unusual."""
-    slos: Annotated[list[Objective], AfterValidator(each_name_once)] = []
-    """What is promised of services, with an error budget each."""
-    prices: Prices = Prices()
-    """What machines cost, from which the signal `cost_per_1000` is made: a thousand requests' share of what the
-    processes use."""
-    notify: NotifyConfig = NotifyConfig()
-    """Who is told of incidents."""
-
-    @model_validator(mode="after")
-    def _forwards_from_disk(self) -> "CollectorConfig":
-        for setting, backends in (("forwarding", self.forwarding), ("remote_write", self.remote_write)):
-            names = [each.name for each in backends]
-            if len(set(names)) < len(names):
-                raise ValueError(f"{setting} must give each back-end a name of its own, got {', '.join(names)}")
-        if self.forwarding and self.data_dir is None:
-            raise ValueError("forwarding needs a data_dir, where what a back-end cannot take yet waits, got none")
-        return self
 
 
 class Collector:

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from telemetry.collector import CollectorConfig
+from telemetry.config import CollectorConfig
 from telemetry.errors import ConfigurationError
 from telemetry.storage.data_folder import default_folder
 

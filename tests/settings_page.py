@@ -29,7 +29,7 @@ from deployments.stages.declared import PipelineSettings, Stage
 from optimization.recipe import architectures, methods, recipe, sources, teaching
 from optimization.recommenders import recipe as recommenders
 from optimization.sequences import recipe as sequences
-from telemetry.collector import CollectorConfig
+from telemetry.config import CollectorConfig
 from telemetry.forwarding.backend import BackEnd, RemoteWrite, Secret, Tls
 from telemetry.notify.channels import Alertmanager, Email, OtlpLogs, Slack, Webhook
 from telemetry.notify.notifier import NotifyConfig

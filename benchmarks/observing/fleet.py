@@ -11,7 +11,8 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.metrics.v1 import metrics_pb2 as otlp
 
 from telemetry import conventions as names
-from telemetry.collector import Collector, CollectorConfig
+from telemetry.collector import Collector
+from telemetry.config import CollectorConfig
 from telemetry.storage.config import StorageConfig
 
 START_S = 1_800_000_000.0

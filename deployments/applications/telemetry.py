@@ -9,7 +9,8 @@ from deployments.access.guard import of_page
 from deployments.applications.replica import ON_HEAD, application, checked, gate_of
 from deployments.ray_private import AsgiReplica
 from deployments.settings import AccessSettings, parse, split_access
-from telemetry.collector import Collector, CollectorConfig
+from telemetry.collector import Collector
+from telemetry.config import CollectorConfig
 from telemetry.storage.data_folder import default_folder
 
 

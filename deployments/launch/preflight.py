@@ -25,7 +25,7 @@ from deployments.stages.plan import planned
 from optimization.artifact.manifest import Manifest
 from optimization.artifact.signature import SignatureError
 from optimization.artifact.store import ArtifactError, load
-from telemetry.collector import CollectorConfig
+from telemetry.config import CollectorConfig
 
 DEFAULT_HTTP_PORT = 8000
 DEFAULT_GRPC_PORT = 9000

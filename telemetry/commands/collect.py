@@ -8,7 +8,8 @@ from pathlib import Path
 import uvicorn
 
 from telemetry import configuration
-from telemetry.collector import Collector, CollectorConfig
+from telemetry.collector import Collector
+from telemetry.config import CollectorConfig
 from telemetry.emitting import json_lines
 from telemetry.receivers.receiver import listen
 

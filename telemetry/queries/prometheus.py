@@ -103,7 +103,8 @@ class PrometheusApi:
 
     def _query_exemplars(self, parameters: Parameters) -> Any:
         selectors = selectors_of(_one(parameters, "query"), self._engine.limits)
-        start_s, end_s = _time(parameters, "start"), _time(parameters, "end")
+        now_s = self._clock()
+        start_s, end_s = _time(parameters, "start", now_s - DEFAULT_RANGE_S), _time(parameters, "end", now_s)
         return shape.exemplars(self._engine.source.exemplars(selectors, _ms(start_s), _ms(end_s)))
 
     def _series(self, parameters: Parameters) -> Any:

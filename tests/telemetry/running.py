@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import uvicorn
 
-from telemetry.collector import Collector, CollectorConfig
+from telemetry.collector import Collector
+from telemetry.config import CollectorConfig
 from telemetry.receivers.receiver import listen
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from telemetry import __main__ as command_line
-from telemetry.collector import Collector, CollectorConfig
+from telemetry.collector import Collector
+from telemetry.config import CollectorConfig
 from tests.telemetry.running import running
 from tests.telemetry.traffic import Clock, Sender
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from telemetry.collector import Collector, CollectorConfig
+from telemetry.collector import Collector
+from telemetry.config import CollectorConfig
 from telemetry.receivers.receiver import PortTakenError, Refusal, listen
 from telemetry.series.service import Service
 from tests.conftest import free_port

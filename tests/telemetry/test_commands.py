@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from telemetry import __main__ as command_line
-from telemetry.collector import CollectorConfig
+from telemetry.config import CollectorConfig
 from telemetry.configuration import read
 from telemetry.errors import ConfigurationError
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from telemetry.collector import CollectorConfig
+from telemetry.config import CollectorConfig
 from telemetry.configuration import parse
 from telemetry.errors import ConfigurationError
 from tests.conftest import free_port

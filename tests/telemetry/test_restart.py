@@ -13,7 +13,8 @@ from google.rpc import error_details_pb2, status_pb2
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
 
-from telemetry.collector import Collector, CollectorConfig
+from telemetry.collector import Collector
+from telemetry.config import CollectorConfig
 from telemetry.emitting.emitter import Emitter
 from telemetry.journal.errors import JournalError
 from telemetry.receivers.origin import Peer
@@ -180,7 +181,8 @@ def send(collector, clock, sender, *, seconds):
 FULL = """
 import asyncio, resource, sys
 from pathlib import Path
-from telemetry.collector import Collector, CollectorConfig
+from telemetry.collector import Collector
+from telemetry.config import CollectorConfig
 from telemetry.emitting.emitter import Emitter
 from telemetry.journal.errors import JournalError
 from telemetry.storage.spans import SpanQuery

@@ -8,7 +8,8 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from starlette.testclient import TestClient
 
 from telemetry import conventions as names
-from telemetry.collector import Collector, CollectorConfig
+from telemetry.collector import Collector
+from telemetry.config import CollectorConfig
 from telemetry.drift import history
 from telemetry.emitting.bin_counts import BinCounts
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from opentelemetry.proto.metrics.v1 import metrics_pb2 as otlp
 
-from telemetry.collector import Collector, CollectorConfig
+from telemetry.collector import Collector
+from telemetry.config import CollectorConfig
 from telemetry.page import views
 from telemetry.page.grid import MAX_POINTS
 from telemetry.page.sources import Range

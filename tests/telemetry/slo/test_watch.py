@@ -3,7 +3,8 @@
 import numpy as np
 from starlette.testclient import TestClient
 
-from telemetry.collector import Collector, CollectorConfig
+from telemetry.collector import Collector
+from telemetry.config import CollectorConfig
 from telemetry.slo.objective import Objective
 from tests.telemetry.traffic import Clock, Sender
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from telemetry.__main__ import main
-from telemetry.collector import Collector, CollectorConfig
+from telemetry.collector import Collector
+from telemetry.config import CollectorConfig
 from telemetry.storage.errors import StorageError
 from telemetry.storage.logs import LogQuery
 from telemetry.storage.spans import SpanQuery
