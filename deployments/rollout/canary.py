@@ -104,6 +104,7 @@ class Canary:
         self._copy_rate = RowRate(split.copies_per_s)
         self._copies: set[asyncio.Task[None]] = set()
         self._rests_until_s = float("-inf")
+        self._longest_s = 0.0
 
     def stop(self) -> None:
         """Let go of copies under way; requests under way are answered."""
@@ -154,6 +155,7 @@ class Canary:
                 wanted.reset(before)
         if status is None:
             return  # the client is gone
+        self._longest_s = max(self._longest_s, seconds)
         self._counting.sent("baseline", has_failed=status >= 500)
         self._counting.took(seconds)
         if copied and rows and (request := copied.call()):
@@ -176,13 +178,14 @@ class Canary:
 
     async def _asked(self, request: Call, *, wants_rows: bool) -> Told | None:
         """What the candidate says; none where it is gone or too late."""
-        timeout_s = min(self.split.timeout_s, _time_of(request) / 2)
+        patience_s = max(self.split.timeout_s, 2 * self._longest_s)
+        timeout_s = min(patience_s, _time_of(request) / 2)
         parsed = request.parsed and replace(request.parsed)  # each that answers takes the message for itself
         try:
             async with asyncio.timeout(timeout_s):
                 return await self._ask(replace(request, parsed=parsed), wants_rows)
         except (CandidateGoneError, TimeoutError) as error:
-            if timeout_s == self.split.timeout_s or isinstance(error, CandidateGoneError):
+            if timeout_s == patience_s or isinstance(error, CandidateGoneError):
                 self._rests_until_s = time.monotonic() + REST_S
             logger.warning("the candidate did not answer, the baseline does: %s", error or "it is too late")
             return None

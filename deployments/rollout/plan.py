@@ -34,8 +34,8 @@ class RolloutSettings(BaseModel):
     window_s: float = Field(default=2.0, ge=0.5, le=60)
     """Seconds in which both versions are counted before they are compared."""
     timeout_s: float = Field(default=2.0, gt=0)
-    """Seconds that the new version has for a request, or half of the request's own time where that is less; then the
-    version that serves answers it."""
+    """Seconds that the new version has for a request, or twice as long as any took the version that serves, but no more
+    than half of the request's own time; then the version that serves answers it."""
     copies_per_s: float = Field(default=20.0, gt=0)
     """Most requests a second that each replica has both versions answer, to compare the answers."""
     analysis: AnalysisSettings = AnalysisSettings()

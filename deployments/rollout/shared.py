@@ -16,7 +16,7 @@ from deployments.rollout.evidence import Window, windows_json, windows_of
 from deployments.rollout.split import Split
 from deployments.rollout.state import Rollout
 
-CONTROLLER_S = 60.0
+CONTROLLER_S = 120.0
 """Longest that a replica waits for the controller to say which version it may answer by."""
 
 _PREFIX = "trimtab:rollout"

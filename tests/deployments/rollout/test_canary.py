@@ -186,6 +186,21 @@ def test_a_candidate_that_hangs_is_left_alone_for_a_while(tmp_path):
     run(doing)
 
 
+def test_a_candidate_of_a_slow_model_has_the_time_that_the_baseline_takes(tmp_path):
+    async def slow(request, wants_rows):
+        await asyncio.sleep(0.3)
+        return Told(answer=Answer(status=200, headers=JSON, body=b'{"model_version": "2"}'))
+
+    async def doing():
+        async with Pair(tmp_path, share=1.0) as pair:
+            pair.ask = slow
+            pair.canary._longest_s = 10.0
+            assert pair.canary.split.timeout_s < 0.3
+            assert version(await pair.infer()) == "2"
+
+    run(doing)
+
+
 def test_a_request_that_both_refuse_is_nobodys_failure(tmp_path):
     async def doing():
         async with Pair(tmp_path, share=1.0) as pair:
