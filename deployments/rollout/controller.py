@@ -211,6 +211,16 @@ class Controller:
             BlockingIOError: another controller has not ended yet.
         """
         history = await asyncio.to_thread(History, self._folder)
+        try:
+            await self._agree(history)
+        except BaseException:
+            history.close()
+            raise
+        self._history = history
+        await asyncio.to_thread(self._shared.ready)
+
+    async def _agree(self, history: History) -> None:
+        """Let disk and store say the same, of each rollout what is newer."""
         for told in await asyncio.to_thread(self._shared.rollouts):
             known = history.rollouts.get(told.id)
             if known is None or known.revision < told.revision:  # the disk is another host's
@@ -223,8 +233,6 @@ class Controller:
             resumed = state.resumed(rollout, at_s=self._clock())
             await asyncio.to_thread(history.keep, resumed)
             await asyncio.to_thread(self._shared.keep, resumed)
-        self._history = history
-        await asyncio.to_thread(self._shared.ready)
 
     async def tick(self) -> None:
         """Take each rollout a step on, and begin those of versions that were published."""

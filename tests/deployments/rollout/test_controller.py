@@ -186,6 +186,22 @@ def test_a_controller_that_starts_anew_takes_no_old_verdict_for_its_own(world):
         world.run(world.controller.promote(MODEL, why="ann"))
 
 
+def test_a_store_that_cannot_be_read_yet_is_read_later(world):
+    world.begin(**QUICK)
+    world.controller._history.close()
+    rollouts = world.shared.rollouts
+
+    def fails():
+        raise OSError("the store does not answer")
+
+    world.shared.rollouts = fails
+    with pytest.raises(OSError, match="does not answer"):
+        world.run(world.controller.restore())
+    world.shared.rollouts = rollouts
+    world.run(world.controller.restore())
+    assert world.latest.candidate == "2"
+
+
 class Rollouts(RuleBasedStateMachine):
     """Orders, verdicts, time and deaths of the controller in any sequence."""
 
