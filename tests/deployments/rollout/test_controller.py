@@ -90,6 +90,20 @@ def test_an_artifact_that_is_gone_at_promotion_leaves_the_old_version(world):
     assert (world.latest.phase, world.serving, world.apps) == ("rolled_back", "1", {})
 
 
+def test_a_controller_that_dies_as_it_promotes_what_then_fails_leaves_the_old_version(world):
+    world.begin(**QUICK, auto=True)
+    while world.latest.phase != "promoting":
+        world.tick()
+    world.mortal.at(0, is_done_before=True)
+    with pytest.raises(Died):
+        world.tick()
+    assert world.serving == "2"
+    world.restart()
+    world.versions.remove("2")
+    world.tick(4)
+    assert (world.latest.phase, world.serving, world.apps) == ("rolled_back", "1", {})
+
+
 def test_a_rollback_while_a_node_is_down_ends_once_it_can(world):
     world.begin(**QUICK)
     world.tick(3)
