@@ -102,14 +102,13 @@ def fewest(
             f"got {1000 * p99_s:g} ms: no number of replicas is faster"
         )
     low = max(1, math.ceil(_always_busy(workload) / MOST_BUSY))
-    if low > MOST_REPLICAS:
-        raise SettingsError(f"--rate must be what {MOST_REPLICAS} replicas can answer, got {workload.requests_per_s:g}")
-    found = tried(low)
-    if found.p99_s <= p99_s:
-        return found
-    high = low
+    high, found = low, tried(low)
     while found.p99_s > p99_s:
         low, high = high, max(high + 1, round(1.25 * high))
+        if high > MOST_REPLICAS:
+            raise SettingsError(
+                f"--rate must be what {MOST_REPLICAS} replicas answer within --p99, got {workload.requests_per_s:g}"
+            )
         found = tried(high)
     while high - low > max(1, high // 200):
         middle = (low + high) // 2

@@ -36,7 +36,7 @@ def of_manifest(model: ExpectedModel, node: Node, p99_s: float, artifacts: str) 
 
 
 def of_samples(model: ExpectedModel, node: Node, samples: Samples) -> Workload:
-    """The model as a server was measured: by the line through the medians, and how far from it calls were.
+    """The model as a server was measured: by the line through the means, and how far from it calls were.
 
     What a request takes besides the model is outside of the replica, but for `request_s`.
 
@@ -48,7 +48,7 @@ def of_samples(model: ExpectedModel, node: Node, samples: Samples) -> Workload:
         size: np.maximum(np.asarray(times) - outside_s - model.request_s, 1e-6)
         for size, times in samples.latency_s.items()
     }
-    slope, start = _line({size: float(np.median(times)) for size, times in calls.items()})
+    slope, start = _line({size: float(np.mean(times)) for size, times in calls.items()})
     expected = model.model_copy(
         update={
             "latency_s": {1: slope + start, 2: 2 * slope + start},
@@ -65,10 +65,10 @@ def of_samples(model: ExpectedModel, node: Node, samples: Samples) -> Workload:
     )
 
 
-def _line(medians: Mapping[int, float]) -> tuple[float, float]:
-    """Slope and start, neither below 0, of the line that misses `medians` by the least share of each."""
-    sizes, seconds = np.asarray(list(medians), float), np.asarray(list(medians.values()))
-    if len(medians) > 1:
+def _line(means: Mapping[int, float]) -> tuple[float, float]:
+    """Slope and start, neither below 0, of the line that misses `means` by the least share of each."""
+    sizes, seconds = np.asarray(list(means), float), np.asarray(list(means.values()))
+    if len(means) > 1:
         rows = np.stack([sizes, np.ones_like(sizes)], axis=1) / seconds[:, None]
         slope, start = np.linalg.lstsq(rows, np.ones_like(seconds), rcond=None)[0].tolist()
         if slope >= 0 and start >= 0:

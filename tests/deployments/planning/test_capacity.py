@@ -24,6 +24,7 @@ def at(rate, workload=ONE_BY_ONE):
 def _short(monkeypatch):
     monkeypatch.setattr(capacity, "REQUESTS", 5_000)
     monkeypatch.setattr(capacity, "REQUESTS_PER_REPLICA", 40)
+    monkeypatch.setattr(capacity, "CELL", 100)
 
 
 def test_a_call_that_varies_makes_others_wait_longer():

@@ -36,7 +36,7 @@ def test_an_idle_server_is_predicted_to_take_what_was_measured():
     assert found.p99_s == pytest.approx(np.quantile(measured.latency_s[1], 0.99), rel=0.02)
 
 
-def test_the_line_goes_through_the_medians_of_calls():
+def test_the_line_goes_through_the_means_of_calls():
     workload = of_samples(model(), NODE, samples(lambda size: 0.004 + 0.006 * size))
     assert workload.duration_s(4) == pytest.approx((0.004 + 0.024) * 1.025, rel=0.02)
 
