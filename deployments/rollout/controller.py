@@ -24,7 +24,7 @@ from deployments.rollout.analysis.settings import AnalysisSettings
 from deployments.rollout.analysis.verdict import Finding, Verdict
 from deployments.rollout.candidate import application_of
 from deployments.rollout.deployed import Deployed
-from deployments.rollout.evidence import Window
+from deployments.rollout.evidence import Window, coarsened
 from deployments.rollout.gathering import gathered
 from deployments.rollout.history import History
 from deployments.rollout.plan import RolloutSettings, changed
@@ -296,7 +296,9 @@ class Controller:
         if self._clock() - self._judged_s.get(rollout.id, float("-inf")) < rollout.settings.window_s:
             return rollout
         self._judged_s[rollout.id] = self._clock()
-        verdict = self._verdict([windows[start_s] for start_s in sorted(windows)], rollout)
+        seen = coarsened([windows[start_s] for start_s in sorted(windows)])
+        self._windows[rollout.id] = {window.start_s: window for window in seen}
+        verdict = await asyncio.to_thread(self._verdict, seen, rollout)
         return state.judged(rollout, verdict.kind, verdict.text, _as_json(verdict), at_s=self._clock())
 
     def _verdict(self, windows: Sequence[Window], rollout: Rollout) -> Verdict:

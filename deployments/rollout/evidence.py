@@ -6,7 +6,7 @@ the candidate's replicas all else; the sum holds each request once.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self, TypeVar
 
@@ -17,6 +17,8 @@ K = TypeVar("K", int, str)
 BINS_PER_DOUBLING = 8
 """Bins of durations from one to twice as long: each is 9 % wide (OpenTelemetry's exponential histogram of scale 3)."""
 
+MOST_ALIKE = 100
+"""Windows of one length that are kept as they are."""
 _WITH_NAN = ConfigDict(ser_json_inf_nan="constants")
 """A number that is none stays so: the analysis is to see it."""
 
@@ -143,6 +145,37 @@ def duration_of(index: int) -> float:
 def total(arms: Iterable[Arm]) -> Arm:
     """What the replicas of one version saw, as if they were one."""
     return sum(arms, Arm())
+
+
+def together(one: Window, other: Window) -> Window:
+    """Two windows, of other processes or of other seconds, as one."""
+    kinds = one.paired_slices.keys() | other.paired_slices.keys()
+    return Window(
+        start_s=min(one.start_s, other.start_s),
+        end_s=max(one.end_s, other.end_s),
+        baseline=one.baseline + other.baseline,
+        candidate=one.candidate + other.candidate,
+        paired=one.paired + other.paired,
+        paired_slices={
+            kind: one.paired_slices.get(kind, Paired()) + other.paired_slices.get(kind, Paired()) for kind in kinds
+        },
+    )
+
+
+def coarsened(windows: Sequence[Window]) -> list[Window]:
+    """The same evidence, in order of time, in fewer windows: of each length the latest `MOST_ALIKE`; older ones are put
+    together two by two, so that a rollout of days takes no more than some hundreds.
+    """
+    kept = list(windows)
+    at = len(kept)
+    while at > MOST_ALIKE:
+        length_s = kept[at - 1].end_s - kept[at - 1].start_s
+        first = next(i for i in range(at + 1) if i == at or kept[i].end_s - kept[i].start_s < 1.5 * length_s)
+        while at - first > MOST_ALIKE:
+            kept[first : first + 2] = [together(kept[first], kept[first + 1])]
+            first, at = first + 1, at - 1
+        at = first
+    return kept
 
 
 def arm_json(arm: Arm) -> bytes:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from deployments.rollout.counting import ArmName
-from deployments.rollout.evidence import Arm, Paired, Window
+from deployments.rollout.evidence import Arm, Window, together
 
 _ARMS: tuple[ArmName, ...] = ("baseline", "candidate")
 
@@ -23,23 +23,8 @@ def gathered(told: Mapping[str, Sequence[Window]], *, since_s: float, now_s: flo
         for window in said:
             if window.start_s >= since_s and window.end_s + SETTLE_S <= now_s:
                 before = windows.get(window.start_s)
-                windows[window.start_s] = _added(before, window) if before else window
+                windows[window.start_s] = together(before, window) if before else window
     return {start_s: _with_missing(window, told) for start_s, window in sorted(windows.items())}
-
-
-def _added(one: Window, other: Window) -> Window:
-    kinds = one.paired_slices.keys() | other.paired_slices.keys()
-    return Window(
-        start_s=one.start_s,
-        end_s=one.end_s,
-        baseline=one.baseline + other.baseline,
-        candidate=one.candidate + other.candidate,
-        paired=one.paired + other.paired,
-        paired_slices={
-            kind: sum((each.paired_slices[kind] for each in (one, other) if kind in each.paired_slices), start=Paired())
-            for kind in kinds
-        },
-    )
 
 
 def _with_missing(window: Window, told: Mapping[str, Sequence[Window]]) -> Window:

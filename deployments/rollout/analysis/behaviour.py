@@ -12,7 +12,7 @@ from deployments.rollout.analysis.proportions import above, excess
 from deployments.rollout.analysis.settings import AnalysisSettings
 from deployments.rollout.analysis.starts import strongest
 from deployments.rollout.analysis.verdict import Finding
-from deployments.rollout.evidence import Paired, Slice, Window, total
+from deployments.rollout.evidence import Arm, Paired, Slice, Window
 
 Windows = Sequence[Window]
 
@@ -50,8 +50,8 @@ def fidelity(windows: Windows, settings: AnalysisSettings, needed_nats: float) -
 def answers(windows: Windows, settings: AnalysisSettings, needed_nats: float) -> Finding | None:
     """How often each answer is given, more often or less; none where no answers were counted."""
     margin = settings.answers_margin
-    ours = total(window.candidate for window in windows).answers
-    theirs = total(window.baseline for window in windows).answers
+    ours = counts.summed(window.candidate.answers for window in windows)
+    theirs = counts.summed(window.baseline.answers for window in windows)
     num_ours, num_theirs = sum(ours.values()), sum(theirs.values())
     names = _largest({name: ours.get(name, 0) + theirs.get(name, 0) for name in ours.keys() | theirs.keys()})
     if margin is None or not names:
@@ -66,8 +66,8 @@ def answers(windows: Windows, settings: AnalysisSettings, needed_nats: float) ->
 def slices(windows: Windows, settings: AnalysisSettings, needed_nats: float) -> Finding | None:
     """The kind of requests that the candidate surely answers worst; none where none are told apart."""
     margin = settings.slice_margin
-    ours = total(window.candidate for window in windows).slices
-    theirs = total(window.baseline for window in windows).slices
+    ours = _slices([window.candidate for window in windows])
+    theirs = _slices([window.baseline for window in windows])
     found: list[tuple[float, str]] = []
     for name in _largest({name: each.requests + each.compared for name, each in ours.items()}):
         one, other = ours[name], theirs.get(name, Slice())
@@ -97,6 +97,14 @@ def _paired_slices(windows: Windows, settings: AnalysisSettings) -> Iterable[tup
             changed = each.rows - each.same
             nats = float(above((changed, each.rows), settings.most_changed + settings.slice_margin))
             yield nats, f"{name}: {changed:,} of {each.rows:,} rows answered otherwise"
+
+
+def _slices(arms: Iterable[Arm]) -> dict[str, Slice]:
+    found: dict[str, Slice] = {}
+    for arm in arms:
+        for name, each in arm.slices.items():
+            found[name] = found.get(name, Slice()) + each
+    return found
 
 
 def _largest(rows: dict[str, int]) -> list[str]:

@@ -1,11 +1,12 @@
 """Counts of both arms, window by window."""
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.rollout.evidence import Arm, Window
+from deployments.rollout.evidence import Arm, K, Window
 
 Floats = NDArray[np.float64]
 
@@ -14,6 +15,14 @@ def of_both(windows: Sequence[Window], counts: Callable[[Arm], tuple[int, int]])
     """Hits and trials of the candidate, then of the baseline, [windows, 4]."""
     rows = [(*counts(window.candidate), *counts(window.baseline)) for window in windows]
     return np.array(rows, np.float64).reshape(len(rows), 4)
+
+
+def summed(each: Iterable[Mapping[K, int]]) -> Counter[K]:
+    """Counts by name, of all windows."""
+    found = Counter[K]()
+    for counts in each:
+        found.update(counts)
+    return found
 
 
 def as_text(both: Floats, what: str) -> str:

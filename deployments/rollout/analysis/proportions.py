@@ -23,6 +23,8 @@ def excess(counts: ArrayLike, margin: float) -> Floats:
     """
     k, n, j, m = np.moveaxis(np.asarray(counts, np.float64), -1, 0)
     above = (n > 0) & (m > 0) & (k * m > (j + margin * m) * n)
+    if not above.any():
+        return np.zeros(above.shape)
     low, high = np.zeros(k.shape), np.full(k.shape, 1.0 - margin)
     for _ in range(_HALVINGS):  # the likelihood is concave in the base share: its slope falls
         base = (low + high) / 2

@@ -7,13 +7,13 @@ import numpy as np
 
 from deployments.rollout.analysis import latency as latencies
 from deployments.rollout.analysis import resources
-from deployments.rollout.analysis.counts import Floats, as_text, of_both
+from deployments.rollout.analysis.counts import Floats, as_text, of_both, summed
 from deployments.rollout.analysis.finding import of_evidence
 from deployments.rollout.analysis.proportions import above, excess
 from deployments.rollout.analysis.settings import AnalysisSettings
 from deployments.rollout.analysis.starts import strongest
 from deployments.rollout.analysis.verdict import Finding
-from deployments.rollout.evidence import Window, total
+from deployments.rollout.evidence import Window
 
 Windows = Sequence[Window]
 
@@ -37,8 +37,8 @@ def latency(windows: Windows, settings: AnalysisSettings, needed_nats: float) ->
     quantiles = latencies.QUANTILES
     found = [latencies.slower(windows, each, settings.latency_margin) for each in quantiles]
     worst = int(np.argmax(found))
-    arms = [window.candidate for window in windows], [window.baseline for window in windows]
-    ours, theirs = (total(each).durations for each in arms)
+    ours = summed(window.candidate.durations for window in windows)
+    theirs = summed(window.baseline.durations for window in windows)
     told_ms = [1000 * latencies.quantile_s(each, quantiles[worst]) for each in (ours, theirs)]
     text = f"p{100 * quantiles[worst]:g} {told_ms[0]:.3g} ms, baseline {told_ms[1]:.3g} ms"
     return of_evidence("latency", found[worst], needed_nats + math.log(len(quantiles)), text)

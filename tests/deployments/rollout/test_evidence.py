@@ -1,5 +1,6 @@
 """Counts of both versions add up over replicas and come back from JSON as they went."""
 
+import itertools
 import math
 
 import pytest
@@ -13,6 +14,7 @@ from deployments.rollout.evidence import (
     Window,
     arm_json,
     arm_of,
+    coarsened,
     duration_bin,
     duration_of,
     total,
@@ -53,6 +55,17 @@ def test_windows_come_back_from_json_as_they_went(baseline: Arm, candidate: Arm)
     window = Window(start_s=1.0, end_s=6.0, baseline=baseline, candidate=candidate, paired=paired)
     assert windows_of(windows_json((window,))) == (window,)
     assert arm_of(arm_json(candidate)) == candidate
+
+
+def test_evidence_of_days_is_some_hundreds_of_windows_and_loses_no_request() -> None:
+    kept: list[Window] = []
+    for number in range(2000):
+        arm = Arm(asked=1, told=1, requests=1)
+        kept = coarsened([*kept, Window(start_s=2.0 * number, end_s=2.0 * (number + 1), candidate=arm)])
+    assert len(kept) <= 100 * 5
+    assert sum(window.candidate.requests for window in kept) == 2000
+    assert all(one.end_s == other.start_s for one, other in itertools.pairwise(kept))
+    assert {window.end_s - window.start_s for window in kept[-100:]} == {2.0}
 
 
 def test_a_text_cut_short_is_no_evidence() -> None:
