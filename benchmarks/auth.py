@@ -20,6 +20,7 @@ from itertools import chain, product
 from pathlib import Path
 
 import grpc
+import httpx
 import psutil
 
 from benchmarks.attempts import OPEN, TARGETS, Attempt, attempts, near_misses
@@ -50,6 +51,8 @@ class Fuzzed:
     num_with_insides: int
     """Responses that tell of our own files or lines."""
     statuses: Counter[int]
+    places_of_keys: tuple[str, ...] = ()
+    """Where a key was to be read: logs, command lines, the page."""
 
 
 def main() -> None:
@@ -72,7 +75,10 @@ def figures(num_requests: int = 20_000, seed: int = 0) -> dict[str, float]:
     statuses = dict(sorted(found.statuses.items()))
     print(f"{found.num_requests} requests; HTTP responses by status: {statuses} (0: no response)")
     bypassed = len(found.answered) + len(found.calls_answered)
-    return {"auth_bypass": bypassed, "auth_insides": found.num_with_insides}
+    for place in found.places_of_keys:
+        print(f"a key stands in {place}")
+    insides = {"auth_insides": found.num_with_insides, "auth_keys_seen": len(found.places_of_keys)}
+    return {"auth_bypass": bypassed, **insides}
 
 
 def auth_bypass(artifact: Artifact, folder: Path, num_requests: int, seed: int = 0) -> Fuzzed:
@@ -97,6 +103,7 @@ def auth_bypass(artifact: Artifact, folder: Path, num_requests: int, seed: int =
             )
         )
         _require_answer(server, path, body, good)
+        seen = places_of(server, (good, other, revoked, expired), good)
         calls = {
             port: grpc_answered(port, artifact, (*near[: num_requests // 200], expired, revoked))
             for port in _grpc_ports(server)
@@ -104,8 +111,23 @@ def auth_bypass(artifact: Artifact, folder: Path, num_requests: int, seed: int =
     return replace(
         found,
         num_requests=found.num_requests + sum(total for total, _ in calls.values()),
+        places_of_keys=seen,
         calls_answered=tuple(f"port {port}: {call}" for port, (_, answered) in calls.items() for call in answered),
     )
+
+
+def places_of(server: Server, secrets: Sequence[str], key: str) -> tuple[str, ...]:
+    """Where one of `secrets` is to be read: command lines, the logs of server and Ray, the page asked with `key`."""
+    commands = {f"ps {process.pid}": command for process, command in processes(server)}
+    folders = {found for command in commands.values() for found in re.findall(r"--logs?[-_]dir=(\S+)", command)}
+    files = [server.log, *(file for folder in folders for file in Path(folder).rglob("*") if file.is_file())]
+    texts = commands | {str(file): file.read_text(errors="replace") for file in files}
+    for path in ("overview", "services", "alerts", "logs", "traces"):
+        headers = {"X-API-Key": key}
+        texts[f"page {path}"] = httpx.get(f"{server.url}/telemetry/api/{path}", headers=headers).text
+    if not folders or not all(texts[f"page {path}"] for path in ("overview", "services")):
+        raise RuntimeError("there must be logs of Ray and answers of the page to look through, got none")
+    return tuple(place for place, text in texts.items() if any(secret in text for secret in secrets))
 
 
 def grpc_answered(port: int, artifact: Artifact, texts: Sequence[str]) -> tuple[int, list[str]]:

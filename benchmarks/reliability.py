@@ -7,6 +7,7 @@ from benchmarks import planning
 from benchmarks.measurements import Measurement, parser_of, print_figures, wanted_of
 from benchmarks.surviving import (
     draining,
+    fuzz,
     good_versions,
     growth,
     kills,
@@ -28,15 +29,21 @@ AT_MOST: dict[str, float] = {
     "soak_failed": 0,
     "soak_growing": 0,
     "plan_error": 0.2,
+    "fuzz_crashes": 0,
+    "fuzz_hangs": 0,
+    "fuzz_5xx": 0,
     "crashing_failed": 0,
     "crashing_missing": 0,
     **{f"rollback_{fault}_s": seconds for fault, seconds in rollouts.ROLLED_BACK.items()},
     rollouts.FAILED_SHARE: 0.005,
 }
-AT_LEAST: dict[str, float] = {}
+AT_LEAST: dict[str, float] = {"fuzz_tried": 200_000}
 
 MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement(keys=("killed_replica_failed", "recover_s"), measure=lambda options, _: kills.replica_figures(options)),
+    Measurement(
+        keys=("fuzz_tried", "fuzz_crashes", "fuzz_hangs", "fuzz_5xx"), measure=lambda options, _: fuzz.figures(options)
+    ),
     Measurement(keys=("plan_error",), measure=lambda options, _: planning.error_figures(options)),
     Measurement(keys=("killed_stage_failed",), measure=lambda options, _: stage_kills.figures(options)),
     Measurement(keys=("killed_shard_failed",), measure=lambda options, _: shard_kills.figures(options)),

@@ -36,7 +36,7 @@ MEASUREMENTS = (
     Measurement(keys=("swap_failures",), measure=lambda *_: swaps.swap_figures()),
     Measurement(keys=("scale_up_s",), measure=lambda *_: scaling.scaling_figures()),
     Measurement(keys=("scale_flaps", "scale_down_failures"), measure=lambda *_: scaling.burst_figures()),
-    Measurement(keys=("auth_bypass", "auth_insides"), measure=lambda *_: auth.figures()),
+    Measurement(keys=("auth_bypass", "auth_insides", "auth_keys_seen"), measure=lambda *_: auth.figures()),
 )
 
 

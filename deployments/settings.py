@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from deployments.errors import SettingsError
+from deployments.errors import SettingsError, brief
 from deployments.replicas import source
 from deployments.replicas.node_cache import NodeCache, cache_folder
 from deployments.rollout.plan import RolloutSettings
@@ -266,6 +266,8 @@ def parse(settings: type[_S], args: Mapping[str, Any], where: str) -> _S:
     Raises:
         SettingsError: it names the key, the rule and what was got.
     """
+    if not isinstance(args, Mapping):
+        raise SettingsError(f"{where} must be a mapping of settings, got {brief(args)}")
     try:
         return settings.model_validate(dict(args))
     except ValidationError as error:

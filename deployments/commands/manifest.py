@@ -57,7 +57,7 @@ def _read(path: Path) -> dict[str, Any]:
         found = yaml.safe_load(path.read_text())
     except OSError as error:
         raise SettingsError(f"{path} must be readable, got {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise SettingsError(f"{path} must be YAML, got: {error}") from error
     if not isinstance(found, dict):
         raise SettingsError(f"{path} must hold a mapping, got {type(found).__name__}")

@@ -16,7 +16,7 @@ from deployments.embeddings import initial
 from deployments.embeddings.inputs import embedded_inputs
 from deployments.embeddings.settings import EmbeddingSettings
 from deployments.embeddings.table import Table
-from deployments.errors import SettingsError
+from deployments.errors import SettingsError, brief
 from deployments.ingress.haproxy import TLS_CERT
 from deployments.replicas.source import CLUSTER, find, is_url, published
 from deployments.settings import AccessSettings, ModelSettings, ServerSettings, parse, split_access
@@ -42,6 +42,7 @@ def check(config: Mapping[str, Any], *, ports: bool = True) -> None:
         SettingsError: a setting breaks its rule, or a port is taken.
         ArtifactError: an artifact is missing or damaged; the message says what makes it.
     """
+    check_shape(config)
     for application in applications(config):
         check_application(application, config)
         if ports:
@@ -117,6 +118,21 @@ def _where(application: Mapping[str, Any]) -> str:
     return f"application {application.get('name', 'default')!r}: args"
 
 
+def check_shape(config: Mapping[str, Any]) -> None:
+    """Check that what is read of the file here is of the kind that it is taken for; Ray's own schema comes later.
+
+    Raises:
+        SettingsError: it is not.
+    """
+    options = {name: config.get(name) for name in ("http_options", "grpc_options")}
+    _check_kinds("", options, {"http_options": dict, "grpc_options": dict})
+    _check_kinds("http_options.", options["http_options"] or {}, {"host": str, "port": int})
+    _check_kinds("grpc_options.", options["grpc_options"] or {}, {"port": int, "grpc_servicer_functions": list})
+    kinds = {"name": str, "route_prefix": str, "import_path": str, "args": dict}
+    for application in applications(config):
+        _check_kinds(f"application {application.get('name', 'default')!r}: ", application, kinds)
+
+
 def check_certificate() -> Path | None:
     """The certificate that the ingress is to show, if there is one.
 
@@ -156,7 +172,7 @@ def grpc_port_of(config: Mapping[str, Any]) -> int | None:
 def models(config: Mapping[str, Any]) -> list[tuple[str, ModelSettings]]:
     """Route prefix and settings of each model."""
     return [
-        (application["route_prefix"], parse(ModelSettings, application.get("args") or {}, "args"))
+        (application.get("route_prefix", "/"), parse(ModelSettings, application.get("args") or {}, "args"))
         for application in config.get("applications") or []
         if application.get("import_path") == "deployments.app:model"
     ]
@@ -165,7 +181,7 @@ def models(config: Mapping[str, Any]) -> list[tuple[str, ModelSettings]]:
 def pipelines(config: Mapping[str, Any]) -> list[str]:
     """Route prefix of each pipeline."""
     return [
-        application["route_prefix"]
+        application.get("route_prefix", "/")
         for application in config.get("applications") or []
         if application.get("import_path") == "deployments.app:pipeline"
     ]
@@ -204,6 +220,13 @@ def applications(config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for application in found:
         if isinstance(application, dict):  # whatever else is wrong with it, Ray's own schema says
             yield application
+
+
+def _check_kinds(where: str, given: Mapping[str, Any], kinds: Mapping[str, type]) -> None:
+    for name, kind in kinds.items():
+        value = given.get(name)
+        if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+            raise SettingsError(f"{where}{name} must be of type {kind.__name__}, got {brief(value)}")
 
 
 def _check_names(application: Mapping[str, Any], artifact: str) -> None:

@@ -58,7 +58,10 @@ def hosts(cluster: Mapping[str, Any]) -> Hosts:
     types = cluster.get("available_node_types")
     if types is None:
         largest = cluster.get("max_workers", len(cluster["provider"].get("worker_ips") or ()))
-        smallest = min(cluster.get("min_workers", largest), largest)
+        smallest = cluster.get("min_workers", largest)
+        if not isinstance(smallest, int) or smallest < 0:
+            raise SettingsError(f"cluster.yaml: min_workers must be a whole number, got {brief(smallest)}")
+        smallest = min(smallest, largest)
         worker = NodeGroup(name="worker", smallest=smallest, largest=largest, num_cpus=None)
         return Hosts(name=name, head_cpus=None, workers=(worker,) if largest else ())
     head = cluster.get("head_node_type")
@@ -81,7 +84,11 @@ def _check(cluster: Mapping[str, Any]) -> None:
         {"min_workers"} if "available_node_types" not in cluster else set()
     )  # what Ray takes of hosts of one's own
     given = {name: value for name, value in cluster.items() if name not in counted}
-    for error in sorted(Draft7Validator(schema).iter_errors(given), key=str):
+    try:
+        error = next(Draft7Validator(schema).iter_errors(given), None)
+    except RecursionError as problem:
+        raise SettingsError("cluster.yaml must not be nested as deeply as it is") from problem
+    if error is not None:
         where = ".".join(map(str, error.absolute_path)) or "the file"
         raise SettingsError(f"cluster.yaml: {where}: {error.message[:300]}")
 

@@ -2,8 +2,6 @@
 
 from importlib.metadata import version
 
-import yaml
-
 from deployments.manifests import pods
 from deployments.manifests.node_groups import Hosts
 from deployments.manifests.pods import Object, Plan
@@ -26,7 +24,7 @@ def ray_service(plan: Plan, hosts: Hosts) -> Object:
         "metadata": _metadata(plan),
         "spec": {
             "upgradeStrategy": {"type": "None"},
-            "serveConfigV2": yaml.safe_dump(plan.served.config, sort_keys=False),
+            "serveConfigV2": plan.served.config,
             "rayClusterConfig": _cluster(plan, hosts),
         },
     }

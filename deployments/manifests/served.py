@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+import yaml
+
 from deployments.errors import SettingsError
 from deployments.launch import preflight
 from deployments.manifests.values import Values
@@ -21,7 +23,8 @@ _MODEL, _TELEMETRY = "deployments.app:model", "deployments.app:telemetry"
 class Served:
     """The configuration, and what of it Kubernetes must know."""
 
-    config: dict[str, Any]
+    config: str
+    """As YAML."""
     http_port: int
     grpc_port: int | None
     from_volume: bool
@@ -34,6 +37,7 @@ def served(config: Mapping[str, Any], values: Values) -> Served:
     Raises:
         SettingsError: a setting breaks its rule, or holds a secret, which would stand in the manifest.
     """
+    preflight.check_shape(config)
     found = copy.deepcopy(dict(config))
     applications = found.get("applications")
     if not isinstance(applications, list) or not all(isinstance(each, dict) for each in applications):
@@ -53,8 +57,12 @@ def served(config: Mapping[str, Any], values: Values) -> Served:
         application["args"] = args
     http = {**(found.get("http_options") or {}), "host": "0.0.0.0"}
     found["http_options"] = http
+    try:
+        text = yaml.safe_dump(found, sort_keys=False)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise SettingsError(f"serve_config.yaml must be what YAML can say, got: {error}") from error
     return Served(
-        config=found,
+        config=text,
         http_port=preflight.http_address(found)[1],
         grpc_port=preflight.grpc_port_of(found),
         from_volume=from_volume,

@@ -146,7 +146,7 @@ def read(path: Path | None, namespace: str) -> Values:
             given = yaml.safe_load(path.read_text())
         except OSError as error:
             raise SettingsError(f"{path} must be readable, got {error.strerror}") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
             raise SettingsError(f"{path} must be YAML, got: {error}") from error
         given = {} if given is None else given
         if not isinstance(given, dict):

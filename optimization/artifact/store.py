@@ -178,7 +178,7 @@ def parse_manifest(raw: bytes, source: Path | str) -> Manifest:
     """
     try:
         content = json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{source} is no JSON: {error}") from error
     if not isinstance(content, dict):
         raise ArtifactError(f"{source} must hold a JSON object, got {type(content).__name__}")
