@@ -26,6 +26,8 @@ TRIAL_S = 600.0
 """A trial that has not ended after so long fails."""
 KEPT = 1000
 """Versions, at most, that a node remembers."""
+_RAISED = 1
+"""Python's exit code where something was raised."""
 _SOUND, _LOADING, _TRYING = ".sound", ".loading", ".trying"
 
 
@@ -108,9 +110,9 @@ def _try(command: Sequence[str]) -> None:
         )
     except subprocess.TimeoutExpired as error:
         raise ArtifactError(f"loading it must end within {TRIAL_S:.0f} s, which a trial did not") from error
-    if ended.returncode < 0:
-        name = signal.Signals(-ended.returncode).name
-        raise ArtifactError(f"loading it must not end the process, got {name} from one that tried")
+    if ended.returncode not in (0, _RAISED):
+        how = signal.Signals(-ended.returncode).name if ended.returncode < 0 else f"exit code {ended.returncode}"
+        raise ArtifactError(f"loading it must not end the process, got {how} from one that tried")
 
 
 def _has_ended_a_process(mark: Path) -> bool:

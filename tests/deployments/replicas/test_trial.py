@@ -110,14 +110,22 @@ def test_what_raises_in_a_trial_is_left_to_the_loading_itself(home, tmp_path):
     assert not list(tmp_path.glob("*.loading"))
 
 
+def test_what_leaves_the_process_by_itself_is_no_better_than_what_crashes(home, tmp_path):
+    trial = ProcessTrial(lambda _: (sys.executable, "-I", "-S", "-c", "import os; os._exit(3)"), tmp_path)
+    with pytest.raises(ArtifactError, match="exit code 3"), trial.around(home / "1", beside=True):
+        raise AssertionError("it was loaded")
+
+
 def test_a_replica_that_starts_where_one_died_of_a_version_begins_with_the_one_before(home, trials, tmp_path):
     """Each start would end as the one before, and the model would never serve."""
     publish_tiny(home.parent)
+    *command, path = trials.command(home / DEADLY)
     dies = f"""if 1:
         import os
         from pathlib import Path
-        from tests.deployments.replicas.test_trial import Trials
-        with Trials(Path({str(tmp_path / "trials")!r})).around(Path({str(home / DEADLY)!r}), beside=False):
+        from deployments.replicas.trial import ProcessTrial
+        trial = ProcessTrial(lambda path: [*{command!r}, str(path)], Path({str(tmp_path / "trials")!r}))
+        with trial.around(Path({path!r}), beside=False):
             os._exit(3)
     """
     assert subprocess.run([sys.executable, "-c", dies], env=os.environ, check=False).returncode == 3
