@@ -42,6 +42,8 @@ logger = logging.getLogger(__name__)
 
 REST_S = 1.0
 """A candidate that was gone or too late is left alone for so long."""
+FORGETTING = 0.99
+"""What the longest time that the baseline took still counts, with each further request."""
 MOST_COPIES = 4
 """Copies that the candidate has of a replica at a time; while it has them, no others are made."""
 MOST_COPIED_BYTES = 2**20
@@ -56,6 +58,10 @@ class Told:
     answer: Answer
     rows: Rows | None = None
     """Of its outputs, where they were asked for."""
+
+
+_HURRIED = Told(answer=Answer(status=504, headers=(), body=b""))
+"""In place of an answer that did not come in half the time that the client gave: that is nobody's failure."""
 
 
 class CandidateGoneError(Exception):
@@ -142,7 +148,8 @@ class Canary:
         own = Noting(send)
         await app(_as_it_came(scope, request), _once(request.body, receive), own)
         # What both refuse is the request's own fault; what the candidate alone does is a failure.
-        self._counting.sent("candidate", has_failed=told is None or told.answer.status >= 500 or own.status < 400)
+        if told is not _HURRIED:
+            self._counting.sent("candidate", has_failed=told is None or told.answer.status >= 500 or own.status < 400)
 
     async def _by_baseline(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         copied = self._copied(scope)
@@ -155,7 +162,7 @@ class Canary:
                 wanted.reset(before)
         if status is None:
             return  # the client is gone
-        self._longest_s = max(self._longest_s, seconds)
+        self._longest_s = max(seconds, FORGETTING * self._longest_s)
         self._counting.sent("baseline", has_failed=status >= 500)
         self._counting.took(seconds)
         if copied and rows and (request := copied.call()):
@@ -172,12 +179,14 @@ class Canary:
 
     async def _compare(self, request: Call, rows: Rows) -> None:
         told = await self._asked(request, wants_rows=True)
+        if told is _HURRIED:
+            return
         self._counting.sent("candidate", has_failed=told is None or told.answer.status >= 400)
         if told is not None and told.rows is not None:
             self._counting.pair(rows, told.rows)
 
     async def _asked(self, request: Call, *, wants_rows: bool) -> Told | None:
-        """What the candidate says; none where it is gone or too late."""
+        """What the candidate says; none where it is gone or too late, `_HURRIED` where the client gives little time."""
         patience_s = max(self.split.timeout_s, 2 * self._longest_s)
         timeout_s = min(patience_s, _time_of(request) / 2)
         parsed = request.parsed and replace(request.parsed)  # each that answers takes the message for itself
@@ -185,9 +194,10 @@ class Canary:
             async with asyncio.timeout(timeout_s):
                 return await self._ask(replace(request, parsed=parsed), wants_rows)
         except (CandidateGoneError, TimeoutError) as error:
-            if timeout_s == patience_s or isinstance(error, CandidateGoneError):
-                self._rests_until_s = time.monotonic() + REST_S
-            logger.warning("the candidate did not answer, the baseline does: %s", error or "it is too late")
+            if isinstance(error, TimeoutError) and timeout_s < patience_s:
+                return _HURRIED
+            self._rests_until_s = time.monotonic() + REST_S
+            logger.warning("the candidate did not answer, the baseline does: %s", str(error) or "it is too late")
             return None
 
     def _is_short(self, scope: Scope) -> bool:

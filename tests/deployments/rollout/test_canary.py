@@ -201,6 +201,16 @@ def test_a_candidate_of_a_slow_model_has_the_time_that_the_baseline_takes(tmp_pa
     run(doing)
 
 
+def test_a_client_in_a_hurry_speaks_against_nobody(tmp_path):
+    async def doing():
+        async with Pair(tmp_path, share=1.0) as pair:
+            pair.ask, pair.canary._longest_s = _hangs, 60.0
+            assert version(await pair.infer([(b"x-request-timeout-seconds", b"1")])) == "1"
+            assert pair.seen().candidate.requests == 0
+
+    run(doing)
+
+
 def test_a_request_that_both_refuse_is_nobodys_failure(tmp_path):
     async def doing():
         async with Pair(tmp_path, share=1.0) as pair:
