@@ -44,7 +44,7 @@ def visit(browser, collector):
 def test_plots_numbers_and_the_artifact_are_shown(visit):
     page = visit()
     shown = page.eval_on_selector_all(".plot", "plots => plots.map(plot => plot.dataset.plot)")
-    assert shown == ["latency", "throughput", "errors", "cpu"]
+    assert shown == ["latency", "throughput", "errors", "cpu", "saturation"]
     assert "p95 latency" in page.inner_text(".cards")
     assert "version 7 · 2 instances" in page.inner_text(".title")
     artifact = page.inner_text("section[aria-label=Artifact]").replace("\N{MULTIPLICATION SIGN}", "x")
