@@ -29,9 +29,13 @@ MEASUREMENTS: tuple[Measurement, ...] = (
         keys=("outage_lost_disk", "outage_acknowledged_disk"), measure=lambda options, _: outages.disk_figures(options)
     ),
     Measurement(
-        keys=("metrics_ingest", "rotel_metrics_ingest"), measure=lambda options, _: ingest.metric_figures(options)
+        keys=("metrics_ingest", "metrics_ingest_grpc", "rotel_metrics_ingest"),
+        measure=lambda options, _: ingest.metric_figures(options),
     ),
-    Measurement(keys=("ingest_per_core", "rotel_ingest"), measure=lambda options, _: ingest.span_figures(options)),
+    Measurement(
+        keys=("ingest_per_core", "ingest_per_core_grpc", "rotel_ingest"),
+        measure=lambda options, _: ingest.span_figures(options),
+    ),
     Measurement(keys=("memory_mib",), measure=lambda options, _: ingest.memory_figures(options)),
     Measurement(keys=("outage_lost_backend",), measure=backends.outage_figures),
     Measurement(keys=("outage_lost_unavailable",), measure=backends.unavailable_figures),

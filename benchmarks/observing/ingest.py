@@ -1,11 +1,12 @@
 """What a collector takes in per CPU-second, everything on: gzip, journal, series, detection, storage; and its memory.
 
 The collector is the command, a process of its own with a data folder; its CPU time is the operating system's. Senders
-keep eight connections of HTTP busy, each waiting for its answer before it sends again.
+keep eight connections of HTTP, or calls of gRPC, busy, each waiting for its answer before it sends again.
 """
 
 import argparse
 import asyncio
+import gzip
 import itertools
 import shutil
 import subprocess
@@ -14,8 +15,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
+import grpc
 import psutil
 
 from benchmarks.observing.senders import Body, Replica, spans
@@ -31,12 +35,25 @@ MEMORY_REPLICAS = 128
 """With some eighty series each they have 10,000."""
 MIB = 2.0**20
 
-Receiver = Callable[[], AbstractContextManager[tuple[psutil.Process, int]]]
+METHODS = {
+    "/v1/metrics": "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+    "/v1/traces": "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+}
+
+
+class Ports(NamedTuple):
+    """Of OTLP."""
+
+    http: int
+    grpc: int
+
+
+Receiver = Callable[[], AbstractContextManager[tuple[psutil.Process, Ports]]]
 
 
 @contextmanager
-def collector() -> Iterator[tuple[psutil.Process, int]]:
-    """A running collector: its process and its port of OTLP over HTTP."""
+def collector() -> Iterator[tuple[psutil.Process, Ports]]:
+    """A running collector."""
     ports = [free_port() for _ in range(3)]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "collector.yaml"
@@ -48,13 +65,13 @@ def collector() -> Iterator[tuple[psutil.Process, int]]:
         with subprocess.Popen(command, stderr=subprocess.DEVNULL) as running:
             try:
                 asyncio.run(_answered(http_port))
-                yield psutil.Process(running.pid), http_port
+                yield psutil.Process(running.pid), Ports(http_port, grpc_port)
             finally:
                 running.terminate()
 
 
 @contextmanager
-def rotel() -> Iterator[tuple[psutil.Process, int]]:
+def rotel() -> Iterator[tuple[psutil.Process, Ports]]:
     """rotel, by the same protocol."""
     grpc_port, http_port = free_port(), free_port()
     command = [str(ROTEL), "start", "--exporter", "blackhole", "--otlp-grpc-endpoint", f"127.0.0.1:{grpc_port}"]
@@ -62,7 +79,7 @@ def rotel() -> Iterator[tuple[psutil.Process, int]]:
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
         try:
             asyncio.run(_answered(http_port))
-            yield psutil.Process(running.pid), http_port
+            yield psutil.Process(running.pid), Ports(http_port, grpc_port)
         finally:
             running.terminate()
 
@@ -73,7 +90,10 @@ def metric_figures(options: argparse.Namespace) -> Figures:
     first_ns = time.time_ns() - num * 10**9
     replicas = [list(Replica(number).bodies(num, first_ns)) for number in range(NUM_REPLICAS)]
     bodies = [body for second in zip(*replicas, strict=True) for body in second]
-    figures = {"metrics_ingest": _per_cpu_second(collector, bodies, once=True)}
+    figures = {
+        "metrics_ingest": _per_cpu_second(collector, bodies, once=True),
+        "metrics_ingest_grpc": _per_cpu_second(collector, bodies, once=True, is_grpc=True),
+    }
     if ROTEL:
         figures["rotel_metrics_ingest"] = _per_cpu_second(rotel, bodies, once=True)
     return figures
@@ -82,7 +102,10 @@ def metric_figures(options: argparse.Namespace) -> Figures:
 def span_figures(options: argparse.Namespace) -> Figures:
     """Spans per CPU-second."""
     bodies = [spans(number) for number in range(8 if options.quick else 60)]
-    figures = {"ingest_per_core": _per_cpu_second(collector, bodies, once=False)}
+    figures = {
+        "ingest_per_core": _per_cpu_second(collector, bodies, once=False),
+        "ingest_per_core_grpc": _per_cpu_second(collector, bodies, once=False, is_grpc=True),
+    }
     if ROTEL:
         figures["rotel_ingest"] = _per_cpu_second(rotel, bodies, once=False)
     return figures
@@ -93,8 +116,8 @@ def memory_figures(options: argparse.Namespace) -> Figures:
     seconds = 20 if options.quick else 600
     traces = itertools.cycle([spans(number) for number in range(20)])
     replicas = [Replica(number) for number in range(MEMORY_REPLICAS)]
-    with collector() as (process, port):
-        return {"memory_mib": asyncio.run(_memory(process, port, replicas, traces, seconds))}
+    with collector() as (process, ports):
+        return {"memory_mib": asyncio.run(_memory(process, ports.http, replicas, traces, seconds))}
 
 
 async def _memory(
@@ -110,14 +133,15 @@ async def _memory(
     return most
 
 
-def _per_cpu_second(receiver: Receiver, bodies: Sequence[Body], *, once: bool) -> float:
+def _per_cpu_second(receiver: Receiver, bodies: Sequence[Body], *, once: bool, is_grpc: bool = False) -> float:
     """How much is taken per CPU-second of a receiver; all bodies once, or again and again for a time."""
-    with receiver() as (process, port):
+    with receiver() as (process, ports):
+        send = partial(_send_grpc, ports.grpc) if is_grpc else partial(_send, ports.http)
         warm = bodies[:NUM_REPLICAS] if once else bodies
-        asyncio.run(_send(port, warm, until_s=None if once else time.monotonic() + WARM_S))
+        asyncio.run(send(warm, until_s=None if once else time.monotonic() + WARM_S))
         before_s = _cpu_s(process)
         measured = bodies[NUM_REPLICAS:] if once else bodies
-        num = asyncio.run(_send(port, measured, until_s=None if once else time.monotonic() + MEASURED_S))
+        num = asyncio.run(send(measured, until_s=None if once else time.monotonic() + MEASURED_S))
         return num / (_cpu_s(process) - before_s)
 
 
@@ -144,6 +168,25 @@ async def _send(port: int, bodies: Sequence[Body], until_s: float | None) -> int
         writer.close()
 
     await asyncio.gather(*(connection() for _ in range(CONNECTIONS)))
+    return taken
+
+
+async def _send_grpc(port: int, bodies: Sequence[Body], until_s: float | None) -> int:
+    """The same over gRPC, compressed anew by its client."""
+    left = iter(bodies) if until_s is None else itertools.cycle(bodies)
+    taken = 0
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", compression=grpc.Compression.Gzip) as channel:
+        exports = {path: channel.unary_unary(method, bytes, bytes) for path, method in METHODS.items()}
+
+        async def call() -> None:
+            nonlocal taken
+            for body in left:
+                if until_s is not None and time.monotonic() > until_s:
+                    break
+                await exports[body.path](gzip.decompress(body.content))
+                taken += body.num
+
+        await asyncio.gather(*(call() for _ in range(CONNECTIONS)))
     return taken
 
 

@@ -1,24 +1,22 @@
 """Reads one request field by field and learns where its values stand: the template of those like it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.metrics.v1 import metrics_pb2 as otlp
 
-from telemetry.receivers.attributes import MAX_TEXT, Attributes, attributes
-from telemetry.receivers.points import NO_VALUE, UNIT_SCALES, Scope, scope
+from telemetry.receivers.attributes import MAX_TEXT, Attributes
+from telemetry.receivers.points import NO_VALUE, UNIT_SCALES, Scope
+from telemetry.series.described import attributes_of, bounds_of, scope_of, text
 from telemetry.series.template import Exemplars, Histograms, Name, Numbers, Template
 from telemetry.series.wire import BYTES, FIXED64, VARINT, UnreadableError, fields, varint
 
 _GAUGE, _SUM, _HISTOGRAM, _EXPONENTIAL, _SUMMARY = 5, 7, 9, 10, 11
 _KINDS = {_GAUGE: "gauge", _SUM: "sum", _HISTOGRAM: "histogram", _SUMMARY: "summary"}
 _DELTA, _CUMULATIVE = otlp.AGGREGATION_TEMPORALITY_DELTA, otlp.AGGREGATION_TEMPORALITY_CUMULATIVE
-_ID_BYTES = {4: 8, 5: 16}
-"""How long an exemplar's ids are, of the span and of the trace."""
+_ID_BYTES = {4: 8, 5: 16}  # of an exemplar's span and trace
 
 
 def learn(metrics: bytes) -> Template:
@@ -118,7 +116,7 @@ class _Reading:
         within, metrics = Scope(), []
         for number, kind, at, stop in fields(self._bytes, begin, end):
             if number == 1 and kind == BYTES:
-                within = _scope(self._bytes[at:stop])
+                within = scope_of(self._bytes[at:stop])
             elif number == 2 and kind == BYTES:
                 metrics.append((at, stop))
         for at, stop in metrics:
@@ -130,9 +128,9 @@ class _Reading:
             if kind != BYTES:
                 continue
             if number == 1:
-                name = _text(self._bytes[at:stop])[:MAX_TEXT]
+                name = text(self._bytes[at:stop])[:MAX_TEXT]
             elif number == 3:
-                unit = _text(self._bytes[at:stop])
+                unit = text(self._bytes[at:stop])
             elif _GAUGE <= number <= _SUMMARY:
                 if data[0]:
                     raise UnreadableError("a metric has two kinds of data")
@@ -163,7 +161,7 @@ class _Reading:
             if problem := self._problem(data, temporality, each):
                 self._refused.append(f"{metric}: {problem}")
                 continue
-            bounds = _bounds(each.bounds, scale)
+            bounds = bounds_of(each.bounds, scale)
             self._linked += [(name, bounds, linked, scale) for linked in each.linked]
             if is_histogram:
                 self._add_histogram(name, each, scale, temporality == _DELTA)
@@ -192,7 +190,7 @@ class _Reading:
 
     def _add_histogram(self, name: Name, found: _Found, scale: float, delta: bool) -> None:
         counts = list(range(*found.counts, 8))
-        bounds = _bounds(found.bounds, scale) if counts else ()  # a histogram may come without buckets
+        bounds = bounds_of(found.bounds, scale) if counts else ()  # a histogram may come without buckets
         group = self._groups.setdefault((bounds, scale), _Group())
         group.names.append(name)
         group.places.append([found.time, found.start, found.total, *(counts or [found.count])])
@@ -218,7 +216,7 @@ class _Reading:
                 linked += self._exemplar(at, stop)
             elif number == 8 and kind == VARINT:
                 flags = varint(self._bytes, at)[0]
-        found = _attributes(tuple(described))
+        found = attributes_of(tuple(described))
         return _Found(attributes=found, flags=flags, start=start, time=time, value=value, is_int=is_int, linked=linked)
 
     def _histogram(self, begin: int, end: int) -> _Found:
@@ -249,7 +247,7 @@ class _Reading:
             elif number == 10 and kind == VARINT:
                 flags = varint(self._bytes, at)[0]
         return _Found(
-            attributes=_attributes(tuple(described)),
+            attributes=attributes_of(tuple(described)),
             flags=flags,
             start=places[2],
             time=places[3],
@@ -300,29 +298,3 @@ class _Reading:
             monotonic=np.array(monotonic),
             delta=np.array(delta),
         )
-
-
-def _text(raw: bytes) -> str:
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        raise UnreadableError("text is not UTF-8") from None
-
-
-@lru_cache(maxsize=4096)
-def _attributes(described: Sequence[bytes]) -> Attributes:
-    """The attributes of a point, from its KeyValue messages; most senders share them."""
-    point = otlp.NumberDataPoint()
-    for each in described:
-        point.attributes.add().MergeFromString(each)
-    return attributes(point.attributes)
-
-
-@lru_cache(maxsize=256)
-def _scope(raw: bytes) -> Scope:
-    return scope(InstrumentationScope.FromString(raw))
-
-
-@lru_cache(maxsize=256)
-def _bounds(raw: bytes, scale: float) -> tuple[float, ...]:
-    return tuple((np.frombuffer(raw, "<f8") * scale).tolist())

@@ -7,37 +7,33 @@ together, when they are settled.
 """
 
 import logging
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
-from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
-from telemetry.receivers.attributes import Attributes
-from telemetry.receivers.origin import NOBODY, Origin, Peer, origin
+from telemetry.receivers.origin import NOBODY, Peer
 from telemetry.receivers.points import Point, RefusedError, points
 from telemetry.series import targets
 from telemetry.series.binding import Binding
 from telemetry.series.prices import Prices
 from telemetry.series.process import Process
+from telemetry.series.processes import Processes, Source
 from telemetry.series.recording import Plotted
 from telemetry.series.report import Report, read
-from telemetry.series.senders import Senders
 from telemetry.series.service import Service
 from telemetry.series.settling import Recorder, settle
 from telemetry.series.state import dump, load
 from telemetry.series.stream import Key, Stream
 from telemetry.series.table import UNKNOWN
 from telemetry.series.template import Name, Template
-from telemetry.series.templates import Known, Templates, resources
+from telemetry.series.templates import Templates, resources
 from telemetry.storage.catalogue import Kind
 
 logger = logging.getLogger(__name__)
 
 MAX_PENDING = 16_384
 """Points that wait to be settled."""
-MAX_SOURCES = 20_000
 MAX_UNITS = 20_000
 """Metrics whose unit is remembered."""
 MOST_BACK_S = 0.5
@@ -60,19 +56,6 @@ class Outcome:
         self.reason = self.reason or reason
 
 
-@dataclass(slots=True, kw_only=True)
-class _Source:
-    """A resource, as it comes from one address."""
-
-    origin: Origin
-    described_as: Attributes
-    """Its other attributes."""
-    known: Known = field(default_factory=dict)
-    process: Process | None = None
-    """None where the resource does not tell its processes apart."""
-    seen_s: float = 0.0
-
-
 class SeriesStore:
     """All series within their limits, and the services that they belong to."""
 
@@ -90,18 +73,15 @@ class SeriesStore:
         self.num_points = 0
         """Received, with those refused."""
         self.num_refused = 0
-        self.services: dict[str, Service] = {}
         self.binding = Binding(max_series=max_series, max_sender_series=max_sender_series)
         self.templates = Templates()
         self.units: dict[str, str] = {}
         """What each metric is measured in, where its senders say so."""
         self._started_ns = int(started_s * 1e9)
         self._now_s = started_s
-        self._prices = prices
         self._retention_s = retention_s
-        self._sources: OrderedDict[tuple[bytes, str], _Source] = OrderedDict()
-        self._processes: dict[tuple[str, str], Process] = {}
-        self._nameless = Senders()
+        self._processes = Processes(retention_s=retention_s, prices=prices)
+        self.services = self._processes.services
         self._pending: list[Report] = []
         self._waiting: set[int] = set()
         self._num_pending = self._num_reports = 0
@@ -110,7 +90,7 @@ class SeriesStore:
     @property
     def num_skewed(self) -> int:
         """Senders whose clock is off, so that the collector's is used for them."""
-        return sum(process.clock.offset_ns != 0 for process in self._processes.values())
+        return sum(process.clock.offset_ns != 0 for process in self._processes)
 
     @property
     def num_series(self) -> int:
@@ -139,7 +119,7 @@ class SeriesStore:
             for row, key in table.keys.items():
                 kind: Kind = "histogram" if table.bounds is not None else "gauge" if table.is_gauge(row) else "counter"
                 yield key, kind, float(table.touched_s[row])
-        for process in self._processes.values():
+        for process in self._processes:
             for stream in process.streams.values():
                 yield stream.key, "histogram", stream.touched_s
 
@@ -157,7 +137,7 @@ class SeriesStore:
         found = []
         self._follow(now_s)
         for resource, metrics in resources(body):
-            source = self._source(resource, peer)
+            source = self._processes.source(resource, peer)
             found.append((source, *self.templates.find(metrics, source.known)))
         keep()
         for source, template, metrics in found:
@@ -170,11 +150,11 @@ class SeriesStore:
     def state(self) -> bytes:
         """What it takes to go on from here."""
         self.settle()
-        return dump(list(self._processes.values()), self.binding, self.units)
+        return dump(list(self._processes), self.binding, self.units)
 
     def restore(self, state: bytes) -> None:
         """Go on from a state; nothing was taken yet."""
-        self.units |= load(state, self._meet, self.binding)
+        self.units |= load(state, self._processes.meet, self.binding)
 
     def repeat(self, since_s: float, now_s: float) -> None:
         """Have the values of gauges kept again that their processes leave out, though they report, since a time."""
@@ -182,7 +162,7 @@ class SeriesStore:
             return
         rows = [
             row
-            for process in self._processes.values()
+            for process in self._processes
             if process.seen_s >= since_s
             for table, row in process.places.values()
             if table is self.binding.numbers and table.is_gauge(row) and table.touched_s[row] < since_s
@@ -192,7 +172,7 @@ class SeriesStore:
 
     def describe(self, now_s: float) -> None:
         """Have recorded who reports, as soon as that is known, and again as long as they do."""
-        if self._recorder is not None and (keys := targets.due(self._processes.values())):
+        if self._recorder is not None and (keys := targets.due(self._processes)):
             self._recorder.describe(keys, now_s)
 
     def watch_since(self, time_s: float) -> None:
@@ -212,21 +192,15 @@ class SeriesStore:
         """Forget processes from which nothing came for the retention, and what others count no more."""
         self.settle()
         since_s = now_s - self._retention_s
-        for identity, process in list(self._processes.items()):
+        for process in self._processes:
             if process.seen_s < since_s:
                 self._forget(process, list(process.places), list(process.streams))
-                del self._processes[identity]
-                process.service.forget(process.origin.instance)
+                self._processes.forget(process)
             else:
                 old = [name for name, (table, row) in process.places.items() if table.is_over(row, since_s)]
                 self._forget(process, old, [n for n, each in process.streams.items() if each.touched_s < since_s])
-        for key in [key for key, source in self._sources.items() if source.seen_s < since_s]:
-            del self._sources[key]
-        self._nameless.expire(set(self._processes))
+        self._processes.expire(since_s)
         self.templates.forget()
-        for name, service in list(self.services.items()):
-            if not service.instances:
-                del self.services[name]
 
     def _follow(self, now_s: float) -> None:
         """Move all that was received to before `now_s` where the collector's clock was set back: what comes next is not
@@ -239,27 +213,17 @@ class SeriesStore:
         step_ns = int(step_s * 1e9)
         for table in (self.binding.numbers, *self.binding.histograms.values()):
             table.last_ns[table.last_ns != UNKNOWN] += step_ns
-        for process in self._processes.values():
+        for process in self._processes:
             if process.last_ns is not None:
                 process.last_ns += step_ns
             for stream in process.streams.values():
                 if stream.last is not None:
                     stream.last = replace(stream.last, time_ns=stream.last.time_ns + step_ns)
 
-    def _source(self, resource: bytes, peer: Peer) -> _Source:
-        key = resource, peer.address
-        source = self._sources.get(key)
-        if source is None:
-            said = Resource.FromString(resource)
-            source = self._sources[key] = _Source(origin=origin(said, peer), described_as=targets.described(said))
-            if len(self._sources) > MAX_SOURCES:
-                self._sources.popitem(last=False)
-        return source
-
     def _take(
-        self, source: _Source, template: Template, metrics: bytes, now_s: float, peer: Peer, outcome: Outcome
+        self, source: Source, template: Template, metrics: bytes, now_s: float, peer: Peer, outcome: Outcome
     ) -> None:
-        process = self._process(source, template, metrics, now_s, peer)
+        process = self._processes.find(source, template, metrics, now_s, peer)
         if id(process) in self._waiting or self._num_pending > MAX_PENDING:
             self.settle()
         if template not in process.bound and len(self.units) < MAX_UNITS:
@@ -268,7 +232,6 @@ class SeriesStore:
         rounds, unfit = read(template, bound, metrics)
         self._num_reports += 1
         origin = source.origin._replace(instance=process.origin.instance)
-        process.described_as = source.described_as
         if template.exemplars is not None and self._recorder is not None:
             self._recorder.link(
                 process.linking.new(template.exemplars, metrics, origin, process.clock.offset_ns), now_s
@@ -306,32 +269,6 @@ class SeriesStore:
                 else:
                     found.append((stream, point))
         return found
-
-    def _process(self, source: _Source, template: Template, metrics: bytes, now_s: float, peer: Peer) -> Process:
-        if source.process is not None and source.process.seen_s >= now_s - self._retention_s:
-            return source.process
-        sender = source.origin
-        if not sender.instance:
-            totals = template.totals(metrics, sender.service)
-            sender = sender._replace(instance=self._nameless.name(sender.service, peer, totals))
-            for key, start_ns in totals:
-                self._nameless.learn(key._replace(instance=sender.instance), start_ns)
-        process = self._meet(sender, now_s)
-        if source.origin.instance:
-            source.process = process
-        return process
-
-    def _meet(self, sender: Origin, now_s: float) -> Process:
-        identity = sender.service, sender.instance
-        process = self._processes.get(identity)
-        if process is None:
-            service = self.services.get(sender.service)
-            if service is None:
-                service = Service(sender.service, now_s=now_s, retention_s=self._retention_s, prices=self._prices)
-                self.services[sender.service] = service
-            process = self._processes[identity] = Process(origin=sender, service=service, seen_s=now_s)
-        process.service.meet(sender, now_s)
-        return process
 
     def _forget(self, process: Process, names: list[Name], streams: list[Name]) -> None:
         if names:
