@@ -17,6 +17,8 @@ from deployments.doctor.finding import Finding, Verdict
 
 CONNECT_S, ASKED_S = 5, 30
 SSH_PORT = 22
+_AS_RAY = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null")
+"""What `ray up` sets, too: hosts that are not known yet are asked, and none is written down."""
 NEEDED = ("bash", "rsync", "python3")
 _ASKED = """
 echo time=$(date +%s.%N)
@@ -67,7 +69,8 @@ def addresses(content: Mapping[str, Any]) -> list[str]:
 def by_ssh(content: Mapping[str, Any]) -> Run:
     """Runs scripts as `ray up` would, with the user and the key that the file names."""
     auth = content.get("auth") or {}
-    options = ["-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_S}", "-o", "StrictHostKeyChecking=accept-new"]
+    settings = ("BatchMode=yes", f"ConnectTimeout={CONNECT_S}", "LogLevel=ERROR", *_AS_RAY)
+    options = [word for setting in settings for word in ("-o", setting)]
     if key := auth.get("ssh_private_key"):
         options += ["-i", str(Path(key).expanduser())]
     if proxy := auth.get("ssh_proxy_command"):

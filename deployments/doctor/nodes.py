@@ -76,7 +76,7 @@ def _asked() -> tuple[list[Answer], list[Finding]]:
     answers = []
     for node in alive:
         where = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        asking = task.options(scheduling_strategy=where, runtime_env={"env_vars": {}}).remote(places)
+        asking = task.options(scheduling_strategy=where).remote(places)
         began_s = time.time()
         try:
             told, unreached = ray.get(asking, timeout=ASKED_S)
