@@ -2,6 +2,9 @@
 
 import asyncio
 import gzip
+import io
+import json
+import logging
 
 import httpx
 import numpy as np
@@ -13,6 +16,7 @@ from deployments.execution.predictor import Predictor
 from deployments.execution.session import Session
 from deployments.http.model import ModelApp
 from telemetry.emitting.emitter import Emitter
+from telemetry.emitting.json_lines import JsonLines
 from tests.conftest import expected_probabilities, free_port
 
 FEATURES = np.array([[1, 2, 3, 4], [0, 0, 1, 0]], dtype=np.float32)
@@ -58,6 +62,28 @@ def call(tiny_artifact):
         return asyncio.run(main())
 
     return send
+
+
+def test_a_line_that_is_logged_while_a_request_is_answered_bears_its_trace(call):
+    """Several requests are under way at once; each has its own."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonLines("tiny"))
+    logging.root.addHandler(handler)
+
+    def run(inputs):
+        raise RuntimeError(f"password=swordfish{inputs['features'][0, 0]:.0f}")
+
+    traces = [f"{number:032x}" for number in (1, 2, 3)]
+    headers = [{"traceparent": f"00-{trace}-b7ad6b7169203331-01"} for trace in traces]
+    try:
+        call(*(("POST", "/infer", {"json": infer_body(), "headers": each}) for each in headers), run=run)
+    finally:
+        logging.root.removeHandler(handler)
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert sorted(line["trace_id"] for line in lines if "failed" in line["message"]) == traces
+    assert "RuntimeError" in lines[0]["exception"]
+    assert "swordfish" not in stream.getvalue()
 
 
 def test_inference_gives_what_numpy_computes(call):
