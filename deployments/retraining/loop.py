@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 SPENT_EVERY_S = 10.0
 """Seconds of a processor from one note of what was spent to the next: so much is forgotten by a loop that is killed."""
+BAD_REQUEST = 400
+"""Of an order that will be refused again."""
 DATA, MADE, RECIPE = "data", "artifacts", "recipe.yaml"
 
 
@@ -78,7 +80,10 @@ class Loop:
             else:
                 self._go_on(latest)
         except CallError as error:
-            logger.warning("trying again: %s", error)
+            if error.status == BAD_REQUEST and latest is not None and not latest.has_ended:
+                self._move(latest, "dropped", f"its rollout is refused: {error}")
+            else:
+                logger.warning("trying again: %s", error)
         except (ArtifactError, SettingsError, RecipeError) as error:
             if latest is None or latest.has_ended:
                 raise

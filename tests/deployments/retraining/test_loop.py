@@ -38,6 +38,7 @@ class Others(Client):
 
     url: str = "http://nobody"
     firing: list[int] = field(default_factory=list)
+    refuses: list[str] = field(default_factory=list)
     rollouts: list[dict[str, Any]] = field(default_factory=list)
     asked: list[dict[str, Any]] = field(default_factory=list)
 
@@ -48,6 +49,8 @@ class Others(Client):
             return HTTPMessage(), json.dumps(
                 {"incidents": [{"evidence": [_evidence(each) for each in self.firing]}]}
             ).encode()
+        if method == "POST" and self.refuses:
+            raise CallError("canary: must rise", status=400)
         if method == "POST":
             self.asked.append(json.loads(body or b""))
             self.rollouts.insert(
@@ -194,6 +197,16 @@ def test_a_version_that_gains_too_little_is_dropped(tmp_path: Path) -> None:
     assert house.step().phase == "dropped"
     assert "it must gain 10.0%" in house.said[-1]
     assert not house.others.asked
+
+
+def test_a_rollout_that_is_refused_drops_the_version(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.others.firing.append(7)
+    house.others.refuses.append("canary")
+    house.sample(60)
+    while not house.step().has_ended:
+        pass
+    assert house.said[-1].endswith("dropped: its rollout is refused: canary: must rise")
 
 
 def test_without_rows_in_time_nothing_is_trained(tmp_path: Path) -> None:
