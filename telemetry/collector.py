@@ -22,6 +22,7 @@ from telemetry.drift import routes as drift_routes
 from telemetry.failures import Failures
 from telemetry.forwarding.forwarding import Forwarding
 from telemetry.incidents import routes as incident_routes
+from telemetry.incidents.calls import calls_of
 from telemetry.incidents.told import changes_told
 from telemetry.journal.record import Signal
 from telemetry.notify.notifier import Notifier
@@ -85,13 +86,15 @@ class Collector:
             prices=self.config.prices,
         )
         self.services = self.series.services
-        self.watchers = Watchers(self.config.detection, self.documents, clock, self.config.slos)
+        self.spans = SpanStore()
+        self.watchers = Watchers(
+            self.config.detection, self.documents, clock, self.config.slos, lambda: calls_of(self.spans.all())
+        )
         self.alerts, self.incidents = self.watchers.alerts, self.watchers.incidents
         self.notifier = Notifier(self.config.notify.channels, self.documents, clock=clock)
         notify = self.config.notify
         self._teller = Teller(self.notifier, self.incidents.is_silenced, notify.page, notify.runbooks)
         self.incidents.listen(self._teller.take)
-        self.spans = SpanStore()
         self._is_replaying = False
         self._failures = Failures(logger)
         self._started_s = self._expired_s = self._checkpointed_s = self._repeated_s = clock()

@@ -12,6 +12,7 @@ from optimization.recipe.recipe import Named
 from optimization.recipe.settings import Settings
 from optimization.recipe.teaching import Teaching
 from telemetry.notify.http import Address
+from tests import runbook_page
 from tests.settings_page import PAGE, SECTIONS, page
 
 README = Path("README.md").read_text() if Path("README.md").exists() else ""
@@ -49,6 +50,10 @@ def test_every_settings_class_is_on_the_page():
         and each not in (Settings, Named, Teaching, Address)  # what others inherit from
     }
     assert {each.__name__ for each in ours} == {each.__name__ for each in CLASSES}
+
+
+def test_the_runbook_that_the_page_links_to_is_the_docs():
+    assert runbook_page.PAGE.read_text() == runbook_page.page(), "run: python -m tests.runbook_page"
 
 
 def test_the_settings_page_is_current():

@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from enum import StrEnum
 from typing import Any, Protocol
 
+from telemetry.incidents.calls import Calls
 from telemetry.incidents.causes import causes
 from telemetry.incidents.changes import Change, Changes
 from telemetry.incidents.grouping import belongs
@@ -60,10 +61,19 @@ class Learner(Protocol):
 class IncidentBook:
     """All incidents, the latest last, and the silences."""
 
-    def __init__(self, alerts: AlertBook, changes: Changes, learner: Learner, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        alerts: AlertBook,
+        changes: Changes,
+        learner: Learner,
+        clock: Callable[[], float],
+        calls: Callable[[], Calls] = dict,
+    ) -> None:
+        """`calls` says which service asks which."""
         self.silences: list[Silence] = []
         self._incidents: deque[Incident] = deque()
         self._alerts, self._changes, self._learner, self._clock = alerts, changes, learner, clock
+        self._calls = calls
         self._incident_ids, self._silence_ids = itertools.count(1), itertools.count(1)
         self._listeners: list[Listener] = []
         alerts.listen(self._take)
@@ -180,7 +190,8 @@ class IncidentBook:
 
     def _grow(self, alert: Alert) -> None:
         incident = next((each for each in reversed(self._incidents) if alert in each.alerts), None)
-        incident = incident or next((each for each in reversed(self._incidents) if belongs(alert, each)), None)
+        calls = self._calls()
+        incident = incident or next((each for each in reversed(self._incidents) if belongs(alert, each, calls)), None)
         if incident is None:
             incident = Incident(id=next(self._incident_ids), alerts=[alert])
             self._incidents.append(incident)
@@ -193,7 +204,7 @@ class IncidentBook:
             incident.ended_s = None
             if alert not in incident.alerts:
                 incident.alerts.append(alert)
-        incident.causes = causes(incident, self._changes)
+        incident.causes = causes(incident, self._changes, calls)
         self._tell(incident, event)
 
     def _end(self, alert: Alert) -> None:

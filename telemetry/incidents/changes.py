@@ -8,7 +8,7 @@ from typing import Any, Literal
 MAX_CHANGES = 2000
 """Changes that are remembered; the oldest are forgotten first."""
 
-Kind = Literal["version", "instances", "node", "load", "collector", "accepted", "rollout"]
+Kind = Literal["version", "instances", "node", "load", "collector", "accepted", "rollout", "dependency"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -74,12 +74,16 @@ class Incident:
         return next((ending for ending in (Ending.ACCEPTED, Ending.LEFT) if ending in endings), Ending.RETURNED)
 
     @property
+    def worst(self) -> Alert:
+        """The alert that speaks for it, of those that fire if any does."""
+        return max(self.firing or self.alerts, key=lambda alert: (SEVERITY.get(alert.signal, 1), -alert.fired_s))
+
+    @property
     def title(self) -> str:
         """What a banner says: the sentence of the worst alert, and in how many others it shows."""
-        among = self.firing or self.alerts
-        worst = max(among, key=lambda alert: (SEVERITY.get(alert.signal, 1), -alert.fired_s))
-        others = len({(alert.service, alert.signal) for alert in among}) - 1
-        return f"{worst.sentence}; seen in {others} other signal{'s' * (others > 1)}" if others else worst.sentence
+        sentence = self.worst.sentence
+        others = len({(alert.service, alert.signal) for alert in self.firing or self.alerts}) - 1
+        return f"{sentence}; seen in {others} other signal{'s' * (others > 1)}" if others else sentence
 
 
 SEVERITY = {"absence": 5, "server_errors": 4, "teacher": 4, "throughput": 3, "latency": 3, "client_errors": 2}

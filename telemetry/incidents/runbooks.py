@@ -1,6 +1,8 @@
 """What to do about each kind of alert: docs/telemetry.md has a section for each."""
 
 PAGE = "docs/telemetry.md"
+RUNBOOK = "runbook.html"
+"""The same beside the collector's page."""
 
 
 def kind_of(signal: str) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from telemetry.incidents.book import IncidentBook
 from telemetry.incidents.incident import Incident
-from telemetry.incidents.runbooks import runbook_of
+from telemetry.incidents.runbooks import RUNBOOK, runbook_of
 from telemetry.watching.alerts import Alert
 
 Json = dict[str, Any]
@@ -53,7 +53,7 @@ def evidence(alert: Alert) -> Json:
         "expected": [alert.expected_low, alert.expected_high],
         "worst": alert.value,
         "last": alert.last,
-        "runbook": runbook_of(alert.signal),
+        "runbook": runbook_of(alert.signal, RUNBOOK),
     }
 
 

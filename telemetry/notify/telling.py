@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from telemetry.incidents.book import Event
 from telemetry.incidents.incident import SEVERITY, Incident
 from telemetry.incidents.runbooks import PAGE as RUNBOOKS
-from telemetry.incidents.runbooks import kind_of, runbook_of
+from telemetry.incidents.runbooks import RUNBOOK, kind_of, runbook_of
 from telemetry.notify.notification import Notification
 from telemetry.notify.notifier import Notifier
 from telemetry.watching.alerts import Alert
@@ -61,8 +61,8 @@ def notification(incident: Incident, page: str, runbooks: str = RUNBOOKS) -> Not
         cause="; ".join(cause.text for cause in incident.causes[:2]),
         started_s=incident.started_s,
         ended_s=incident.ended_s,
-        link=f"{page}#incident={incident.id}" if page else "",
-        runbook=runbook_of(worst.signal, runbooks),
+        link=f"{page}#incident/{incident.id}" if page else "",
+        runbook=runbook_of(worst.signal, f"{page}/{RUNBOOK}" if page and runbooks == RUNBOOKS else runbooks),
     )
 
 

@@ -8,9 +8,12 @@ from telemetry.watching.baseline import Baseline
 from telemetry.watching.decision import Decision, State
 from telemetry.watching.detection import DetectionConfig
 from telemetry.watching.durations import duration_range, duration_text
+from telemetry.watching.habit import Habit
 from telemetry.watching.watch import CALM, Verdict
 
 SURE_REQUESTS = 200
+HABIT_RATIO = 1.5
+"""Times what this time of day or week usually brings at which a latency is unusual all the same."""
 NAMES = {"p95": "p95 latency", "median": "median latency"}
 
 
@@ -41,6 +44,7 @@ class LatencyWatch:
             name: Baseline(ratio=config.latency_score / 4, shift=config.latency_shift_s, threshold=config.latency_score)
             for name in NAMES
         }
+        self._habits, self._fires = {name: Habit() for name in NAMES}, False
         self._gathered, self._gathered_s = Distribution(), 0.0
 
     def see(self, frame: Frame) -> Verdict | None:
@@ -59,6 +63,10 @@ class LatencyWatch:
             name: baseline.score(values[name], frame.steady_s, weights[name])
             for name, baseline in self._baselines.items()
         }
+        for name, habit in self._habits.items():
+            habit.see(values[name], frame.time_s)
+            if not self._fires and (usual := habit.highest(frame.time_s)):
+                scores[name] = min(scores[name], values[name] / (HABIT_RATIO * usual))
         expected = {name: baseline.expected(frame.steady_s) for name, baseline in self._baselines.items()}
         frame.expected |= {f"latency_{name}": range_ for name, range_ in expected.items()}
         if self._limit_s is not None:
@@ -79,14 +87,20 @@ class LatencyWatch:
 
     def settle(self, state: State, now_s: float) -> None:
         """Learn, or forget what is held."""
+        self._fires = state is State.FIRING
+        for habit in self._habits.values():
+            habit.settle(state)
         for baseline in self._baselines.values():
             baseline.settle(state, now_s)
 
     def document(self) -> dict[str, Any]:
         """What was usual of both."""
-        return {name: baseline.document() for name, baseline in self._baselines.items()}
+        habits = {name: habit.document() for name, habit in self._habits.items()}
+        return {name: baseline.document() for name, baseline in self._baselines.items()} | {"habits": habits}
 
     def restore(self, document: dict[str, Any]) -> None:
         """Take it up again."""
         for name, baseline in self._baselines.items():
             baseline.restore(document[name])
+        for name, kept in document.get("habits", {}).items():  # none in a document of before
+            self._habits[name].restore(kept)

@@ -9,6 +9,8 @@ from telemetry.detectors.detector import numbers
 from telemetry.series.frame import Frame
 from telemetry.watching.decision import Decision, State
 from telemetry.watching.detection import DetectionConfig
+from telemetry.watching.habit import Habit
+from telemetry.watching.stops import Stops
 from telemetry.watching.watch import Verdict
 
 SLOT_S, SLOTS, WARM_SLOTS, LAG_SLOTS = 4.0, 150, 75, 4
@@ -30,6 +32,10 @@ SLOW_KEPT = 1.1
 DAY_S, SAME_TIME_S = 86400.0, 1800.0
 MINUTE_SLOTS = 15
 """Slots by which a slow fall is over: the five minutes still hold it."""
+KNOWN = 0.6
+"""Share of a rate that is known of this time from which another is like it."""
+ROSE = 2.0
+"""Times the rate of five minutes that the next five have where it rose at once."""
 SETTLING_S = 60.0
 """After processes came or went, requests find their way anew."""
 BACK = 0.75
@@ -40,7 +46,9 @@ class ThroughputWatch:
     """Compares the requests of the last seconds with those of ten minutes, and of five minutes with an hour ago.
 
     A sum is unusual where it is below `1 - drop` of the usual and below all that was seen in three hours; so traffic
-    that comes in bursts, or rests now and then, is left in peace. The same time yesterday excuses a slow fall.
+    that comes in bursts, or rests now and then, is left in peace. The same time yesterday excuses a slow fall, what the
+    time of day or week brings on most days any (`Habit`), as do the rate before a sudden rise, and stops that came and
+    went, for as long as they lasted (`Stops`).
     """
 
     signal = "throughput"
@@ -53,6 +61,9 @@ class ThroughputWatch:
         self._instances: frozenset[str] = frozenset()
         self._changed_s = -math.inf
         self._rate = math.nan
+        self._slot_s = SLOT_S
+        """Seconds of the last slot: one report at least, however far they are apart."""
+        self._stops, self._habit = Stops(), Habit()
         self.relearn()
         self._accepted = math.inf
 
@@ -65,6 +76,8 @@ class ThroughputWatch:
         self._held: deque[float] = deque()
         self._learnt: deque[float] = deque(maxlen=SLOTS)
         self._block: list[float] = []
+        self._block_s = 0.0
+        self._stops.forget()
         self._blocks: deque[tuple[float, float, float]] = deque(maxlen=BLOCKS)
         """When it ended, its mean rate, its lowest."""
         self._frozen: float | None = None
@@ -80,19 +93,22 @@ class ThroughputWatch:
         if self._slot[2] < SLOT_S:
             return None
         rate = self._rate = self._slot[1] / self._slot[2]
+        self._slot_s = self._slot[2]
         self._slot = (now_s, 0.0, 0.0)
         self._now.append(rate)
         if self._frozen is None and now_s - self._changed_s < SETTLING_S:
             return None
+        self._habit.see(rate, frame.time_s)
         if self._frozen is None:
             self._held.append(rate)
-        verdict = self._judge(now_s)
+        verdict = self._judge(now_s, frame.time_s)
         if verdict is not None:
             frame.expected[self.signal] = verdict.expected
         return verdict
 
     def settle(self, state: State, now_s: float) -> None:
         """Learn slots that are old enough; keep what was usual where it fires."""
+        self._habit.settle(state)
         if state is State.FIRING:
             if self._frozen is None:
                 self._frozen = max(self._usual() or 0.0, self._reference(now_s) or 0.0)
@@ -103,10 +119,11 @@ class ThroughputWatch:
             rate = self._held.popleft()
             self._learnt.append(rate)
             self._block.append(rate)
-            if len(self._block) * SLOT_S >= BLOCK_S:
-                lowest = min(map(fmean, zip(*(self._block[shift:] for shift in range(3)), strict=False)))
+            self._block_s += self._slot_s
+            if self._block_s >= BLOCK_S:
+                lowest = min(_lowest_of_three(self._block), fmean(self._block))
                 self._blocks.append((now_s, fmean(self._block), lowest))
-                self._block = []
+                self._block, self._block_s = [], 0.0
         while len(self._held) > SLOTS:
             self._held.popleft()
 
@@ -116,6 +133,9 @@ class ThroughputWatch:
             "learnt": list(self._learnt),
             "held": list(self._held),
             "block": self._block,
+            "block_s": self._block_s,
+            "stops": self._stops.document(),
+            "habit": self._habit.document(),
             "blocks": [list(column) for column in zip(*self._blocks, strict=True)],
             "frozen": [] if self._frozen is None else [self._frozen],
             "accepted": [self._accepted] if math.isfinite(self._accepted) else [],
@@ -125,28 +145,36 @@ class ThroughputWatch:
         """Take it up again."""
         self._learnt.extend(numbers(document, "learnt"))
         self._held.extend(numbers(document, "held"))
-        self._block = numbers(document, "block")
+        self._block, self._block_s = numbers(document, "block"), float(document.get("block_s", 0.0))
+        if "habit" in document:  # none in a document of before
+            self._stops.restore(document["stops"])
+            self._habit.restore(document["habit"])
         if document["blocks"]:
             self._blocks.extend(zip(*document["blocks"], strict=True))
         frozen, accepted = numbers(document, "frozen"), numbers(document, "accepted")
         self._frozen = frozen[0] if frozen else None
         self._accepted = accepted[0] if accepted else math.inf
 
-    def _judge(self, now_s: float) -> Verdict | None:
+    def _judge(self, now_s: float, frame_s: float) -> Verdict | None:
         usual = self._usual()
         reference = self._reference(now_s) or 0.0
         if self._frozen is not None:
             usual = self._frozen
         if not usual:
             return None
-        num_slots = min(MOST_SLOTS, max(1, math.ceil(FEWEST_EXPECTED / (usual * SLOT_S))))
+        num_slots = min(MOST_SLOTS, max(1, math.ceil(FEWEST_EXPECTED / (usual * self._slot_s))))
         if len(self._now) < num_slots:
             return None
         rate = fmean(list(self._now)[-num_slots:])
         sudden = self._missing(rate, usual, num_slots)
         slow = self._fallen(now_s, reference)
         expected = max(usual, reference if slow > sudden else 0.0)
-        unusual = max(sudden, slow) >= 1.0 and rate < 0.9 * self._accepted
+        is_known = self._is_known(frame_s, now_s, rate, expected, max(sudden, slow))
+        if self._stops.outlasts(now_s):
+            expected = max(expected, self._stops.usual or 0.0)
+            sudden = max(sudden, (expected - rate) / (expected * (1 - self._kept)))
+        is_missing = rate < min(0.9 * self._accepted, BACK * expected)
+        unusual = max(sudden, slow) >= 1.0 and is_missing and not is_known
         wanted = expected
         if self._frozen is not None and (then := self._yesterday(now_s)) is not None:
             wanted = min(wanted, then)
@@ -159,6 +187,30 @@ class ThroughputWatch:
             expected=(self._kept * expected, expected),
             sentence=f"{_rate(rate)} requests per second, expected about {_rate(expected)}",
         )
+
+    def _is_known(self, frame_s: float, now_s: float, rate: float, expected: float, score: float) -> bool:
+        """Note that the traffic stops, or is back; whether so few come at this time of day, or came before it rose, or
+        for a while, by habit."""
+        if self._stops.usual is not None and rate >= KNOWN * self._stops.usual:
+            self._stops.end(now_s)
+        elif score >= 1.0 and rate < KNOWN * expected:
+            self._stops.begin(now_s, expected)
+        if self._frozen is not None:
+            return False
+        known = [each for each in (self._habit.lowest(frame_s), self._before_rise(now_s)) if each is not None]
+        return self._stops.is_habit(now_s) or any(rate >= KNOWN * each for each in known)
+
+    def _before_rise(self, now_s: float) -> float | None:
+        """The rate before the traffic last doubled at once, as where a nightly job began; None where it did not today,
+        or came from nothing."""
+        later = math.inf
+        for ended_s, rate, _ in reversed(self._blocks):
+            if now_s - ended_s > DAY_S:
+                return None
+            if math.isfinite(later) and later >= ROSE * rate:
+                return rate if rate * BLOCK_S >= FEWEST_EXPECTED else None
+            later = rate
+        return None
 
     def _usual(self) -> float | None:
         return median(self._learnt) if len(self._learnt) >= WARM_SLOTS else None
@@ -180,9 +232,10 @@ class ThroughputWatch:
     def _fallen(self, now_s: float, reference: float) -> float:
         """1.0 where five minutes are far below what came half an hour to an hour and a quarter before."""
         slots = list(self._now)
-        if not reference or len(slots) * SLOT_S < BLOCK_S:
+        if not reference or len(slots) * self._slot_s < BLOCK_S:
             return 0.0
-        rate = fmean(slots if self._frozen is None else slots[-MINUTE_SLOTS:])
+        num_slots = math.ceil(BLOCK_S / self._slot_s) if self._frozen is None else MINUTE_SLOTS
+        rate = fmean(slots[-num_slots:])
         peaks = sorted(each[1] for each in self._blocks)
         peak = peaks[int(0.9 * (len(peaks) - 1))] if peaks else reference
         then = self._yesterday(now_s)

@@ -11,6 +11,7 @@ from typing import Any
 from telemetry.drift.service import ServiceDrift
 from telemetry.drift.watch import model_watches
 from telemetry.incidents.book import Event, IncidentBook
+from telemetry.incidents.calls import Calls
 from telemetry.incidents.changes import Change, Changes
 from telemetry.incidents.incident import Incident
 from telemetry.incidents.noticing import Noticer
@@ -47,10 +48,11 @@ class Watchers:
         documents: Documents,
         clock: Callable[[], float],
         objectives: Sequence[Objective] = (),
+        calls: Callable[[], Calls] = dict,
     ) -> None:
         self.alerts = AlertBook()
         self.changes = Changes()
-        self.incidents = IncidentBook(self.alerts, self.changes, self, clock)
+        self.incidents = IncidentBook(self.alerts, self.changes, self, clock, calls)
         self._config, self._documents, self._clock = config, documents, clock
         self._steady = SteadyClock(clock())
         self.drift: dict[str, ServiceDrift] = {}

@@ -141,7 +141,7 @@ function cellsOf(each) {
       format(each.worst, unit),
       `${format(low, unit)} – ${format(high, unit)}`,
       format(each.last, unit),
-      element("code", each.runbook),
+      link("what to do", each.runbook),
     ],
   };
 }

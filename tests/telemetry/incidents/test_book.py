@@ -14,11 +14,11 @@ BEGAN_S = 1_000_000.0
 class Told:
     """A book, and what its listener was told."""
 
-    def __init__(self) -> None:
+    def __init__(self, **calls: set[str]) -> None:
         self.now_s = BEGAN_S
         self.alerts, self.changes = AlertBook(), Changes()
         self.events: list[tuple[int, str]] = []
-        self.book = IncidentBook(self.alerts, self.changes, self, lambda: self.now_s)
+        self.book = IncidentBook(self.alerts, self.changes, self, lambda: self.now_s, lambda: calls)
         self.book.listen(lambda incident, event: self.events.append((incident.id, event)))
 
     def fire(self, service: str, signal: str = "latency", *, after_s: float = 0.0, host: str = "") -> Alert:
@@ -114,6 +114,26 @@ def test_the_probable_cause_is_what_changed_shortly_before():
     told.fire("digits")
     (incident,) = told.book
     assert [cause.text for cause in incident.causes] == ["version 3 instead of 2", "three times the requests"]
+
+
+def test_what_others_ask_and_failed_before_them_is_one_incident_with_them_and_its_probable_cause():
+    told = Told(reviews={"table", "shards"}, table={"shards"})
+    told.fire("shards", "absence", host="node-2")
+    told.fire("reviews", "latency", after_s=200, host="node-1")
+    told.fire("digits", "latency", after_s=210, host="node-3")
+    first, other = told.book
+    assert first.services == ["shards", "reviews"]
+    assert [(each.service, each.text) for each in first.causes] == [("shards", "reviews asks it, and it failed first")]
+    assert other.services == ["digits"]
+
+
+def test_who_fails_first_has_no_cause_in_what_it_asks():
+    told = Told(reviews={"shards"})
+    told.fire("reviews", "latency")
+    told.fire("shards", "latency", after_s=30)
+    (incident,) = told.book
+    assert incident.services == ["reviews", "shards"]
+    assert incident.causes == []
 
 
 def test_accepting_ends_an_incident_and_says_so_among_the_changes():

@@ -29,7 +29,7 @@ OPEN = Notification(
     title="reviews: p95 latency 212 ms, expected 2-3 ms <!channel>",
     cause="version 4 began at 12:03",
     started_s=1_750_000_000.0,
-    link="http://page/telemetry#incident=7",
+    link="http://page/telemetry#incident/7",
 )
 
 

@@ -29,7 +29,7 @@ class Broken:
         self.clock, self.sender, self.channel = Clock(), Sender(), Heard()
         self.collector = Collector(clock=self.clock)
         self.notifier = Notifier([self.channel], DocumentsInMemory(), clock=self.clock)
-        self.teller = Teller(self.notifier, self.collector.incidents.is_silenced, page="")
+        self.teller = Teller(self.notifier, self.collector.incidents.is_silenced, page="https://models/telemetry/")
         self.collector.incidents.listen(self.teller.take)
 
     def run(self, seconds, status):
@@ -47,7 +47,10 @@ def test_an_outage_is_told_once_as_it_opens_and_once_as_it_ends():
     assert broken.run(60, 200) == []
     assert broken.run(60, 500) == [("open", "page")]
     assert broken.run(120, 200) == [("open", "page"), ("ended", "page")]
-    assert "server errors" in broken.channel.told[0].title
+    told = broken.channel.told[0]
+    assert "server errors" in told.title
+    assert told.link == "https://models/telemetry#incident/1", "the address of the page's view"
+    assert told.runbook == "https://models/telemetry/runbook.html#server-errors"
 
 
 def test_what_is_silenced_is_told_when_the_silence_ends():
