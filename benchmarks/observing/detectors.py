@@ -7,24 +7,14 @@ from collections.abc import Callable
 import numpy as np
 
 from benchmarks.throughput import Figures
-from telemetry.detectors.absence import Absence
 from telemetry.detectors.detector import Detector
-from telemetry.detectors.drop import Drop
-from telemetry.detectors.ramp import Ramp
 from telemetry.detectors.robust_z import RobustZScore
-from telemetry.detectors.seasonal import Seasonal
-from telemetry.detectors.spike import Spike
 from telemetry.detectors.surprise import Surprise
 from telemetry.detectors.trend import Trend
 
 DETECTORS: tuple[tuple[Callable[[], Detector[float]], float], ...] = (
     (RobustZScore, 1.0),
-    (Spike, 1.0),
-    (Drop, 1.0),
-    (Ramp, 60.0),
     (Trend, 10.0),
-    (Absence, 1.0),
-    (Seasonal, 60.0),
     (Surprise, 60.0),
 )
 """Each with the seconds between its values."""

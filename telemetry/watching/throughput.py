@@ -156,7 +156,7 @@ class ThroughputWatch:
         self._accepted = accepted[0] if accepted else math.inf
 
     def _judge(self, now_s: float, frame_s: float) -> Verdict | None:
-        usual = self._usual()
+        usual = max(self._usual() or 0.0, self._stops.usual or 0.0)
         reference = self._reference(now_s) or 0.0
         if self._frozen is not None:
             usual = self._frozen
@@ -203,13 +203,11 @@ class ThroughputWatch:
     def _before_rise(self, now_s: float) -> float | None:
         """The rate before the traffic last doubled at once, as where a nightly job began; None where it did not today,
         or came from nothing."""
-        later = math.inf
-        for ended_s, rate, _ in reversed(self._blocks):
-            if now_s - ended_s > DAY_S:
-                return None
-            if math.isfinite(later) and later >= ROSE * rate:
-                return rate if rate * BLOCK_S >= FEWEST_EXPECTED else None
-            later = rate
+        rates = [rate for ended_s, rate, _ in self._blocks if now_s - ended_s <= DAY_S]
+        for at in range(len(rates) - 2, 0, -1):
+            if rates[at + 1] >= ROSE * rates[at]:
+                before = min(rates[at - 1 : at + 1])  # it may have risen amid the latter
+                return before if before * BLOCK_S >= FEWEST_EXPECTED else None
         return None
 
     def _usual(self) -> float | None:

@@ -6,14 +6,9 @@ import math
 import numpy as np
 import pytest
 
-from telemetry.detectors.absence import Absence
 from telemetry.detectors.detector import FALSE_ALARM_RATE, DetectorError
-from telemetry.detectors.drop import Drop
 from telemetry.detectors.proportion import Proportion, ProportionShift
-from telemetry.detectors.ramp import Ramp
 from telemetry.detectors.robust_z import RobustZScore
-from telemetry.detectors.seasonal import Seasonal
-from telemetry.detectors.spike import Spike
 from telemetry.detectors.surprise import Surprise
 from telemetry.detectors.trend import Trend
 from tests.telemetry.detectors.families import FAMILIES, scores, steady
@@ -40,15 +35,8 @@ class Kind:
 KINDS = {
     "robust z": Kind(RobustZScore),
     "robust z, both sides": Kind(lambda: RobustZScore(side="both", least_ratio=0.1)),
-    "spike": Kind(Spike),
-    "spike below": Kind(lambda: Spike(side="below"), far=-1e4),
-    "drop": Kind(Drop, far=0.0),
-    "ramp": Kind(Ramp),
-    "ramp below": Kind(lambda: Ramp(side="below"), far=-1e4),
     "trend": Kind(lambda: Trend(window_s=400.0)),
-    "seasonal": Kind(Seasonal, pace_s=900.0),
     "surprise": Kind(Surprise, pace_s=900.0),
-    "absence": Kind(Absence),
     "proportion": Kind(lambda: ProportionShift(warmup=10), reads=proportions, far=Proportion(200, 200)),
 }
 
@@ -117,9 +105,8 @@ def test_what_is_not_finite_is_refused(kind, bad):
     for verb in (detector.score_one, detector.learn_one):
         with pytest.raises(DetectorError, match="must be finite, got"):
             verb(usual, bad)
-        if not isinstance(detector, Absence):  # any value will do
-            with pytest.raises(DetectorError, match="must"):
-                verb(Proportion(1, bad) if kind.reads is proportions else bad, 100.0)
+        with pytest.raises(DetectorError, match="must"):
+            verb(Proportion(1, bad) if kind.reads is proportions else bad, 100.0)
     assert detector.state() == before
 
 
@@ -127,8 +114,8 @@ def test_what_is_usual_lies_in_the_expected_range(kind):
     detector = kind.make()
     kind.scores(detector, kind.steady("normal", 500))
     low, high = detector.expected(500 * kind.pace_s)
-    assert low <= (1.0 if isinstance(detector, Absence) else 0.5 if kind.reads is proportions else 102.0)
-    assert high >= (0.0 if isinstance(detector, Absence) else 0.4 if kind.reads is proportions else 98.0)
+    assert low <= (0.5 if kind.reads is proportions else 102.0)
+    assert high >= (0.4 if kind.reads is proportions else 98.0)
 
 
 @pytest.mark.parametrize("scale", [2.0**-20, 2.0**10])
