@@ -126,6 +126,9 @@ class FeedbackSettings(_Settings):
     """Seconds for which an answer is kept by its request's id."""
     max_requests: int = Field(default=10_000, ge=1, le=10**7)
     """Most requests whose answers a replica keeps; the oldest go first."""
+    tolerance: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Of a model that answers with one number a row, and of no other: by how much an answer may differ from its label
+    and still be right."""
 
 
 class SampleSettings(_Settings):

@@ -1,4 +1,4 @@
-"""The class that a classifier's outputs stand for."""
+"""What a model's outputs stand for, to be compared: the class of a row, or its number."""
 
 from collections.abc import Mapping
 
@@ -14,6 +14,17 @@ def is_classifier(manifest: Manifest) -> bool:
     """Whether its first output tells a class of each row."""
     first = manifest.outputs[0]
     return first.meaning in ("logits", "probabilities") and len(first.shape) == 2
+
+
+def is_regressor(manifest: Manifest) -> bool:
+    """Whether its first output is one number of each row."""
+    first = manifest.outputs[0]
+    return first.meaning == "values" and (len(first.shape) == 1 or tuple(first.shape[1:]) == (1,))
+
+
+def numbers(manifest: Manifest, outputs: Mapping[str, Array]) -> NDArray[np.float64]:
+    """The number of each row, by the first output of a regressor."""
+    return outputs[manifest.outputs[0].name].astype(np.float64).reshape(-1)
 
 
 def classes(manifest: Manifest, outputs: Mapping[str, Array]) -> NDArray[np.int64]:

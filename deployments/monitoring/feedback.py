@@ -3,6 +3,7 @@
 answered -> kept by id, for so long and so many -> POST feedback -> right? counted, by class and attribute
 """
 
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from deployments.errors import RequestError
-from deployments.monitoring.answers import classes
+from deployments.monitoring.answers import classes, is_regressor, numbers
 from deployments.oip.tensors import Array
 from deployments.settings import FeedbackSettings
 from optimization.artifact.manifest import Manifest
@@ -35,8 +36,8 @@ class Label(BaseModel):
     id: Annotated[str, Field(min_length=1, max_length=256)]
     """Of the request: the protocol's `id`, or its header `x-request-id`."""
     row: int = Field(default=0, ge=0)
-    label: int | str
-    """The class, by its number or its name."""
+    label: int | float | str
+    """The class, by its number or its name; of a model that answers with numbers, the number."""
     attributes: dict[_Text, _Text] = Field(default={}, max_length=4)
     """What the row belongs to, such as a region: accuracy is told for each value."""
 
@@ -51,7 +52,8 @@ class Labels(BaseModel):
 
 @dataclass(slots=True)
 class _Kept:
-    classes: NDArray[np.int64]
+    answers: NDArray[np.int64] | NDArray[np.float64]
+    """The class or the number of each row."""
     judged: set[int]
     until_s: float
     length: int
@@ -73,6 +75,7 @@ class Feedback:
         self._manifest = manifest
         self._tell_joined = joined
         self._settings = settings
+        self._answers = numbers if is_regressor(manifest) else classes
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._segments: dict[str, set[str]] = {}
         self._right = emitter.bin_counts(conventions.ACCURACY_ROWS)
@@ -88,7 +91,7 @@ class Feedback:
         """Remember what was answered."""
         first = next(iter(inputs.values()))
         length = len(first[0]) if first.dtype == object else first[:1].nbytes
-        found = classes(self._manifest, outputs)
+        found = self._answers(self._manifest, outputs)
         self._kept[request_id] = _Kept(found, set(), time.monotonic() + self._settings.keep_s, length)
         self._kept.move_to_end(request_id)
         self._forget()
@@ -102,20 +105,23 @@ class Feedback:
         self._forget()
         joined: set[tuple[str, int]] = set()
         for label in labels:
-            wanted = self._class(label)
+            wanted = self._class(label) if self._settings.tolerance is None else self._number(label)
             kept = self._kept.get(label.id)
-            if kept is None or label.row >= len(kept.classes) or label.row in kept.judged:
+            if kept is None or label.row >= len(kept.answers) or label.row in kept.judged:
                 continue
             kept.judged.add(label.row)
             joined.add((label.id, label.row))
             self._judge(label, kept, wanted)
-            self._tell_joined(label.id, label.row, wanted)
+            if self._settings.tolerance is None:  # what is retrained on are classes
+                self._tell_joined(label.id, label.row, int(wanted))
         return joined
 
-    def _judge(self, label: Label, kept: _Kept, wanted: int) -> None:
-        counts = (1, 0) if kept.classes[label.row] == wanted else (0, 1)
+    def _judge(self, label: Label, kept: _Kept, wanted: float) -> None:
+        is_right = abs(kept.answers[label.row] - wanted) <= (self._settings.tolerance or 0.0)
+        counts = (1, 0) if is_right else (0, 1)
         self._right.add((0.5,), counts, (*self._version, *self._reference))
-        segments = {"class": self._name(wanted), "bytes": _magnitude(kept.length), **label.attributes}
+        of_class = {"class": self._name(int(wanted))} if self._settings.tolerance is None else {}
+        segments = {**of_class, "bytes": _magnitude(kept.length), **label.attributes}
         for name, value in segments.items():
             known = self._segments.setdefault(name, set()) if len(self._segments) < 8 else self._segments.get(name)
             if known is None:
@@ -130,9 +136,14 @@ class Feedback:
         names = self._manifest.labels or ()
         if isinstance(label.label, int):
             return label.label
-        if label.label in names:
+        if isinstance(label.label, str) and label.label in names:
             return names.index(label.label)
         raise RequestError(f"label must be one of {', '.join(names) or 'the classes, by number'}, got {label.label!r}")
+
+    def _number(self, label: Label) -> float:
+        if isinstance(label.label, str) or not math.isfinite(label.label):
+            raise RequestError(f"label must be a finite number, as the model's answers are, got {label.label!r}")
+        return float(label.label)
 
     def _name(self, number: int) -> str:
         names = self._manifest.labels or ()

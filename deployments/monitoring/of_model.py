@@ -5,7 +5,7 @@ from pathlib import Path
 
 from deployments.cascade.cascade import Teacher
 from deployments.errors import SettingsError
-from deployments.monitoring.answers import is_classifier
+from deployments.monitoring.answers import is_classifier, is_regressor
 from deployments.monitoring.feedback import Feedback
 from deployments.monitoring.monitor import Monitor
 from deployments.monitoring.samples import Samples
@@ -14,7 +14,7 @@ from deployments.monitoring.sketches import Prepare, Sketches
 from deployments.oip.tensors import Array
 from deployments.raw.inputs import raw_input
 from deployments.rollout.witness import Witness
-from deployments.settings import ModelSettings
+from deployments.settings import FeedbackSettings, ModelSettings
 from optimization.artifact.manifest import Manifest, TextPreprocessing
 from optimization.artifact.raw.inputs import preparation
 from optimization.artifact.reference.views import Views
@@ -35,7 +35,8 @@ def monitor_of(
 
     Raises:
         ArtifactError: the manifest does not say what `shadow` needs.
-        SettingsError: `feedback` is set for a model that tells no classes, or what redacts samples is not to be found.
+        SettingsError: `feedback` is set for a model that tells neither classes nor numbers or does not fit it, or what
+            redacts samples is not to be found.
     """
     manifest = artifact.manifest
     shadow = feedback = None
@@ -45,8 +46,7 @@ def monitor_of(
         shadow = Shadow(manifest, settings.shadow, expected, asked, emitter, witness)
     samples = Samples(manifest, settings.samples) if settings.samples is not None else None
     if settings.feedback is not None:
-        if not is_classifier(manifest):
-            raise SettingsError(f"feedback must be left out: model {manifest.name!r} is no classifier")
+        _check_feedback(manifest, settings.feedback)
         kept = {"joined": samples.label} if samples is not None else {}
         feedback = Feedback(manifest, settings.feedback, emitter, **kept)
     sketches = _sketches(artifact, emitter) if settings.watch_drift else None
@@ -54,6 +54,19 @@ def monitor_of(
         return None
     prepare = _prepare(manifest, artifact.path)
     return Monitor(sketches=sketches, prepare=prepare, shadow=shadow, feedback=feedback, samples=samples)
+
+
+def _check_feedback(manifest: Manifest, settings: FeedbackSettings) -> None:
+    name = f"model {manifest.name!r}"
+    if is_regressor(manifest) and settings.tolerance is None:
+        raise SettingsError(f"feedback.tolerance must say when an answer is right: {name} answers with numbers")
+    if is_classifier(manifest) and settings.tolerance is not None:
+        raise SettingsError(f"feedback.tolerance must be left out: {name} answers with classes")
+    if not is_classifier(manifest) and not is_regressor(manifest):
+        raise SettingsError(
+            f"feedback must be left out: {name} answers with neither a class nor a number of each row, and a label is "
+            "either"
+        )
 
 
 def _sketches(artifact: Artifact, emitter: Emitter) -> Sketches | None:

@@ -8,17 +8,19 @@ import orjson
 import pytest
 
 from deployments.batching.admission import Limits
+from deployments.errors import RequestError, SettingsError
 from deployments.execution.predictor import Predictor
 from deployments.execution.session import Session
 from deployments.http import asgi
 from deployments.http.asgi import Call
 from deployments.http.model import ModelApp
 from deployments.monitoring import shadow as shadowing
+from deployments.monitoring.feedback import Feedback, Label
 from deployments.monitoring.monitor import Monitor
 from deployments.monitoring.of_model import monitor_of
 from deployments.monitoring.sampling import RowRate
 from deployments.scatter.part import UnansweredError
-from deployments.settings import ModelSettings
+from deployments.settings import FeedbackSettings, ModelSettings
 from optimization.artifact.manifest import Measurement, Quality
 from optimization.artifact.reference.measure import reference_of
 from optimization.artifact.reference.reference import Fidelity
@@ -268,6 +270,47 @@ def test_labels_join_the_answers_they_are_of_once_and_the_unknown_are_counted(tm
         if attributes.get(conventions.SEGMENT) == "region"
     }
     assert regions == {"eu": [1, 0], "us": [0, 1]}
+
+
+def of_numbers(tmp_path):
+    """A manifest whose model answers with one number a row, and feedback that keeps the answers."""
+    manifest = publish_tiny(tmp_path).manifest
+    outputs = (manifest.outputs[0].model_copy(update={"meaning": "values", "shape": ("batch", 1)}),)
+    return manifest.model_copy(update={"outputs": outputs, "labels": None})
+
+
+def test_a_number_is_right_within_the_tolerance(tmp_path):
+    manifest = of_numbers(tmp_path)
+    emitter = Emitter(service="tiny", version="1", role="replica", instance="i", endpoint="http://127.0.0.1:1")
+    feedback = Feedback(manifest, FeedbackSettings(tolerance=0.5), emitter)
+    answers = np.array([[1.0], [2.0], [3.0]], np.float32)
+    feedback.keep("abc", {"features": ROWS[:3]}, {manifest.outputs[0].name: answers})
+    labels = [Label(id="abc", row=row, label=label) for row, label in enumerate((1.4, 3, 2.5))]
+    assert feedback.join(labels) == {("abc", 0), ("abc", 1), ("abc", 2)}
+    points = emitter._totals[conventions.ACCURACY_ROWS.name].data(0, 1).data_points
+    (whole,) = [each for each in points if conventions.SEGMENT not in each.attributes]
+    assert list(whole.bucket_counts) == [2, 1]
+    with pytest.raises(RequestError, match="label must be a finite number"):
+        feedback.join([Label(id="abc", label="big")])
+
+
+@pytest.mark.parametrize(
+    ("shape", "meaning", "feedback", "problem"),
+    [
+        (("batch", 1), "values", {}, "feedback.tolerance must say when an answer is right"),
+        (("batch", 3), "probabilities", {"tolerance": 0.5}, "feedback.tolerance must be left out"),
+        (("batch", "tokens", 5), "logits", {}, "neither a class nor a number of each row"),
+        (("batch", 4), "values", {"tolerance": 0.5}, "neither a class nor a number of each row"),
+    ],
+    ids=["numbers", "classes", "tokens", "several numbers"],
+)
+def test_feedback_that_does_not_fit_the_model_is_refused(tmp_path, shape, meaning, feedback, problem):
+    plain = publish_tiny(tmp_path)
+    outputs = (plain.manifest.outputs[0].model_copy(update={"meaning": meaning, "shape": shape}),)
+    artifact = Artifact(path=plain.path, manifest=plain.manifest.model_copy(update={"outputs": outputs}))
+    emitter = Emitter(service="tiny", version="1", role="replica", instance="i", endpoint="http://127.0.0.1:1")
+    with pytest.raises(SettingsError, match=problem):
+        monitor_of(artifact, ModelSettings(artifact="tiny", feedback=feedback), emitter, Teacher)
 
 
 def test_answers_are_kept_for_so_many_requests(tmp_path):

@@ -10,7 +10,7 @@ from telemetry.watching.alerts import AlertBook
 from telemetry.watching.levels import LEVELS, LevelWatch
 from telemetry.watching.watcher import Watcher
 
-USUAL = {"queue_p95": 0.002, "inference_p95": 0.004, "train_step_p95": 0.04}
+USUAL = {"queue_p95": 0.002, "inference_p95": 0.004, "train_step_p95": 0.04, "event_loop_p95": 0.01}
 
 
 def alerts(values, of):
