@@ -7,7 +7,7 @@ CLIENTS := .venv-clients
 RECIPE ?= optimization/recipes/signals.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run serve test test-ids check sbom audit format stubs benchmark clean
+.PHONY: help install install-dev run serve wheel test test-hosts test-ids check sbom audit format stubs benchmark clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,8 +23,16 @@ run: install ## make a small model, then serve it until Ctrl-C
 serve: install ## serve what serve_config.yaml names until Ctrl-C
 	@exec $(BIN)/serve run serve_config.yaml
 
+wheel: install ## make the wheel that `ray up cluster.yaml` installs on every host
+	@rm -rf build dist && mkdir dist
+	@$(BIN)/pip wheel --disable-pip-version-check --quiet --no-deps --wheel-dir dist .
+	@rm -rf build && ls dist
+
 test: install-dev $(CLIENTS)/.installed ## run the tests
 	@$(BIN)/pytest -n 3 $(ARGS)
+
+test-hosts: install-dev ## `ray up` on three hosts of network namespaces; needs root, minutes, and 8 GiB
+	@$(BIN)/pytest -m hosts tests/hosts $(ARGS)
 
 test-ids: install-dev ## whether every test has the same name in each run
 	@for seed in 1 2; do PYTHONHASHSEED=$$seed $(BIN)/pytest --collect-only --quiet >.test-ids-$$seed & sleep 2; done; wait

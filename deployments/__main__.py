@@ -25,6 +25,7 @@ MODULES = {
     "rollout": "let a version take over step by step, watched; docs/rollout.md says more",
     "retrain": "train a model again when an alert says so; docs/retraining.md says more",
     "doctor": "what is wrong with this machine, the settings, the hosts or the cluster, and what to do",
+    "node": "Ray on this host of a cluster: start, drain or stop it; docs/clusters/on-premises.md says more",
     "manifest": "the same cluster as manifests for Kubernetes; docs/kubernetes.md says more",
     "plan": "how many replicas and nodes a rate and a latency take; docs/operations.md says more",
 }

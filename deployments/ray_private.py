@@ -18,7 +18,10 @@ import ray
 from click import ClickException
 from jsonschema import ValidationError
 from ray import serve
+from ray._raylet import GcsClient  # type: ignore[attr-defined]
 from ray.autoscaler._private.util import prepare_config, validate_config
+from ray.core.generated.autoscaler_pb2 import DrainNodeReason  # type: ignore[attr-defined]
+from ray.core.generated.gcs_pb2 import GcsNodeInfo  # type: ignore[attr-defined]
 from ray.experimental import internal_kv
 from ray.serve._private import default_impl, grpc_util
 from ray.serve._private.common import RequestMetadata
@@ -154,6 +157,37 @@ def _listen(host: str | None, server: Any, address: str) -> None:
     except OSError as error:
         raise RuntimeError(f"port {port} is taken") from error
     server.add_insecure_port(f"{host}:{port}" if host else address)
+
+
+def alive_nodes(address: str, timeout_s: float = 5.0) -> dict[str, str]:
+    """The ids of the cluster's nodes, by their hosts' addresses, asked of its head at `address`; none where it does not
+    answer. `ray.nodes()` would make this process a driver of the cluster first.
+    """
+    if not _listens(address):
+        return {}
+    try:
+        nodes = GcsClient(address=address).get_all_node_info(timeout=timeout_s)
+    except ray.exceptions.RpcError:
+        return {}
+    alive = GcsNodeInfo.GcsNodeState.Value("ALIVE")
+    return {info.node_manager_address: info.node_id.hex() for info in nodes.values() if info.state == alive}
+
+
+def _listens(address: str) -> bool:
+    """Whether somebody does; without, a client would wait for a minute."""
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), timeout=2):
+            return True
+    except OSError:
+        return False
+
+
+def drain(address: str, node: str, timeout_s: float) -> None:
+    """Let Serve replace what runs on `node`, and Ray start nothing there; `ray drain-node` is hidden, and slower."""
+    deadline_ms = time.time_ns() // 10**6 + int(timeout_s * 1000)
+    reason = DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")  # the other may be refused
+    GcsClient(address=address).drain_node(node, reason, "Trimtab drains it", deadline_ms)
 
 
 def end_serve(timeout_s: float = 30.0) -> None:

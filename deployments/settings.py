@@ -167,7 +167,9 @@ class ModelSettings(ServerSettings):
     they are published, if not given."""
     keep_versions: int = Field(default=2, ge=1, le=100)
     """Newest versions that stay loaded and answer at `/versions/<v>`; each takes the model's memory."""
-    artifacts: Annotated[str, BeforeValidator(text_of_path), AfterValidator(source.checked)] = "artifacts"
+    artifacts: Annotated[str, BeforeValidator(text_of_path), AfterValidator(source.checked)] = Field(
+        default_factory=source.default, validate_default=True
+    )
     """Directory of all artifacts, or its URL (`s3://`, `gs://`, `https://`, `file://` and what else fsspec reads), of
     which each node copies what it serves; `cluster://` is what `python -m deployments push` puts into the cluster
     itself. A relative path starts where Ray was started."""

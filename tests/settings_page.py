@@ -164,7 +164,10 @@ ENVIRONMENT = """\
 | `TRIMTAB_ACCESS`, `TRIMTAB_AUDIT` | `access` and `audit` of the applications whose `args` name none |
 | `TRIMTAB_LOGS` | `json`: logs are lines of JSON, each with the trace of its request ([logs](operations.md#logs)) |
 | `TRIMTAB_TLS_CERT` | PEM file with a certificate, its chain and its private key: the ingress then speaks TLS alone |
-| `TRIMTAB_HOST` | address the collector listens on where `args` name none; `cluster.yaml` sets it |
+| `TRIMTAB_HOST` | address the collector listens on where `args` name none; on the head of a cluster, all |
+| `TRIMTAB_ARTIFACTS` | `artifacts` of the applications whose `args` name none: one source for a whole cluster |
+| `TRIMTAB_INGRESS_EVERY_NODE` | `1`: nodes without a model's replica answer too; set on hosts of a cluster |
+| `TRIMTAB_PYTHON` | the Python that a host's environment is made of, `python3` |
 | `RAY_SERVE_*` | Ray Serve's own; `deployments/launch/serve.py` sets some of them unless they are set |
 | `RAY_ADDRESS` | the Ray cluster to use; without it one is started on this machine |
 """
@@ -185,7 +188,8 @@ def _body() -> Iterator[str]:
             yield "| setting | default | meaning |\n|---|---|---|"
             for name, field in each.model_fields.items():
                 meaning = " ".join((field.description or "").split())
-                yield f"| `{field.alias or name}` | {_default(field.default)} | {meaning} |"
+                default = _default(field.get_default(call_default_factory=True))
+                yield f"| `{field.alias or name}` | {default} | {meaning} |"
             yield ""
     yield ENVIRONMENT
 

@@ -5,6 +5,7 @@ import os
 from typing import Any
 
 from ray.serve import Application
+from ray.serve.handle import DeploymentHandle
 
 from deployments.access.guard import of_server
 from deployments.applications.replica import (
@@ -26,6 +27,7 @@ from deployments.oip import grpc_service
 from deployments.ray_private import AsgiReplica, KeyValueStore
 from deployments.replicas import repository
 from deployments.replicas.applications import MODELS, TABLES, Applications
+from deployments.replicas.every_node import OnNode, on_every_node
 from deployments.rollout.controller import Controller
 from deployments.rollout.history import default_folder
 from deployments.rollout.markers import Markers
@@ -37,7 +39,7 @@ from deployments.settings import SpeakerSettings, parse
 class Server(AsgiReplica):
     """The endpoints that speak for all models."""
 
-    def __init__(self, settings: SpeakerSettings) -> None:
+    def __init__(self, settings: SpeakerSettings, *_: DeploymentHandle[OnNode]) -> None:
         target = os.environ.get(LOG_TARGET)
         ingress = (
             IngressLog(target, plain_emitter(settings, SERVICE, "", "ingress", trace_ratio=0.0)) if target else None
@@ -76,4 +78,6 @@ class Server(AsgiReplica):
 def server(args: dict[str, Any]) -> Application:
     """The server-level endpoints; `args` are `SpeakerSettings`."""
     settings = parse(SpeakerSettings, args, "args")
-    return application(Server, settings, max_ongoing_requests=100, ray_actor_options=ON_HEAD)
+    nodes = on_every_node()
+    beside = () if nodes is None else (nodes,)
+    return application(Server, settings, *beside, max_ongoing_requests=100, ray_actor_options=ON_HEAD)

@@ -22,9 +22,9 @@ def announce(config: Mapping[str, Any]) -> None:
     host, port = preflight.http_address(config)
     certificate = preflight.check_certificate()
     base = f"http{'s' if certificate else ''}://{'localhost' if host in ('0.0.0.0', '127.0.0.1') else host}:{port}"
-    trust = _trust(certificate) if certificate else None
+    trust = trusting(certificate) if certificate else None
     told: set[str] = set()
-    while not _answers(f"{base}/v2/health/ready", trust):
+    while not answers(f"{base}/v2/health/ready", trust):
         for name, message in _failures().items():
             if name not in told:
                 console.print(f"[bold red]application {name!r} failed:[/] {message}")
@@ -73,7 +73,7 @@ def _failures() -> dict[str, str]:
     }
 
 
-def _trust(certificate: Path) -> ssl.SSLContext:
+def trusting(certificate: Path) -> ssl.SSLContext:
     """Trusts this very certificate, under whatever name it is for: the question is whether our server answers."""
     context = ssl.create_default_context(cafile=certificate)
     context.check_hostname = False
@@ -81,7 +81,8 @@ def _trust(certificate: Path) -> ssl.SSLContext:
     return context
 
 
-def _answers(url: str, trust: ssl.SSLContext | None) -> bool:
+def answers(url: str, trust: ssl.SSLContext | None) -> bool:
+    """Whether a GET of `url` is answered with 200."""
     try:
         with urllib.request.urlopen(url, timeout=2, context=trust) as response:
             return bool(response.status == 200)

@@ -10,6 +10,7 @@ anew. Whoever puts a version there puts the manifest last: without it, it is not
 
 import hashlib
 import logging
+import os
 import re
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,6 +28,8 @@ CONNECT_S = 10.0
 SILENCE_S = 30.0
 """An HTTP source that sends nothing for so long is given up, until the next try."""
 
+ARTIFACTS = "TRIMTAB_ARTIFACTS"
+"""The environment's `artifacts`, for applications whose `args` name none: one source for a whole cluster."""
 CLUSTER = "cluster://"
 """The URL of what is pushed into the cluster that runs."""
 
@@ -101,6 +104,11 @@ def published(source: Source, version: str | None = None) -> LocalCopy:
 def is_url(artifacts: str) -> bool:
     """Whether `artifacts` names a URL and no directory."""
     return "://" in artifacts
+
+
+def default() -> str:
+    """The environment's source, or the directory `artifacts`."""
+    return os.environ.get(ARTIFACTS) or "artifacts"
 
 
 def checked(artifacts: str) -> str:

@@ -117,7 +117,9 @@ class PipelineSettings(ServerSettings):
     artifact: str | None = Field(default=None, pattern=NAME_PATTERN)
     """An artifact of several graphs, in place of `stages` and `outputs`: each graph is a stage, the first in the
     processes that take the requests."""
-    artifacts: Annotated[str, BeforeValidator(text_of_path), AfterValidator(source.checked)] = "artifacts"
+    artifacts: Annotated[str, BeforeValidator(text_of_path), AfterValidator(source.checked)] = Field(
+        default_factory=source.default, validate_default=True
+    )
     """Directory or URL of the artifacts of all stages whose own settings name none."""
     signed_by: tuple[PublicKey, ...] = ()
     """Public keys, one of which must have signed each artifact, of all stages whose own settings name none."""
