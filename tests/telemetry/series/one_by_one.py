@@ -7,7 +7,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 
 from telemetry.receivers.origin import origin
 from telemetry.receivers.points import Point, RefusedError, points, scope
-from telemetry.series.clock import SenderClock, is_near
+from telemetry.series.clock import MAX_AHEAD_S, SenderClock, is_near
 from telemetry.series.distribution import Buckets
 from telemetry.series.stream import Key
 from tests.telemetry.series.remembering import Added
@@ -66,6 +66,12 @@ class OneByOne:
         offset_ns, previous_ns = sender.clock.offset_ns, sender.last_ns
         if times and not all(is_near(time_ns + offset_ns, now_ns) for time_ns in times):
             offset_ns = sender.clock.see(times[len(times) // 2], now_ns)
+        if times:
+            latest_ns = max(each if is_near(each, now_ns) else now_ns for each in (t + offset_ns for t in times))
+            if previous_ns is not None and latest_ns < previous_ns - int(MAX_AHEAD_S * 1e9):
+                offset_ns = sender.clock.see_behind(times[-1], previous_ns, now_ns)
+            else:
+                sender.clock.see_in_order()
         for within, point in found:
             own_ns = offset_ns if is_near(point.time_ns + offset_ns, now_ns) else now_ns - point.time_ns
             sender.last_ns = max(sender.last_ns or 0, point.time_ns + own_ns)
