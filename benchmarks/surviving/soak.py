@@ -73,13 +73,13 @@ class _Held:
 
     def slopes(self, from_s: float) -> dict[str, Slope]:
         """Of the processes that were there all the time since `from_s`."""
-        found = {}
-        most = max(len(looks) for looks in self.bytes.values())
-        for process, looks in self.bytes.items():
-            late = [look for look in looks if look[0] >= from_s]
-            if len(looks) == most and len(late) >= BLOCKS:
-                found[process] = slope([at_s for at_s, _ in late], [num_bytes for _, num_bytes in late])
-        return found
+        late = {process: [look for look in looks if look[0] >= from_s] for process, looks in self.bytes.items()}
+        most = max(len(looks) for looks in late.values())
+        return {
+            process: slope([at_s for at_s, _ in looks], [num_bytes for _, num_bytes in looks])
+            for process, looks in late.items()
+            if len(looks) == most >= BLOCKS
+        }
 
 
 def _rates(per_s: float) -> dict[str, float]:
