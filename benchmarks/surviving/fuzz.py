@@ -73,7 +73,7 @@ def figures(options: argparse.Namespace) -> Figures:
     tally = Tally()
     with tempfile.TemporaryDirectory() as folder:
         artifact = walking(Path(folder))
-        with trimtab(artifact, feedback={}) as server:
+        with trimtab(artifact) as server:
             before = {process.pid for process, _ in processes(server)}
             for fuzz in (_http, _grpc, _otlp):
                 one = Tally()
@@ -207,7 +207,6 @@ def _http_requests(artifact: Artifact) -> list[tuple[str, str, dict[str, str], b
         ("POST", f"{model}/versions/1/infer", json_type, plain),
         ("POST", f"{model}/infer", {**json_type, "Content-Encoding": "gzip"}, gzip.compress(plain)),
         ("POST", f"{model}/infer", {"Inference-Header-Content-Length": str(len(start))}, binary),
-        ("POST", f"{model}/feedback", json_type, json.dumps({"labels": [{"id": "a", "label": 1}]}).encode()),
         ("GET", model, {}, b""),
         ("GET", f"{model}/config", {}, b""),
         ("GET", f"{model}/stats", {}, b""),
