@@ -59,13 +59,18 @@ def test_an_exception_is_in_its_line(said):
     assert "swordfish99" not in json.dumps(line)
 
 
-KEY = new_key("ci")
+def test_no_fresh_key_is_in_a_line(said):
+    logger, lines = said
+    key = new_key("ci")
+    logger.warning("key %s is refused", key)
+    (line,) = lines()
+    assert line["message"].endswith(f"{HIDDEN} is refused")
+    assert key.rpartition(".")[2] not in line["message"]
 
 
 @pytest.mark.parametrize(
     ("text", "secret"),
     [
-        (f"key {KEY} is refused", KEY.rpartition(".")[2]),
         ("GET https://ann:letmein1@models.example.com/x", "letmein1"),
         ("Authorization: Bearer abcdef0123456789", "abcdef0123456789"),
         ("{'authorization': 'Basic YW5uOmxldG1laW4='}", "YW5uOmxldG1laW4="),
