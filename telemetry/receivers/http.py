@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 
 import uvicorn
 from google.protobuf import json_format
-from google.protobuf.message import Message
+from google.protobuf.message import Message as Protobuf
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]  # no stubs
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from telemetry.journal.record import Signal
 from telemetry.receivers import compression
@@ -34,8 +34,10 @@ class Application:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        incoming = _Incoming(receive)
         signal = PATHS.get(scope["path"])
         if signal is None or scope["method"] != "POST":
+            await incoming.drain(scope, self._intake.max_body_bytes)
             await _send(send, 404 if signal is None else 405, b"", "text/plain", {})
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
@@ -47,7 +49,7 @@ class Application:
                 if content_type not in (PROTOBUF, JSON):
                     raise UnsupportedError(f"content-type must be {PROTOBUF} or {JSON}, got {content_type[:80]!r}")
                 encoding = compression.check(headers.get("content-encoding", ""))
-                body = await self._body(headers, receive, held)
+                body = await self._body(headers, incoming, held)
                 num_bytes = len(body)
                 peer = _peer(scope, headers)
                 refusal = await self._intake.take(
@@ -55,6 +57,7 @@ class Application:
                 )
         except RequestError as error:
             self._intake.count(signal, "http", num_bytes, error)
+            await incoming.drain(scope, self._intake.max_body_bytes)
             await _refuse(send, error, content_type)
         except _GoneError:
             self._intake.count(signal, "http", num_bytes, MalformedError())
@@ -133,6 +136,35 @@ class HttpReceiver:
             await self._serving
 
 
+class _Incoming:
+    """What the sender still sends of a request."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._is_over = False
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        self._is_over = message["type"] == "http.disconnect" or not message.get("more_body", False)
+        return message
+
+    async def drain(self, scope: Scope, most_bytes: int) -> None:
+        """Let the rest of a body that is refused come, and let go of it.
+
+        A connection that is closed on bytes nobody has read is reset, and the answer is lost (RFC 9112, 9.6). A body
+        that announces more than `most_bytes` is not waited for, nor one whose sender waits for `100 Continue`.
+        """
+        headers = dict(scope["headers"])
+        announced = headers.get(b"content-length", b"")
+        if headers.get(b"expect") == b"100-continue" or (announced.isdigit() and int(announced) > most_bytes):
+            return
+        num_bytes = 0
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                while not self._is_over and num_bytes <= most_bytes:
+                    num_bytes += len((await self()).get("body", b""))
+
+
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -161,7 +193,7 @@ async def _refuse(send: Send, error: RequestError, content_type: str) -> None:
 
 async def _answer(
     send: Send,
-    message: Message,
+    message: Protobuf,
     content_type: str,
     status_code: int = 200,
     headers: Mapping[str, str] = {},

@@ -67,10 +67,11 @@ class Process:
     def see_clock(self, times_ns: Ints, now_ns: int) -> int:
         """Take the times of a request that are not all near the collector's; returns what to add to them.
 
-        The one in the middle stands for the clock, so that a single wrong time moves no other.
+        The one in the middle stands for the clock, so that a single wrong time moves no other. One beyond 2262 is read
+        as negative; it counts as 0, for what is added must have 64 bits.
         """
         was_right = self.clock.offset_ns == 0
-        offset_ns = self.clock.see(int(np.sort(times_ns)[len(times_ns) // 2]), now_ns)
+        offset_ns = self.clock.see(max(0, int(np.sort(times_ns)[len(times_ns) // 2])), now_ns)
         if offset_ns and was_right:
             logger.warning(
                 "the clock of %s, instance %s, must agree with the collector's, got %+.0f s; the collector's is used",

@@ -114,6 +114,25 @@ def test_without_a_token_nobody_may_send_and_the_body_is_not_read(guarded, given
         assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
+@pytest.mark.parametrize(
+    ("path", "content_type", "status"),
+    [("/v1/metrics", "text/plain", 415), ("/v1/nothing", "application/x-protobuf", 404)],
+)
+def test_a_refused_sender_has_its_answer_though_its_body_is_long_and_the_connection_ends(
+    collector, path, content_type, status
+):
+    body = bytes(LIMIT)
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
+    port = int(collector.http.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(f"{head}Connection: close\r\n\r\n".encode())
+        for start in range(0, len(body), LIMIT // 8):
+            time.sleep(0.02)  # its head alone is enough to refuse it
+            connection.sendall(body[start : start + LIMIT // 8])
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+
+
 def test_with_a_token_one_may_send(guarded):
     bearer = f"Bearer {TOKEN}"
     body = request("with a token").SerializeToString()
@@ -179,6 +198,19 @@ def test_no_bytes_break_the_series(noise, at, byte):
             continue
         store.settle()
     assert store.ingest(sound, time.time()).num_refused == 0
+
+
+@pytest.mark.parametrize("time_ns", [2**63, 2**64 - 2**62, 2**64 - 1])
+def test_times_that_no_clock_can_tell_count_as_now(time_ns):
+    store, wrong = Remembering(), request()
+    for metric in wrong.resource_metrics[0].scope_metrics[0].metrics:
+        for point in (*metric.gauge.data_points, *metric.sum.data_points, *metric.histogram.data_points):
+            point.time_unix_nano = time_ns
+    store.ingest(request().SerializeToString(), time.time())
+    assert store.ingest(wrong.SerializeToString(), time.time()).num_refused == 0
+    store.settle()
+    assert store.ingest(request().SerializeToString(), time.time()).num_refused == 0
+    store.settle()
 
 
 @pytest.fixture(scope="module")
