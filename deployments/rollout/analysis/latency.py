@@ -2,7 +2,7 @@
 
 Of n requests of the baseline the k-th is a threshold that one more of the same kind would exceed with a chance of
 1 - k / (n + 1) at most, whatever their distribution. The share of the candidate's that exceed it, widened by the
-margin, is one number a window, and is bet on (`bets`): a slow minute of both arms proves nothing.
+margin to the nearest bin, is one number a window, and is bet on (`bets`): a slow minute of both arms proves nothing.
 """
 
 import math
@@ -29,7 +29,7 @@ def slower(windows: Sequence[Window], quantile: float, margin: float) -> float:
     for theirs, ours, took_s in _stretches(windows):
         num_theirs = sum(theirs.values())
         rank = math.ceil(quantile * num_theirs)
-        threshold = _bin_of(theirs, rank) + math.ceil(math.log2(1 + margin) * BINS_PER_DOUBLING)
+        threshold = _bin_of(theirs, rank) + round(math.log2(1 + margin) * BINS_PER_DOUBLING)
         mean = 1 - rank / (num_theirs + 1)
         share = sum(count for index, count in ours.items() if index > threshold) / sum(ours.values())
         numbers.append(min(share, mean * math.exp(MOST_NATS_PER_S * min(took_s, MOST_S))))

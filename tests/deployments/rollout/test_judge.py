@@ -39,6 +39,7 @@ def test_a_version_that_is_no_worse_is_good(seed: int) -> None:
     [
         ("errors", Version(failed=0.05), 20),
         ("latency", Version(typical_s=0.02), 30),
+        ("latency", Version(typical_s=0.015), 90),
         ("non_finite", Version(non_finite=0.05), 60),
         ("answers", Version(classes=(0.2, 0.3, 0.5)), 60),
         ("cpu", Version(cpu_s=0.03), 60),
