@@ -64,14 +64,15 @@ def start_head(options: Sequence[str]) -> None:
             scaling = [f"--autoscaling-config={reach.BOOTSTRAP.expanduser()}"] if cluster else []
             where = [f"--port={PORT}", f"--node-ip-address={own}", "--dashboard-host=127.0.0.1"]
             _start(["--head", *where, *scaling, *options])
-        _deploy(config)
+        missing = _wait_for_workers(cluster) if cluster else None
+        _deploy(config)  # now that replicas have several hosts to lie on
     except (ArtifactError, HostError, SettingsError) as error:
         if not ran:
             _end_ray()
             raise
         _say(f"ERROR: {error}\nwhat served before goes on")
         return
-    if cluster and (missing := _wait_for_workers(cluster)):
+    if missing:
         _say(f"ERROR: {missing}")
     _wait_until_ready(config)
 

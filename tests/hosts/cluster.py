@@ -73,7 +73,6 @@ def prepared(
     folder: Path,
     hosts: list[Host],
     applications: Sequence[Mapping[str, Any]],
-    artifacts: Path,
     *,
     environment: Mapping[str, str] | None = None,
 ) -> Cluster:
