@@ -5,19 +5,20 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import yaml
 
 from deployments.commands import key
 from tests.hosts.maker import GATEWAY, KEY, Host, install_dependencies
 
 WHEEL = "trimtab-0.1.0-py3-none-any.whl"
-HTTP_PORT = 8000
+HTTP_PORT, GRPC_PORT = 8000, 8001
 _SOURCE_PORT, _REDIS_PORT = 8899, 6399
 _OBJECT_STORE = 200 * 2**20
 
@@ -48,6 +49,16 @@ class Cluster:
     def down(self, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
         """`ray down`; what it printed."""
         return self._ray("down", "--yes", str(self.file), timeout_s=timeout_s)
+
+    def version(self, host: Host, model: str) -> str | None:
+        """Which version of `model` answers at that host, if any; it takes four numbers."""
+        features = {"name": "features", "datatype": "FP32", "shape": [1, 4], "data": [1, 2, 3, 4]}
+        url = self.url(host, f"/v2/models/{model}/infer")
+        try:
+            answer = httpx.post(url, json={"inputs": [features]}, headers={"x-api-key": self.key}, timeout=10)
+        except httpx.HTTPError:
+            return None
+        return str(answer.json()["model_version"]) if answer.status_code == 200 else None
 
     def url(self, host: Host, path: str = "") -> str:
         """Where that host answers."""
@@ -149,6 +160,19 @@ def redis(folder: Path) -> Iterator[str]:
     finally:
         process.kill()
         process.wait()
+
+
+def wait_until(holds: Callable[[], bool], timeout_s: float = 120) -> None:
+    """Return once it holds.
+
+    Raises:
+        TimeoutError: it did not within `timeout_s`.
+    """
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"it must hold within {timeout_s:g} s")
+        time.sleep(0.5)
 
 
 def application(name: str, num_replicas: int) -> dict[str, Any]:

@@ -1,13 +1,13 @@
 """`ray up cluster.yaml` on three hosts, as a user calls it: up, served on every host, published, a host lost, down."""
 
 import os
-import time
+import socket
 
 import httpx
 import pytest
 
 from tests.conftest import publish_tiny
-from tests.hosts.cluster import application, artifact_source, prepared
+from tests.hosts.cluster import GRPC_PORT, application, artifact_source, prepared, wait_until
 from tests.hosts.maker import hosts
 
 pytestmark = [
@@ -15,8 +15,6 @@ pytestmark = [
     pytest.mark.timeout(1800),
     pytest.mark.skipif(os.geteuid() != 0, reason="hosts need root, for their networks"),
 ]
-
-FEATURES = {"name": "features", "datatype": "FP32", "shape": [1, 4], "data": [1, 2, 3, 4]}
 
 
 @pytest.fixture(scope="module")
@@ -27,23 +25,6 @@ def cluster(tmp_path_factory):
         yield prepared(folder / "work", made, [application("tiny", 2)])
 
 
-def version(cluster, host):
-    """Which version the host's ingress is answered by, if by any."""
-    url = cluster.url(host, "/v2/models/tiny/infer")
-    try:
-        answer = httpx.post(url, json={"inputs": [FEATURES]}, headers={"x-api-key": cluster.key}, timeout=10)
-    except httpx.HTTPError:
-        return None
-    return answer.json()["model_version"] if answer.status_code == 200 else None
-
-
-def wait_until(holds, timeout_s=120):
-    deadline = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(1)
-
-
 def test_a_cluster_from_up_to_down(cluster):
     """One test: to bring it up takes most of the time."""
     first, second, third = cluster.hosts
@@ -51,8 +32,9 @@ def test_a_cluster_from_up_to_down(cluster):
     assert done.returncode == 0, done.stdout[-3000:]
     assert "3 hosts have joined" in done.stdout
     for host in cluster.hosts:  # with or without a replica of the model
-        wait_until(lambda host=host: version(cluster, host) == "1")
+        wait_until(lambda host=host: cluster.version(host, "tiny") == "1")
         assert httpx.get(cluster.url(host, "/v2"), timeout=10).status_code == 401
+        socket.create_connection((host.address, GRPC_PORT), timeout=10).close()
         assert not (host.home / "trimtab" / "optimization").exists(), "no checkout is copied"
         told = "\n".join(host.processes())
         assert cluster.key not in told
@@ -62,10 +44,10 @@ def test_a_cluster_from_up_to_down(cluster):
     assert "stays as it is" in again.stdout, again.stdout[-3000:]
 
     publish_tiny(cluster.folder.parent / "artifacts")
-    wait_until(lambda: {version(cluster, host) for host in cluster.hosts} == {"2"})
+    wait_until(lambda: {cluster.version(host, "tiny") for host in cluster.hosts} == {"2"})
 
     third.kill()
-    wait_until(lambda: {version(cluster, host) for host in (first, second)} == {"2"})
+    wait_until(lambda: {cluster.version(host, "tiny") for host in (first, second)} == {"2"})
 
     third.start()
     done = cluster.down()
