@@ -82,7 +82,9 @@ def resources(body: bytes) -> list[tuple[bytes, bytes]]:
     try:
         return list(_resources(body))
     except UnreadableError:
-        return list(_resources(ExportMetricsServiceRequest.FromString(body).SerializeToString()))
+        request = ExportMetricsServiceRequest.FromString(body)
+        request.DiscardUnknownFields()  # it may hold groups, which no version of the protocol has
+        return list(_resources(request.SerializeToString()))
 
 
 def _resources(body: bytes) -> Iterator[tuple[bytes, bytes]]:

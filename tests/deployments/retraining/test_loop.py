@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
+import tests
 from deployments.commands.client import Client
 from deployments.errors import CallError
 from deployments.monitoring.sample_files import Labelled, Sampled, write
@@ -127,6 +128,8 @@ def _quick_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def command(_recipe: Path, *, artifacts: Path, **_: Any) -> list[str]:
         return [sys.executable, "-c", PUBLISH.format(artifacts=str(artifacts))]
+
+    monkeypatch.setenv("PYTHONPATH", str(Path(tests.__file__).parents[1]))
 
     monkeypatch.setattr(recipe_process, "command", command)
 

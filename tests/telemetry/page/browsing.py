@@ -45,7 +45,7 @@ class Visits:
         """The view that `fragment` names, once `ready` is there."""
         context = self.browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
         self.contexts.append(context)
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(60_000)
         page = context.new_page()
         page.on("console", lambda message: self.problems.append(message.text) if message.type != "log" else None)
         page.on("pageerror", lambda error: self.problems.append(str(error)))

@@ -62,10 +62,17 @@ def test_the_decisions_of_a_rollout_are_listed_and_marked(visit):
     assert page.locator("[data-plot=latency] .change").count() >= 1
 
 
+BAND_ON_PLOT = """() => {
+  const found = [".band:not(.other)", ".u-over"].map((each) => document.querySelector(`[data-plot=latency] ${each}`));
+  return found.every(Boolean) && found.map((each) => each.getBoundingClientRect().toJSON());
+}"""
+"""Where both are at one moment: they are drawn anew whenever new values come."""
+
+
 def test_a_spike_is_one_banner_a_band_on_the_plot_and_a_line_in_the_list(visit):
     page = visit()
-    band = page.wait_for_selector("[data-plot=latency] .band:not(.other)")
-    box, plot = band.bounding_box(), page.query_selector("[data-plot=latency] .u-over").bounding_box()
+    page.wait_for_selector("[data-plot=latency] .band:not(.other)")
+    box, plot = page.wait_for_function(BAND_ON_PLOT).json_value()
     assert box["width"] >= 2
     assert box["height"] > 100
     assert plot["x"] <= box["x"] <= plot["x"] + plot["width"]

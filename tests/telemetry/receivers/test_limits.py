@@ -19,7 +19,7 @@ from cryptography.x509.oid import NameOID
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2_grpc import MetricsServiceStub
 
@@ -188,6 +188,7 @@ def test_a_body_that_announces_a_gigabyte_is_refused_unread(collector):
 
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=200), st.integers(0, 400), st.integers(0, 255))
+@example(b"st%\x00\x00\x00\x00", 0, 0)  # an unknown group
 def test_no_bytes_break_the_series(noise, at, byte):
     store, sound = Remembering(), request().SerializeToString()
     store.ingest(sound, time.time())
