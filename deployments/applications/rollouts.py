@@ -20,7 +20,7 @@ from deployments.replicas.applications import MODELS, Applications
 from deployments.replicas.scaling import replicas
 from deployments.replicas.source import SourceError
 from deployments.rollout.candidate import DEPLOYMENT, Candidacy, application_of
-from deployments.rollout.controller import Standing
+from deployments.rollout.cluster import Standing
 from deployments.rollout.deployed import Deployed
 from deployments.rollout.state import Rollout
 from deployments.settings import ModelSettings

@@ -12,18 +12,18 @@ import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
 from deployments.errors import ConflictError, NotFoundError, RequestError, SettingsError, UnavailableError
-from deployments.replicas.agreement import Policy
 from deployments.rollout import state
 from deployments.rollout.analysis.judge import judge
 from deployments.rollout.analysis.settings import AnalysisSettings
 from deployments.rollout.analysis.verdict import Finding, Verdict
 from deployments.rollout.candidate import application_of
-from deployments.rollout.deployed import Deployed
+from deployments.rollout.cluster import Cluster, Standing
 from deployments.rollout.evidence import Window, coarsened
 from deployments.rollout.gathering import gathered
 from deployments.rollout.history import History
@@ -38,42 +38,6 @@ logger = logging.getLogger(__name__)
 TICK_S = 0.5
 LOOK_EVERY_S = 3.0
 """How soon a version is seen that was published."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Standing:
-    """What has become of a candidate's application."""
-
-    state: Literal["missing", "starting", "runs", "failed"]
-    message: str = ""
-
-
-class Cluster(Protocol):
-    """What a rollout does to a cluster. All of it may be done again; each may raise `UnavailableError`."""
-
-    async def published(self, model: str) -> Sequence[str]:
-        """The versions of a model, oldest first; raises `NotFoundError` where there is no such model."""
-
-    async def deployed(self, model: str) -> Deployed:
-        """What the model is made of; raises `RequestError` where it is none that can be rolled out."""
-
-    async def deploy(self, rollout: Rollout) -> None:
-        """Start the candidate's replicas; raises `SettingsError` where they cannot be."""
-
-    async def standing(self, model: str) -> Standing:
-        """What the model's candidate does."""
-
-    async def remove(self, model: str) -> bool:
-        """End the candidate's replicas once they have answered what they have begun; whether they have gone."""
-
-    async def load(self, model: str, versions: Policy) -> None:
-        """Let the model answer by `versions`; raises `ArtifactError` where one cannot be served."""
-
-    async def ordered(self, model: str) -> Policy:
-        """The versions that were ordered last."""
-
-    async def order(self, model: str, versions: Policy) -> None:
-        """Order `versions`, and wait for nobody."""
 
 
 Tell = Callable[[Rollout, Decision], None]
@@ -111,7 +75,8 @@ class Controller:
         self._windows: dict[str, dict[float, Window]] = {}
         self._judged_s: dict[str, float] = {}
         self._looked_s = float("-inf")
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._troubles: dict[str, str] = {}
         self._running: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -200,8 +165,10 @@ class Controller:
         while True:
             try:
                 await self.tick()
-            except Exception:
-                logger.exception("rollouts cannot be gone on with; trying again")
+            except Exception as error:  # noqa: BLE001 - logged; the next round may do better
+                self._log("what is rolled out", error)
+            else:
+                self._troubles.pop("what is rolled out", None)
             await asyncio.sleep(TICK_S)
 
     async def restore(self) -> None:
@@ -256,9 +223,10 @@ class Controller:
                 return
             try:
                 after = await doings[before.phase](before)
-            except Exception:  # whatever one rollout meets, the others go on
-                logger.exception("%s cannot be gone on with; trying again", state.described(before))
+            except Exception as error:  # noqa: BLE001 - whatever one rollout meets, the others go on
+                self._log(state.described(before), error)
                 return
+            self._troubles.pop(state.described(before), None)
             await self._keep(before, after)
 
     async def _start(self, rollout: Rollout) -> Rollout:
@@ -337,6 +305,8 @@ class Controller:
             return rollout
         await asyncio.to_thread(self._shared.forget_evidence, rollout.id)
         self._windows.pop(rollout.id, None)
+        self._judged_s.pop(rollout.id, None)
+        self._deployed.discard(rollout.id)
         return state.finished(rollout, at_s=self._clock())
 
     async def _pin(self, model: str, version: str) -> None:
@@ -382,7 +352,8 @@ class Controller:
 
     async def _keep(self, before: Rollout | None, after: Rollout) -> None:
         """Write a state down and tell of it, before anything is done for it."""
-        decisions = after.decisions[len(before.decisions) if before else 0 :]
+        known = before.decisions if before else ()
+        decisions = [each for each in after.decisions if each not in known]
         if before is not None and not decisions:
             self._kept().rollouts[after.id] = after  # only the time of the last verdict
             return
@@ -391,6 +362,13 @@ class Controller:
         for decision in decisions:
             logger.info("%s: %s: %s", state.described(after), decision.phase, decision.text)
             self._tell(after, decision)
+
+    def _log(self, what: str, error: Exception) -> None:
+        """Log an error, but no more of it until it is another one: what a rollout waits for may be gone for hours."""
+        told = f"{type(error).__name__}: {error}"
+        if self._troubles.get(what) != told:
+            self._troubles[what] = told
+            logger.error("%s cannot be gone on with; trying again: %s", what, told, exc_info=error)
 
     def _kept(self) -> History:
         if self._history is None:

@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 FORMAT = 1
 KEPT = 50
 """Ended rollouts of each model that are kept when the file is written anew; the oldest go."""
+MOST_GROWTH = 2**20
+"""Bytes that are added to twice what the file had when it was last written anew, before it is again."""
 FILE = "rollouts.jsonl"
 
 
@@ -47,7 +49,7 @@ class History:
             """By model."""
             self._read()
             self._rewrite()
-            self._file = self._path.open("ab")
+            self._open()
         except BaseException:
             self._lock.close()
             raise
@@ -69,6 +71,8 @@ class History:
         """Write a rollout down; it is on the disk when this returns."""
         self._append(_rollout_line(rollout))
         self.rollouts[rollout.id] = rollout
+        if self._file.tell() > self._most_bytes:
+            self._shorten()
 
     def pin(self, model: str, version: str) -> None:
         """Write down which version a model was rolled out to."""
@@ -119,6 +123,19 @@ class History:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+    def _open(self) -> None:
+        self._file = self._path.open("ab")
+        self._most_bytes = 2 * self._file.tell() + MOST_GROWTH
+
+    def _shorten(self) -> None:
+        """Write the file anew; where there is no room it stays, with all that was kept."""
+        self._file.close()
+        try:
+            self._rewrite()
+        except OSError as error:
+            logger.warning("%s cannot be shortened and grows on: %s", self._path, error)
+        self._open()
 
 
 def _rollout_line(rollout: Rollout) -> bytes:

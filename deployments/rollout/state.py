@@ -7,6 +7,7 @@ Each state is written down before anything is done for it, and all that is done 
 that dies anywhere goes on from there. Only a verdict of good leads on.
 """
 
+import itertools
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -20,6 +21,8 @@ Kind = Literal["good", "bad", "inconclusive"]
 TRIED: tuple[Phase, ...] = ("shadow", "canary")
 """The candidate gets requests."""
 ENDED: tuple[Phase, ...] = ("promoted", "rolled_back", "aborted")
+MOST_VERDICTS = 20
+"""Of one step, the latest, that are kept: a step may wait for a person for weeks."""
 
 
 class Decision(BaseModel):
@@ -223,5 +226,16 @@ def _noted(rollout: Rollout, kind: Kind, at_s: float, text: str, evidence: Any) 
         changes["sure_s"] = at_s
     if kind != (rollout.last or "inconclusive"):
         decision = Decision(at_s=at_s, phase=rollout.phase, share=rollout.share, text=text, evidence=evidence)
-        changes["decisions"] = (*rollout.decisions, decision)
+        changes["decisions"] = _kept((*rollout.decisions, decision))
     return rollout.model_copy(update=changes)
+
+
+def _kept(decisions: tuple[Decision, ...]) -> tuple[Decision, ...]:
+    """All but the oldest verdicts of the last step, where they are too many."""
+    of_step = itertools.takewhile(
+        lambda each: (each.phase, each.share) == (decisions[-1].phase, decisions[-1].share), reversed(decisions)
+    )
+    num_verdicts = sum(1 for _ in of_step) - 1  # the first is why the step began
+    if num_verdicts <= MOST_VERDICTS:
+        return decisions
+    return (*decisions[:-num_verdicts], *decisions[-MOST_VERDICTS:])

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from deployments.errors import UnavailableError
 from deployments.rollout.analysis.verdict import Finding, Verdict
-from deployments.rollout.controller import Controller, Standing
+from deployments.rollout.cluster import Standing
+from deployments.rollout.controller import Controller
 from deployments.rollout.deployed import Deployed
 from deployments.rollout.plan import RolloutSettings
 from deployments.rollout.shared import Shared
@@ -57,7 +58,7 @@ class Store(SharedStore):
 
 
 class World:
-    """As `deployments.rollout.controller.Cluster`; `serving` is what clients get."""
+    """As `deployments.rollout.cluster.Cluster`; `serving` is what clients get."""
 
     def __init__(self, rollout=None):
         self.mortal = Mortal()

@@ -104,6 +104,35 @@ def test_a_controller_that_dies_as_it_promotes_what_then_fails_leaves_the_old_ve
     assert (world.latest.phase, world.serving, world.apps) == ("rolled_back", "1", {})
 
 
+def test_a_step_that_waits_for_weeks_keeps_its_latest_verdicts_and_tells_of_each(world):
+    world.begin(**QUICK | {"canary": (50,)})
+    while world.latest.phase != "canary":
+        world.tick()
+    since = world.latest.decisions
+    for number in range(200):
+        world.verdict = ("inconclusive", "good")[number % 2]
+        world.tick()
+    assert world.latest.decisions[: len(since)] == since, "how it came to this step"
+    assert len(world.latest.decisions) == len(since) + 20
+    assert len(world.told) > 150
+
+
+def test_what_a_rollout_waits_for_is_logged_once_though_it_is_gone_for_hours(world, caplog):
+    world.begin(**QUICK)
+    world.tick(3)
+    world.verdict, world.is_reachable = "bad", False
+    world.tick(100)
+    assert world.latest.phase == "rolling_back"
+    assert sum("a node is down" in line for line in caplog.messages) == 1
+
+
+def test_names_of_no_model_leave_nothing_behind(world):
+    for number in range(100):
+        with pytest.raises(NotFoundError):
+            world.run(world.controller.abort(f"nobody-{number}", why="a test"))
+    assert len(world.controller._locks) <= 1
+
+
 def test_a_rollback_while_a_node_is_down_ends_once_it_can(world):
     world.begin(**QUICK)
     world.tick(3)

@@ -53,6 +53,29 @@ def test_a_file_cut_short_anywhere_keeps_what_was_whole(tmp_path_factory, cut):
     assert [each.candidate for each in opened(folder).rollouts.values()] == [*candidates, "5"]
 
 
+def test_the_file_is_shortened_while_it_is_open(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "MOST_GROWTH", 10_000)
+    history = History(tmp_path)
+    history.pin("tiny", "1")
+    for number in range(500):
+        history.keep(failed(rollout(2), at_s=2000.0 + number, why="again"))
+    assert (tmp_path / FILE).stat().st_size < 20_000
+    history.close()
+    again = opened(tmp_path)
+    assert (again.rollouts, again.pins) == (history.rollouts, {"tiny": "1"})
+
+
+def test_without_room_to_shorten_it_the_file_grows_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "MOST_GROWTH", 10_000)
+    history = History(tmp_path)
+    (tmp_path / FILE).with_suffix(".new").mkdir()  # what is to be written anew has no place
+    for number in range(100):
+        history.keep(failed(rollout(2), at_s=2000.0 + number, why="again"))
+    (tmp_path / FILE).with_suffix(".new").rmdir()
+    history.close()
+    assert opened(tmp_path).rollouts == history.rollouts
+
+
 def test_a_line_that_is_damaged_costs_no_other(tmp_path):
     history = History(tmp_path)
     history.keep(rollout(2))
