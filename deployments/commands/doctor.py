@@ -16,6 +16,7 @@ from deployments.doctor import configuration, hosts, machine
 from deployments.doctor.facts import facts
 from deployments.doctor.finding import Finding, Verdict, worst
 from deployments.errors import SettingsError
+from deployments.hosts.ssh import by_ssh
 
 FAILED = 2
 _STYLES = {Verdict.FINE: "green", Verdict.WARNING: "yellow", Verdict.FAULT: "bold red"}
@@ -77,7 +78,7 @@ def findings(options: argparse.Namespace, server: Client) -> Iterator[Finding]:
 
 
 def _of_hosts(content: dict[str, Any]) -> Iterator[Finding]:
-    said = hosts.asked(hosts.addresses(content), hosts.by_ssh(content))
+    said = hosts.asked(hosts.addresses(content), by_ssh(content))
     yield from hosts.findings(said, (content.get("auth") or {}).get("ssh_user", ""))
     answers = [each for each in said.values() if isinstance(each, hosts.Asked)]
     for each in answers:

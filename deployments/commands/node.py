@@ -6,7 +6,7 @@ import sys
 from rich.console import Console
 
 from deployments.hosts import node
-from deployments.hosts.node import HostError
+from deployments.hosts.ssh import HostError
 
 FAILED = 2
 

@@ -4,21 +4,17 @@ What is run there needs a POSIX shell and no more; it changes nothing.
 """
 
 import shlex
-import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from deployments.doctor.facts import Facts
 from deployments.doctor.finding import Finding, Verdict
+from deployments.hosts.ssh import HostError, Run
 
-CONNECT_S, ASKED_S = 5, 30
 SSH_PORT = 22
-_AS_RAY = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null")
-"""What `ray up` sets, too: hosts that are not known yet are asked, and none is written down."""
 NEEDED = ("bash", "rsync", "python3")
 _ASKED = """
 echo time=$(date +%s.%N)
@@ -35,13 +31,6 @@ for each in OTHERS; do
   timeout 5 bash -c "exec 3<>/dev/tcp/$each/PORT" 2>/dev/null || echo unreached=$each
 done
 """
-
-Run = Callable[[str, str], str]
-"""Runs a script on a host and returns what it prints; raises `HostError`."""
-
-
-class HostError(Exception):
-    """The host cannot be asked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,38 +53,6 @@ def addresses(content: Mapping[str, Any]) -> list[str]:
         return []
     workers = provider.get("worker_ips") or []
     return [str(each) for each in (provider.get("head_ip"), *workers) if each]
-
-
-def by_ssh(content: Mapping[str, Any]) -> Run:
-    """Runs scripts as `ray up` would, with the user and the key that the file names."""
-    auth = content.get("auth") or {}
-    settings = ("BatchMode=yes", f"ConnectTimeout={CONNECT_S}", "LogLevel=ERROR", *_AS_RAY)
-    options = [word for setting in settings for word in ("-o", setting)]
-    if key := auth.get("ssh_private_key"):
-        options += ["-i", str(Path(key).expanduser())]
-    if proxy := auth.get("ssh_proxy_command"):
-        options += ["-o", f"ProxyCommand={proxy}"]
-    user = f"{auth['ssh_user']}@" if auth.get("ssh_user") else ""
-
-    def run(host: str, script: str) -> str:
-        try:
-            done = subprocess.run(
-                ["ssh", *options, f"{user}{host}", "sh -s"],
-                input=script,
-                capture_output=True,
-                text=True,
-                timeout=ASKED_S,
-                check=False,
-            )
-        except FileNotFoundError as error:
-            raise HostError("this host has no ssh: install openssh-client") from error
-        except subprocess.TimeoutExpired as error:
-            raise HostError(f"no answer within {ASKED_S} s") from error
-        if done.returncode:
-            raise HostError((done.stderr.strip().splitlines() or [f"ssh ended with {done.returncode}"])[-1])
-        return done.stdout
-
-    return run
 
 
 def asked(hosts: Sequence[str], run: Run) -> dict[str, Asked | HostError]:

@@ -20,6 +20,7 @@ import yaml
 
 from deployments.errors import SettingsError
 from deployments.hosts import environment, reach
+from deployments.hosts.ssh import HostError
 from deployments.launch import banner, preflight
 from deployments.launch.serve import end_ingress
 from optimization.artifact.store import ArtifactError
@@ -34,10 +35,6 @@ _ATTEMPTS = 3
 """Ray's node ends itself where its agents take more than 15 s to start, as on a host that is busy."""
 _RAY = [sys.executable, "-m", "ray.scripts.scripts"]
 _SERVE = [sys.executable, "-m", "ray.serve.scripts"]
-
-
-class HostError(Exception):
-    """A host cannot do what it was told; the message says which, why, and what to do."""
 
 
 def start_head(options: Sequence[str]) -> None:

@@ -3,29 +3,22 @@
 `ray up` leaves on the head what it takes to log in to the workers, which is how Ray starts them.
 """
 
-import subprocess
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from deployments.errors import SettingsError
+from deployments.hosts.ssh import HostError, Run, by_ssh
 
 BOOTSTRAP = Path("~/ray_bootstrap_config.yaml")
 """`cluster.yaml` as Ray puts it on the head."""
 MOST_SKEW_S = 5.0
 """Clocks that differ by more give telemetry, keys that expire and TLS a wrong time."""
-_OPTIONS = {
-    "BatchMode": "yes",
-    "ConnectTimeout": "10",
-    "StrictHostKeyChecking": "no",  # as Ray itself logs in
-    "UserKnownHostsFile": "/dev/null",
-    "LogLevel": "ERROR",
-}
 _LOOK = """
 python=${TRIMTAB_PYTHON:-python3}; command -v $python >/dev/null || python=none
 [ $python = none ] && echo none || $python -c 'import sys; print("%d.%d" % sys.version_info[:2])'
@@ -42,7 +35,8 @@ class Cluster:
     head: str
     workers: tuple[str, ...]
     user: str
-    key: str | None = None
+    run: Run = field(compare=False)
+    """On one of the workers."""
 
 
 def described(file: Path = BOOTSTRAP) -> Cluster | None:
@@ -60,12 +54,8 @@ def described(file: Path = BOOTSTRAP) -> Cluster | None:
         return None
     if not isinstance(provider.get("worker_ips"), list):
         raise SettingsError(f"{path}: provider.worker_ips must be a list, got {provider.get('worker_ips')!r}")
-    key = auth.get("ssh_private_key")
     return Cluster(
-        head=provider["head_ip"],
-        workers=tuple(provider["worker_ips"]),
-        user=auth["ssh_user"],
-        key=str(Path(key).expanduser()) if key else None,
+        head=provider["head_ip"], workers=tuple(provider["worker_ips"]), user=auth["ssh_user"], run=by_ssh(config)
     )
 
 
@@ -92,13 +82,13 @@ def _on_each(hosts: Iterable[str], call: Any) -> list[tuple[str, str | None]]:
 def _trouble(cluster: Cluster, host: str, python: str) -> str | None:
     before = time.time()
     try:
-        told = _ssh(cluster, host, _LOOK, 30)
-    except subprocess.TimeoutExpired:
-        return "it must answer within 30 s by ssh, got nothing"
+        told = cluster.run(host, _LOOK)
+    except HostError as error:
+        return f"it must answer by ssh to {cluster.user}, got: {error}"
     after = time.time()
-    lines = told.stdout.split()
-    if told.returncode or len(lines) != 3:
-        return f"it must answer by ssh to {cluster.user}, got: {(told.stderr or told.stdout).strip()[-300:]}"
+    lines = told.split()
+    if len(lines) != 3:
+        return f"it must say what it is by ssh, got: {told.strip()[-300:]}"
     return judged(lines[0], int(lines[1]), float(lines[2]), python=python, asked_s=before, told_s=after)
 
 
@@ -119,14 +109,7 @@ def judged(found: str, free_kib: int, clock_s: float, *, python: str, asked_s: f
 
 def _failed(cluster: Cluster, host: str, command: str, timeout_s: float) -> str | None:
     try:
-        done = _ssh(cluster, host, command, timeout_s)
-    except subprocess.TimeoutExpired:
-        return f"no answer within {timeout_s:g} s"
-    return (done.stderr or done.stdout).strip()[-300:] if done.returncode else None
-
-
-def _ssh(cluster: Cluster, host: str, script: str, timeout_s: float) -> subprocess.CompletedProcess[str]:
-    options = [word for name, value in _OPTIONS.items() for word in ("-o", f"{name}={value}")]
-    key = ["-i", cluster.key] if cluster.key else []
-    command = ["ssh", *options, *key, f"{cluster.user}@{host}", "sh -s"]
-    return subprocess.run(command, input=script, capture_output=True, text=True, timeout=timeout_s)
+        cluster.run(host, command, timeout_s)
+    except HostError as error:
+        return str(error)
+    return None

@@ -25,7 +25,6 @@ from deployments.http.asgi import (
     Answer,
     Call,
     ClientGone,
-    ParsedBody,
     error_body,
     header,
     parsed_body,
@@ -35,8 +34,10 @@ from deployments.http.asgi import (
 from deployments.monitoring.sampling import RowRate
 from deployments.oip.urgency import TIMEOUT, seconds_left
 from deployments.rollout.answered import Rows
+from deployments.rollout.copied import Copied, call_of
 from deployments.rollout.counting import Counting, wanted
 from deployments.rollout.split import Split, key_of
+from deployments.rollout.timed import Noting, timed
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +47,6 @@ FORGETTING = 0.99
 """What the longest time that the baseline took still counts, with each further request."""
 MOST_COPIES = 4
 """Copies that the candidate has of a replica at a time; while it has them, no others are made."""
-MOST_COPIED_BYTES = 2**20
-"""A request with more is not copied."""
 _TRIED = ("/infer", "/generate")
 
 
@@ -136,7 +135,7 @@ class Canary:
             advice = (problem.retry_after,) if isinstance(problem, OverloadedError) else ()
             await respond(send, problem.status, error_body(str(problem)), (*JSON, *advice))
             return
-        request = _call(scope, body, parsed)
+        request = call_of(scope, body, parsed)
         try:
             told = await self._asked(request, wants_rows=False)
         finally:
@@ -171,11 +170,11 @@ class Canary:
             self._copies.add(task)
             task.add_done_callback(self._copies.discard)
 
-    def _copied(self, scope: Scope) -> "_Copied | None":
+    def _copied(self, scope: Scope) -> Copied | None:
         """What notes the request, where it is one that both versions are to answer."""
         if len(self._copies) >= MOST_COPIES or not self._copy_rate.is_open():
             return None
-        return _Copied(scope) if time.monotonic() >= self._rests_until_s else None
+        return Copied(scope) if time.monotonic() >= self._rests_until_s else None
 
     async def _compare(self, request: Call, rows: Rows) -> None:
         told = await self._asked(request, wants_rows=True)
@@ -206,69 +205,6 @@ class Canary:
         return not announced.isdigit() or int(announced) <= self._max_body_bytes
 
 
-async def timed(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> tuple[float, int | None]:
-    """Seconds from when the request was there until its answer was, and the answer's status, none where the client left
-    without one.
-    """
-    began_s = time.perf_counter()
-    is_whole = False
-
-    async def noting_receive() -> Message:
-        nonlocal began_s, is_whole
-        message = await receive()
-        if not is_whole and not message.get("more_body", False):
-            is_whole, began_s = True, time.perf_counter()
-        return message
-
-    noting = Noting(send)
-    await app(scope, noting_receive, noting)
-    return noting.at_s - began_s, noting.status or None
-
-
-class Noting:
-    """Sends on, and notes the status and when it was sent."""
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self.status = 0
-        self.at_s = 0.0
-
-    async def __call__(self, message: Message) -> None:
-        """Send it."""
-        if message["type"] == "http.response.start":
-            self.status, self.at_s = message["status"], time.perf_counter()
-        await self._send(message)
-
-
-class _Copied:
-    """Notes a request's body as it is read."""
-
-    def __init__(self, scope: Scope) -> None:
-        self._scope = scope
-        parsed = parsed_body(scope)
-        self._parsed = parsed and replace(parsed)
-        self._chunks: list[bytes] = []
-        self._size = 0
-
-    def receive(self, receive: Receive) -> Receive:
-        """`receive`, noted."""
-
-        async def noting() -> Message:
-            message = await receive()
-            chunk = message.get("body", b"")
-            self._size += len(chunk)
-            if self._size <= MOST_COPIED_BYTES:
-                self._chunks.append(chunk)
-            return message
-
-        return noting
-
-    def call(self) -> Call | None:
-        """The request, where it was not too large."""
-        size = self._parsed.size_bytes if self._parsed else self._size
-        return _call(self._scope, b"".join(self._chunks), self._parsed) if size <= MOST_COPIED_BYTES else None
-
-
 def _key(scope: Scope) -> bytes | None:
     parsed = parsed_body(scope)
     named = key_of(scope["headers"])
@@ -283,17 +219,6 @@ def _time_of(request: Call) -> float:
     except RequestError:
         return math.inf
     return math.inf if seconds is None else seconds
-
-
-def _call(scope: Scope, body: bytes, parsed: ParsedBody | None) -> Call:
-    return Call(
-        method=scope["method"],
-        path=scope["path"],
-        headers=tuple(scope["headers"]),
-        body=body,
-        parsed=parsed,
-        client=scope.get("client"),
-    )
 
 
 def _as_it_came(scope: Scope, request: Call) -> Scope:

@@ -6,8 +6,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployments.http.asgi import Answer, Call, call
 from deployments.rollout.answered import Rows
-from deployments.rollout.canary import Told, timed
+from deployments.rollout.canary import Told
 from deployments.rollout.counting import Counting, wanted
+from deployments.rollout.timed import timed
 
 DEPLOYMENT = "Candidate"
 """Name of the deployment in a candidate's application, unlike that of models: it is none of those that are served."""

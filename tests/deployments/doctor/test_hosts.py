@@ -10,8 +10,9 @@ import pytest
 from deployments.__main__ import main
 from deployments.doctor import hosts
 from deployments.doctor.finding import Verdict
-from deployments.doctor.hosts import HostError, addresses, asked, by_ssh
+from deployments.doctor.hosts import addresses, asked
 from deployments.doctor.machine import of_host, together
+from deployments.hosts.ssh import HostError, by_ssh
 from deployments.ray_private import cluster_problem
 
 CLUSTER = {
