@@ -16,9 +16,10 @@ from benchmarks.servers import Server, trimtab
 from benchmarks.surviving.capacity import listed, replicas, wait_until_listed
 from benchmarks.surviving.clients import asking, peak_per_s
 from benchmarks.surviving.kills import SHARE
-from benchmarks.surviving.versions import NAME, Fault, calls, version
+from benchmarks.surviving.versions import NAME, Fault, call_s, calls, version
 from benchmarks.throughput import Figures
 from deployments.commands.client import Client
+from optimization.artifact import store
 
 CRASHES: Mapping[str, float] = {"load": 0.0, "first request": 0.0, "a minute": 60.0}
 """When the candidate's process is killed, and again each time that it came back: seconds since it was loaded."""
@@ -53,10 +54,11 @@ def rollback_figures(options: argparse.Namespace) -> Figures:
     """
     found: Figures = {FAILED_SHARE: 0.0}
     with _serving() as (server, root, per_s):
+        twice = _times_the_layers(server, root)
         for fault in ROLLED_BACK:
             if options.quick and fault == "leak":
                 continue
-            candidate = version(root, fault).manifest.version
+            candidate = version(root, fault, num_more=twice).manifest.version
             with asking(calls(server), per_s) as asked:
                 rollout = _rolled_out(server, candidate, AT_TEN_PERCENT)
                 time.sleep(2)
@@ -78,6 +80,15 @@ def _serving() -> Iterator[tuple[Server, Path, float]]:
     ):
         wait_until_listed(server, NAME, 1)
         yield server, Path(folder), SHARE * peak_per_s(calls(server))
+
+
+def _times_the_layers(server: Server, root: Path) -> int:
+    """How many times as many layers more it takes for a request to last twice as long: what it takes besides the model,
+    both versions have.
+    """
+    request_s, model_s = 1 / peak_per_s(calls(server, 1)), call_s(store.load(store.find(root, NAME)))
+    print(f"a request takes {1000 * request_s:.2f} ms, its model {1000 * model_s:.2f} ms", flush=True)
+    return max(1, round(request_s / model_s))
 
 
 def _rolled_out(server: Server, candidate: str, settings: Mapping[str, Any]) -> dict[str, Any]:

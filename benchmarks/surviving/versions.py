@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 import onnx
+import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.servers import Server
@@ -28,26 +29,25 @@ LEAKED_PER_S = 25_000
 BODIES = 512
 
 
-def version(root: Path, fault: Fault = "none") -> Artifact:
+def version(root: Path, fault: Fault = "none", *, num_more: int = 1) -> Artifact:
     """Publish the next version. Of a row `x` [batch, 64] the first three numbers, evenly spread over [0, 1), decide
-    whether the fault shows, and the fourth is the time in seconds, which tells how much a leak has taken.
+    whether the fault shows, and the fourth is the time in seconds, which tells how much a leak has taken. One that is
+    slow has all layers `num_more` times more, of which nothing comes.
     """
     random = np.random.default_rng(0)
     weights = _numbers()
     nodes = [helper.make_node("Sub", ["x", "half"], ["centred"])]
-    for stack, output in (("once", "logits"), *((("twice", "others"),) if fault == "latency" else ())):
-        sizes = (WIDTH, *[HIDDEN] * LAYERS, CLASSES)
-        before = "centred"
-        for number, (rows, columns) in enumerate(itertools.pairwise(sizes)):
-            values = (2 * random.standard_normal((rows, columns)) / rows**0.5).astype(np.float32)
-            weights.append(numpy_helper.from_array(values, f"{stack}{number}"))
-            last = number == len(sizes) - 2
-            product = output if last else f"{stack}_product{number}"
-            nodes.append(helper.make_node("MatMul", [before, f"{stack}{number}"], [product]))
-            if not last:
-                before = f"{stack}_layer{number}"
-                nodes.append(helper.make_node("Tanh", [product], [before]))
-    nodes += _FAULTS[fault]()
+    sizes = list(itertools.pairwise((WIDTH, *[HIDDEN] * LAYERS, CLASSES)))
+    for number, (rows, columns) in enumerate(sizes):
+        values = (2 * random.standard_normal((rows, columns)) / rows**0.5).astype(np.float32)
+        weights.append(numpy_helper.from_array(values, f"weights{number}"))
+    nodes += _layers("centred", "logits", "once", len(sizes))
+    if fault == "latency":
+        for number in range(num_more):  # of other numbers by the same weights, lest the result be used again
+            weights.append(numpy_helper.from_array(np.array(1 / (number + 2), np.float32), f"share{number}"))
+            nodes.append(helper.make_node("Mul", ["centred", f"share{number}"], [f"centred{number}"]))
+            nodes += _layers(f"centred{number}", f"others{number}", f"more{number}", len(sizes))
+    nodes += _latency(num_more) if fault == "latency" else _FAULTS[fault]()
     graph = helper.make_graph(
         nodes,
         NAME,
@@ -67,6 +67,20 @@ def version(root: Path, fault: Fault = "none") -> Artifact:
             inputs=[{"name": "x", "datatype": "FP32", "shape": ("batch", WIDTH)}],
             outputs=[{"name": "y", "datatype": "FP32", "shape": ("batch", CLASSES), "meaning": "logits"}],
         )
+
+
+def call_s(artifact: Artifact, number: int = 300) -> float:
+    """Median seconds of a call of one row, by one thread."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(artifact.model_path, options, providers=["CPUExecutionProvider"])
+    row = np.random.default_rng(0).random((1, WIDTH)).astype(np.float32)
+    took_s = []
+    for _ in range(number):
+        began = time.perf_counter()
+        session.run(None, {"x": row})
+        took_s.append(time.perf_counter() - began)
+    return float(np.median(took_s))
 
 
 class Calls(HttpCalls):
@@ -112,13 +126,27 @@ def _numbers() -> list[onnx.TensorProto]:
     return [*floats, *columns, *(numpy_helper.from_array(np.asarray(value), name) for name, value in others.items())]
 
 
+def _layers(before: str, output: str, name: str, number: int) -> list[onnx.NodeProto]:
+    """All layers, from `before` to `output`; `name` tells their results from others."""
+    nodes = []
+    for at in range(number):
+        last = at == number - 1
+        product = output if last else f"{name}_product{at}"
+        nodes.append(helper.make_node("MatMul", [before, f"weights{at}"], [product]))
+        if not last:
+            before = f"{name}_layer{at}"
+            nodes.append(helper.make_node("Tanh", [product], [before]))
+    return nodes
+
+
 def _none() -> list[onnx.NodeProto]:
     return [helper.make_node("Identity", ["logits"], ["y"])]
 
 
-def _latency() -> list[onnx.NodeProto]:
-    """As many layers again, of which nothing comes."""
+def _latency(num_more: int) -> list[onnx.NodeProto]:
+    """So many times as many layers more, of which nothing comes."""
     return [
+        helper.make_node("Sum", [f"others{number}" for number in range(num_more)], ["others"]),
         helper.make_node("Mul", ["others", "none"], ["nothing"]),
         helper.make_node("Add", ["logits", "nothing"], ["y"]),
     ]
@@ -179,4 +207,4 @@ def _leak() -> list[onnx.NodeProto]:
     ]
 
 
-_FAULTS = {"none": _none, "latency": _latency, "errors": _errors, "fidelity": _fidelity, "leak": _leak}
+_FAULTS = {"none": _none, "errors": _errors, "fidelity": _fidelity, "leak": _leak}

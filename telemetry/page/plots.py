@@ -85,7 +85,7 @@ PLOTS = (
     ),
     Plot(
         key="saturation",
-        title="Saturation: what the fullest process has most of",
+        title="Saturation of the fullest process",
         unit="%",
         lines=(("taken", "saturation"),),
     ),

@@ -37,7 +37,7 @@ function cards(service, last, fullIn) {
   if (last.cpu != null) card("CPU", last.cpu, "%", each);
   if (last.memory != null) card("Memory", last.memory, "By", each);
   if (last.saturation != null) {
-    const note = fullIn == null ? "of what the fullest process has" : `full in ${lasting(fullIn)} if the last hour goes on`;
+    const note = fullIn == null ? "of the fullest process" : `full in ${lasting(fullIn)} if the last hour goes on`;
     card("Saturation", last.saturation, "%", note, last.saturation >= 0.95);
   }
   if (last.cost_per_1000 != null) card("Cost of 1,000 requests", last.cost_per_1000, "");
