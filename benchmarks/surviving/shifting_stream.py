@@ -31,6 +31,7 @@ from deployments.errors import CallError
 from deployments.retraining import journal
 from deployments.retraining.training import Training
 from optimization.artifact import store
+from optimization.measuring.evaluate import wilson
 
 NAME, WIDTH = "shifting", 8
 ROWS, BATCH, EVERY_S = 4500, 8, 0.1
@@ -81,14 +82,13 @@ def loop_figures(_: argparse.Namespace) -> Figures:
                 raise RuntimeError(f"the new version must be promoted, got {_told(ended)}\n{said}")
             time.sleep(AFTER_S)
     promoted_s = ended.since_s
-    before, during, after = stream.right(0, shifted_s), stream.right(shifted_s, promoted_s), stream.right(promoted_s)
-    print(f"{_told(ended)}\nright before {before:.1%}, until promoted {during:.1%}, after {after:.1%}; ", flush=True)
+    times = {"before": (0.0, shifted_s), "during": (shifted_s, promoted_s), "after": (promoted_s, float("inf"))}
+    right = {when: stream.right(*time_s) for when, time_s in times.items()}
+    print(_told(ended), *(f"right {when}: {_share(*counts)}" for when, counts in right.items()), sep="\n", flush=True)
     print(f"{stream.num_failed} of {stream.num_requests} requests failed", flush=True)
     return {
         "loop_minutes": (promoted_s - ended.decisions[0].at_s) / 60,
-        "loop_quality_before": before,
-        "loop_quality_during": during,
-        "loop_quality_after": after,
+        **{f"loop_quality_{when}": num_right / num_rows for when, (num_right, num_rows) in right.items()},
     }
 
 
@@ -134,10 +134,10 @@ class _Stream:
     rows: list[tuple[float, int]] = field(default_factory=list)
     """When a request was answered, and how many of its rows were right."""
 
-    def right(self, since_s: float, until_s: float = float("inf")) -> float:
-        """How often answers were right in that time."""
+    def right(self, since_s: float, until_s: float) -> tuple[int, int]:
+        """How many answers of that time were right, and how many there were."""
         counts = [right for at_s, right in self.rows if since_s <= at_s < until_s]
-        return sum(counts) / (BATCH * len(counts)) if counts else float("nan")
+        return sum(counts), BATCH * len(counts)
 
 
 @contextmanager
@@ -199,6 +199,11 @@ def _loop(folder: Path, server: Server) -> Iterator[subprocess.Popen[bytes]]:
     finally:
         process.terminate()
         process.wait()
+
+
+def _share(num_right: int, num_rows: int) -> str:
+    low, high = wilson(num_right, num_rows)
+    return f"{num_right / num_rows:.1%} (95 % interval {low:.1%} to {high:.1%}) of {num_rows:,} rows"
 
 
 def _told(ended: Training | None) -> str:
