@@ -30,7 +30,7 @@ from optimization.artifact.store import EXAMPLE, find, load
 from tests.conftest import free_port
 from tests.served import publish_all, wait_until_said
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
 CLIENTS = Path(".venv-clients/bin/pytest")
 ROWS = np.random.default_rng(0).normal(size=(5, 8)).astype(np.float32)
@@ -54,7 +54,7 @@ def training(tmp_path_factory):
             [*command, "--artifacts", str(folder), "--runs", str(folder / "runs")],  # nothing is used again
             env=os.environ | {"TRIMTAB_COLLECTOR": f"http://localhost:{grpc}"},
             check=True,
-            timeout=200,
+            timeout=600,
         )
         heard = httpx.get(f"http://127.0.0.1:{page}/api/services").json()["services"]
         plots = httpx.get(f"http://127.0.0.1:{page}/api/series", params={"service": "seed"}).json()["plots"]
