@@ -4,6 +4,8 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 # The clients of Triton and KServe pin an older protobuf than Ray and onnx need: they live apart.
 CLIENTS := .venv-clients
+# What lists and audits dependencies installs a check of URLs that `import ray` would load, in every process of Ray.
+AUDIT := .venv-audit
 RECIPE ?= optimization/recipes/signals.yaml
 
 .DEFAULT_GOAL := help
@@ -46,11 +48,11 @@ check: install-dev ## lint, types and dependency arrows
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-sbom: install-dev ## write sbom.json: all that is installed, as CycloneDX has it
-	@$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-format JSON --output-file sbom.json $(BIN)/python
+sbom: install-dev $(AUDIT)/.installed ## write sbom.json: all that is installed, as CycloneDX has it
+	@$(AUDIT)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-format JSON --output-file sbom.json $(BIN)/python
 
-audit: install-dev ## known weaknesses of what constraints.txt pins, where PyPI answers
-	@$(BIN)/python -m tests.audit
+audit: $(AUDIT)/.installed ## known weaknesses of what constraints.txt pins, where PyPI answers
+	@$(AUDIT)/bin/python -m tests.audit
 
 format: install-dev ## rewrite the code in the house's format
 	@$(BIN)/ruff check --fix-only .
@@ -64,7 +66,7 @@ benchmark: install-dev ## requests per second against plain Ray Serve; ten minut
 	@$(BIN)/python -m benchmarks.watch
 
 clean: ## remove environments, artifacts and caches
-	rm -rf $(VENV) $(CLIENTS) artifacts runs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(CLIENTS) $(AUDIT) artifacts runs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "Trimtab needs Python 3.11 or newer, got %d.%d: call make PYTHON=python3.11" % v[:2])'
@@ -77,6 +79,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/pip install --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+$(AUDIT)/.installed: tests/audit-requirements.txt
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/pip install --disable-pip-version-check --requirement $<
 	@touch $@
 
 $(CLIENTS)/.installed: tests/clients/requirements.txt

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,9 @@ def test_no_property_fails_because_the_processor_is_slow():
     """Hypothesis' own default is 200 ms an example."""
     assert settings.default.deadline is None
     assert HealthCheck.too_slow in settings.default.suppress_health_check
+
+
+def test_nothing_is_installed_that_slows_the_start_of_every_ray_process():
+    """`import ray` imports jsonschema, and that whatever check of a format is there: this one compiles a grammar for a
+    second and more."""
+    assert find_spec("rfc3987_syntax") is None, "take out what needs jsonschema[format-nongpl]"
