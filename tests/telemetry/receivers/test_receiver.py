@@ -52,11 +52,10 @@ def metrics(service, value=0.25):
 def cpu(collector, service):
     """The gauge's values, once what was received is settled."""
     until_s = time.monotonic() + 10
-    while collector.collector.series.num_pending and time.monotonic() < until_s:
+    while not (found := collector.collector.services[service].values("process.cpu.utilization", time.time())):
+        assert time.monotonic() < until_s, "nothing was settled"
         time.sleep(0.01)
-    return [
-        value for _, _, value in collector.collector.services[service].values("process.cpu.utilization", time.time())
-    ]
+    return [value for _, _, value in found]
 
 
 def post(collector, path="/v1/metrics", content=b"", headers=PROTOBUF):
