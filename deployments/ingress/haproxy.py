@@ -28,12 +28,18 @@ NO_PORT = "0"
 _POLICY = "default-src 'none'; frame-ancestors 'none'"
 """For what is no page: the telemetry page brings a policy of its own."""
 _NO_ROUTES = '{"error":"see GET /v2/models"}'
+_READ_BY_RAY = ("x-request-id", "x-session-id", "serve_multiplexed_model_id", "traceparent", "tracestate")
+_REFUSED = "\n    acl has_other_than_ascii ".join(f"req.fhdr({name}) -m reg '[^ -~]'" for name in _READ_BY_RAY)
+"""Headers that Ray reads as UTF-8 before a replica sees them, which fails where they are not."""
+_NO_ASCII = f'{{"error":"the headers {", ".join(_READ_BY_RAY)} must be ASCII"}}'
 _FRONTEND = f"""\
     http-request del-header X-Forwarded-For
     option forwardfor
     option http-buffer-request
     http-request set-var(txn.body_len) req.body_len
     http-request set-var(txn.ended) str(unknown) if {{ req.body_size,sub(txn.body_len) gt 0 }}
+    acl has_other_than_ascii {_REFUSED}
+    http-request return status 400 content-type application/json string '{_NO_ASCII}' if has_other_than_ascii
     acl asks_for_routes path -i /-/routes
     http-request return status 404 content-type application/json string '{_NO_ROUTES}' if asks_for_routes
     http-after-response del-header Server

@@ -50,7 +50,8 @@ class GivenInputs:
             raise RequestError(f"input {name!r} must be given once")
         spec = self._specs[name]
         if datatype != spec.datatype:
-            rule = f"must be {spec.datatype}" if datatype in DTYPES else f"must be one of {', '.join(DTYPES)}"
+            is_known = isinstance(datatype, str) and datatype in DTYPES
+            rule = f"must be {spec.datatype}" if is_known else f"must be one of {', '.join(DTYPES)}"
             raise RequestError(f"input {name!r}: datatype {rule}, got {brief(datatype)}")
         if not isinstance(shape, list) or not all(map(is_size, shape)):
             raise RequestError(f"input {name!r}: shape must be a list of sizes, got {brief(shape)}")

@@ -202,3 +202,14 @@ def test_a_certificate_that_cannot_be_used_is_refused_before_anything_starts(cer
     monkeypatch.setenv("RAY_SERVE_ENABLE_HA_PROXY", "0")
     with pytest.raises(SettingsError, match="TRIMTAB_TLS_CERT needs the ingress trimtab-haproxy"):
         preflight.check_certificate()
+
+
+@pytest.mark.parametrize("name", ["X-Request-Id", "X-Session-Id", "traceparent", "serve_multiplexed_model_id"])
+def test_a_header_that_ray_cannot_read_is_refused_and_others_may_hold_any_byte(ingress, name):
+    def check():
+        connection = HTTPConnection("127.0.0.1", ingress.cfg.http_options.port, timeout=5)
+        return [ask(connection, headers={key: "caf\xe9"}) for key in (name, "X-Other")]
+
+    (refused, body), (taken, _) = served(ingress, check)[0]
+    assert (refused.status, taken.status) == (400, 200)
+    assert "must be ASCII" in body

@@ -157,6 +157,21 @@ def test_a_request_that_is_too_large_to_be_replayed_is_answered_all_the_same(ing
     assert "too large for the ingress to send again" in error
 
 
+@pytest.mark.parametrize("size", [10, 100_000])
+def test_a_client_that_ends_its_side_before_its_answer_is_no_fault_of_the_server(ingress, size):
+    replica = Mortal()
+    replica.RequestHandlerClass = SlowToPost
+
+    def check():
+        with socket.create_connection(("127.0.0.1", ingress.cfg.http_options.port), timeout=10) as client:
+            client.sendall(b"POST /m HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size)
+            client.shutdown(socket.SHUT_WR)
+            return client.recv(4096).split(b"\r\n")[0]
+
+    with behind(ingress, replica):
+        assert once(ingress, check).startswith(b"HTTP/1.1 400 ")
+
+
 MORTAL_BY_GRPC = """
 import grpc, os, pathlib, sys
 from concurrent.futures import ThreadPoolExecutor
