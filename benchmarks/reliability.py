@@ -70,6 +70,9 @@ def main() -> None:
     parser.add_argument("--hosts", action="store_true", help="measure what needs several hosts, too; needs root")
     parser.add_argument("--soak-s", type=float, default=7200.0, help="length of soak_* (7200)")
     parser.add_argument("--swap-every-s", type=float, default=300.0, help="time between versions in soak_* (300)")
+    parser.add_argument(
+        "--piece", type=fuzz.piece_of, default=(1, 1), metavar="N/OF", help="try one piece of fuzz_tried (1/1)"
+    )
     options = parser.parse_args()
     measurements = (*MEASUREMENTS, *(ON_HOSTS if options.hosts else ()))
     wanted = wanted_of(parser, options, measurements)

@@ -1,9 +1,9 @@
 """Malformed requests and files: how many were tried, and how many crashed something, hung, or were answered by 5xx.
 
-Requests go to `serve run serve_config.yaml` as a user starts it, through HAProxy, each over a connection of its own:
-HTTP (models, server, page), gRPC, OTLP by both. A crash is a process of the server that has ended, or a request of
-sound framing that was not answered. Files are read by the code that reads them (`fuzz_files`). Seeds are fixed, and so
-is what is tried.
+Requests go to `serve run serve_config.yaml` as a user starts it, through HAProxy: HTTP (models, server, page), gRPC,
+OTLP by both. A crash is a process of the server that has ended, or a request of sound framing that was not answered.
+Files are read by the code that reads them (`fuzz_files`). Seeds are fixed, and so is what is tried; each piece of all
+(`--piece 2/5`) has seeds of its own.
 """
 
 import argparse
@@ -14,19 +14,20 @@ import random
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import grpc
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from benchmarks.observing.senders import Replica, spans
 from benchmarks.servers import Server, processes, trimtab
-from benchmarks.surviving import fuzz_files, mutations
-from benchmarks.surviving.models import WIDTH, message, walking
+from benchmarks.surviving import fuzz_files, fuzz_http, mutations
+from benchmarks.surviving.memory import role
+from benchmarks.surviving.models import message, walking
 from benchmarks.throughput import Figures
 from deployments.oip import inference_pb2 as oip
 from optimization.artifact.store import Artifact
@@ -37,6 +38,7 @@ QUICK = 50
 SEED = 20_261_130
 LONGEST_S = 20.0
 AT_ONCE = 32
+SETTLE_S = 5.0
 _FAULTS = {
     grpc.StatusCode.UNKNOWN,
     grpc.StatusCode.INTERNAL,
@@ -44,8 +46,6 @@ _FAULTS = {
     grpc.StatusCode.DATA_LOSS,
 }
 """As 5xx; what gRPC's own library answers to a message of broken framing is not sent here."""
-_ADDRESSES = [f"127.0.0.{last}" for last in range(2, 250)]
-"""To call from: one alone would run out of ports."""
 
 
 @dataclass
@@ -69,23 +69,27 @@ class Tally:
 
 def figures(options: argparse.Namespace) -> Figures:
     """All of it."""
-    numbers = {kind: max(20, number // QUICK) if options.quick else number for kind, number in NUMBERS.items()}
+    piece, pieces = options.piece
+    numbers = {kind: max(20, number // (QUICK if options.quick else pieces)) for kind, number in NUMBERS.items()}
+    seed = SEED + 100 * piece
     tally = Tally()
     with tempfile.TemporaryDirectory() as folder:
         artifact = walking(Path(folder))
         with trimtab(artifact) as server:
-            before = {process.pid for process, _ in processes(server)}
-            for fuzz in (_http, _grpc, _otlp):
-                one = Tally()
-                asyncio.run(fuzz(server, artifact, numbers, one))
-                _tell(fuzz.__name__.strip("_"), one)
+            before = _settled(server)
+            for offset, (kind, fuzz) in enumerate({"http": _http, "grpc": _grpc, "otlp": _otlp}.items()):
+                one, began = Tally(), time.monotonic()
+                asyncio.run(fuzz(server, artifact, numbers[kind], seed + offset, one))
+                _tell(kind, one, time.monotonic() - began)
                 _gather(tally, one)
-            gone = before - {process.pid for process, _ in processes(server)}
+            left = {process.pid for process, _ in processes(server)}
+            gone = [name for pid, name in before.items() if pid not in left]
             tally.crashes += len(gone)
-            print(f"{len(gone)} processes of the server have ended", flush=True)
+            print(f"processes of the server that have ended: {', '.join(gone) or 'none'}", flush=True)
     for kind in fuzz_files.KINDS:
-        one = _files(kind, numbers[kind])
-        _tell(kind, one)
+        began = time.monotonic()
+        one = _files(kind, numbers[kind], seed)
+        _tell(kind, one, time.monotonic() - began)
         _gather(tally, one)
     return {
         "fuzz_tried": tally.tried,
@@ -95,8 +99,29 @@ def figures(options: argparse.Namespace) -> Figures:
     }
 
 
-def _files(kind: str, number: int) -> Tally:
-    command = [sys.executable, "-m", "benchmarks.surviving.fuzz_files", kind, str(SEED), str(number)]
+def _settled(server: Server) -> dict[int, str]:
+    """Its processes, once none has come or gone for a while: the ingress is replaced as replicas come."""
+    found: dict[int, str] = {}
+    while (now := {process.pid: role(command) for process, command in processes(server)}) != found:
+        found = now
+        time.sleep(SETTLE_S)
+    return found
+
+
+def piece_of(text: str) -> tuple[int, int]:
+    """Which of how many, of a text such as "2/5".
+
+    Raises:
+        ValueError: it is no such text.
+    """
+    piece, pieces = map(int, text.split("/"))
+    if not 1 <= piece <= pieces:
+        raise ValueError(f"a piece must be one of all, such as 2/5, got {text!r}")
+    return piece, pieces
+
+
+def _files(kind: str, number: int, seed: int) -> Tally:
+    command = [sys.executable, "-m", "benchmarks.surviving.fuzz_files", kind, str(seed), str(number)]
     ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     try:
         found = json.loads(ran.stdout.splitlines()[-1])
@@ -110,31 +135,22 @@ def _files(kind: str, number: int) -> Tally:
     )
 
 
-async def _http(server: Server, artifact: Artifact, numbers: dict[str, int], tally: Tally) -> None:
-    rng = random.Random(SEED)
-    requests = _http_requests(artifact)
+async def _http(server: Server, artifact: Artifact, number: int, seed: int, tally: Tally) -> None:
+    rng = random.Random(seed)
+    requests = fuzz_http.valid(artifact)
+    connections = [fuzz_http.Connection(server.http_port) for _ in range(AT_ONCE)]
 
-    async def one() -> None:
-        sound, (method, path, headers, body) = rng.random() < 0.8, rng.choice(requests)
-        if rng.random() < 0.2:
-            path = _path(rng, path)
-        if rng.random() < 0.3:
-            headers = _headers(rng, headers)
-        body = _body(rng, headers, body)
-        whole = _framed(method, path, headers, body)
-        if not sound:
-            whole = mutations.of_bytes(rng, whole, _framed(*rng.choice(requests)))
-        if any(word in whole for word in (b"/load", b"/unload", b"generate")):  # a valid order, and long streams
-            return
-        status = await _asked(server.http_port, whole, tally, must_answer=sound)
-        if status >= 500:
-            tally.add("faults", str(status), whole)
+    async def one(worker: int) -> None:
+        is_sound, whole = fuzz_http.malformed(rng, requests)
+        await _asked(connections[worker] if is_sound else fuzz_http.OneShot(server.http_port), whole, tally)
 
-    await _many(numbers["http"], one, tally)
+    await _many(number, one, tally)
+    for connection in connections:
+        connection.close()
 
 
-async def _grpc(server: Server, artifact: Artifact, numbers: dict[str, int], tally: Tally) -> None:
-    rng = random.Random(SEED + 1)
+async def _grpc(server: Server, artifact: Artifact, number: int, seed: int, tally: Tally) -> None:
+    rng = random.Random(seed)
     name = artifact.manifest.name
     calls = [
         ("ModelInfer", message(name).SerializeToString()),
@@ -147,17 +163,19 @@ async def _grpc(server: Server, artifact: Artifact, numbers: dict[str, int], tal
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
         ask = {rpc: channel.unary_unary(f"/inference.GRPCInferenceService/{rpc}", None, None) for rpc, _ in calls}
 
-        async def one() -> None:
+        async def one(_: int) -> None:
             rpc, valid = rng.choice(calls)
             body = mutations.of_bytes(rng, valid, rng.choice(calls)[1])
             metadata = (("application", rng.choice([name, "server", "none", ""])),) if rng.random() < 0.5 else ()
             await _called(ask[rpc](body, metadata=metadata, timeout=LONGEST_S), (rpc, body, metadata), tally)
 
-        await _many(numbers["grpc"], one, tally)
+        await _many(number, one, tally)
 
 
-async def _otlp(server: Server, _: Artifact, numbers: dict[str, int], tally: Tally) -> None:
-    rng = random.Random(SEED + 2)
+async def _otlp(server: Server, _: Artifact, number: int, seed: int, tally: Tally) -> None:
+    assert server.otlp_http_port is not None
+    rng = random.Random(seed)
+    connections = [fuzz_http.Connection(server.otlp_http_port) for _ in range(AT_ONCE)]
     bodies = {
         "metrics": [gzip.decompress(each.content) for each in Replica(0).bodies(2, 10**18)],
         "traces": [gzip.decompress(spans(1).content)],
@@ -171,7 +189,7 @@ async def _otlp(server: Server, _: Artifact, numbers: dict[str, int], tally: Tal
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.otlp_grpc_port}") as channel:
         ask = {signal: channel.unary_unary(f"/{service}/Export", None, None) for signal, service in services.items()}
 
-        async def one() -> None:
+        async def one(worker: int) -> None:
             signal = rng.choice(list(bodies))
             body = mutations.of_bytes(rng, rng.choice(bodies[signal]), rng.choice(bodies["metrics"]))
             if rng.random() < 0.5:
@@ -182,111 +200,26 @@ async def _otlp(server: Server, _: Artifact, numbers: dict[str, int], tally: Tal
             if rng.random() < 0.3:
                 headers["Content-Encoding"] = rng.choice(["gzip", "deflate", "zstd", "br", "\xff"])
                 body = gzip.compress(body, 1) if rng.random() < 0.7 else body
-            whole = _framed("POST", f"/v1/{signal}", headers, body)
-            assert server.otlp_http_port is not None
-            status = await _asked(server.otlp_http_port, whole, tally, must_answer=True)
-            if status >= 500:
-                tally.add("faults", str(status), whole)
+            await _asked(connections[worker], fuzz_http.framed("POST", f"/v1/{signal}", headers, body), tally)
 
-        await _many(numbers["otlp"], one, tally)
+        await _many(number, one, tally)
+    for connection in connections:
+        connection.close()
 
 
-def _http_requests(artifact: Artifact) -> list[tuple[str, str, dict[str, str], bytes]]:
-    """Valid ones: method, path, headers, body."""
-    model = f"/v2/models/{artifact.manifest.name}"
-    tensor: dict[str, Any] = {"name": "x", "datatype": "FP32", "shape": [1, WIDTH], "data": [0.5] * WIDTH}
-    plain = json.dumps({"id": "a", "inputs": [tensor], "outputs": [{"name": "y"}]}).encode()
-    described = {**tensor, "parameters": {"binary_data_size": 4 * WIDTH}}
-    del described["data"]
-    outputs = [{"name": "y", "parameters": {"binary_data": True, "classification": 3}}]
-    start = json.dumps({"inputs": [described], "outputs": outputs}).encode()
-    binary = start + b"\0\0\0\x3f" * WIDTH
-    json_type = {"Content-Type": "application/json"}
-    return [
-        ("POST", f"{model}/infer", json_type, plain),
-        ("POST", f"{model}/versions/1/infer", json_type, plain),
-        ("POST", f"{model}/infer", {**json_type, "Content-Encoding": "gzip"}, gzip.compress(plain)),
-        ("POST", f"{model}/infer", {"Inference-Header-Content-Length": str(len(start))}, binary),
-        ("GET", model, {}, b""),
-        ("GET", f"{model}/config", {}, b""),
-        ("GET", f"{model}/stats", {}, b""),
-        ("GET", "/v2", {}, b""),
-        ("POST", "/v2/repository/index", json_type, b'{"ready": true}'),
-        ("GET", "/v2/trace/setting", {}, b""),
-        ("GET", "/telemetry/api/overview", {}, b""),
-        ("GET", "/telemetry/api/series?service=walking&metric=requests&seconds=60", {}, b""),
-        ("GET", "/telemetry/prometheus/api/v1/query?query=rate(http_requests_total%5B1m%5D)&time=1", {}, b""),
-        ("GET", "/telemetry/prometheus/api/v1/query_range?query=up&start=0&end=60&step=15", {}, b""),
-        ("GET", "/telemetry/api/traces?service=walking", {}, b""),
-        ("GET", "/telemetry/api/logs?service=walking", {}, b""),
-        ("GET", "/telemetry/api/incidents", {}, b""),
-    ]
-
-
-def _logs() -> bytes:
-    request = ExportLogsServiceRequest()
-    resource = request.resource_logs.add()
-    record = resource.scope_logs.add().log_records.add(time_unix_nano=10**18, severity_number=9)
-    record.body.string_value = "a line"
-    return request.SerializeToString()
-
-
-def _path(rng: random.Random, path: str) -> str:
-    changed = mutations.of_bytes(rng, path.encode(), b"/../..//%2e%2e/%ff%00;x?a=%GG&" * 3)
-    return changed.decode("latin-1").translate(dict.fromkeys((*range(33), 127), "%20")) or "/"
-
-
-def _headers(rng: random.Random, headers: dict[str, str]) -> dict[str, str]:
-    names = ["Inference-Header-Content-Length", "Content-Encoding", "Content-Type", "Accept-Encoding", "Authorization"]
-    names += ["traceparent", "X-Request-Id", "Accept", "Host", "Origin", "trimtab-rollout-key"]
-    values = ["", "0", "-1", "9" * 30, "gzip, gzip", "identity", "\xe9", "00-" + "f" * 70, "a" * 4000, "*/*;q=9", "1e3"]
-    return {**headers, rng.choice(names): rng.choice(values)}
-
-
-def _body(rng: random.Random, headers: dict[str, str], body: bytes) -> bytes:
-    if not body or rng.random() < 0.1:
-        return body
-    if body.startswith(b"{") and body.endswith(b"}") and rng.random() < 0.6:
-        return json.dumps(mutations.of_values(rng, json.loads(body))).encode()
-    if headers.get("Content-Encoding") == "gzip" and body.startswith(b"\x1f\x8b") and rng.random() < 0.5:
-        return gzip.compress(mutations.of_bytes(rng, gzip.decompress(body)), 1)
-    return mutations.of_bytes(rng, body, body[::-1])
-
-
-def _framed(method: str, path: str, headers: dict[str, str], body: bytes) -> bytes:
-    """As HTTP/1.1 has it, on a connection that ends with its answer."""
-    lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
-    if "Host" not in headers:
-        lines.append("Host: 127.0.0.1")
-    lines += [f"Content-Length: {len(body)}"] if body or method == "POST" else []
-    return "\r\n".join([*lines, "Connection: close", "", ""]).encode("latin-1") + body
-
-
-async def _asked(port: int, whole: bytes, tally: Tally, *, must_answer: bool) -> int:
-    """The status of the answer; 0 where there was none, as is right for what is no HTTP."""
+async def _asked(connection: fuzz_http.Connection | fuzz_http.OneShot, whole: bytes, tally: Tally) -> None:
     try:
         async with asyncio.timeout(LONGEST_S):
-            address = random.choice(_ADDRESSES)  # which one changes nothing of what is sent
-            reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))
-            try:
-                writer.write(whole)
-                writer.write_eof()
-                line = await reader.readline()
-                while await reader.read(2**16):
-                    pass
-            except OSError:  # refused before all was sent
-                line = b""
-            finally:
-                writer.close()
+            status, answer = await connection.ask(whole)
     except TimeoutError:
+        connection.close()
         tally.add("hangs", f"no answer within {LONGEST_S:g} s", whole)
-        return 0
-    words = line.split()
-    status = int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
+        return
     tally.seen[str(status)] += 1
-    if not status and must_answer:
+    if status >= 500:
+        tally.add("faults", f"{status} {answer[-300:]!r}", whole)
+    elif not status and isinstance(connection, fuzz_http.Connection) and fuzz_http.is_short(whole):
         tally.add("crashes", "no answer", whole)
-    return status
 
 
 async def _called(call: Awaitable[bytes], request: object, tally: Tally) -> None:
@@ -302,16 +235,24 @@ async def _called(call: Awaitable[bytes], request: object, tally: Tally) -> None
         tally.seen["OK"] += 1
 
 
-async def _many(number: int, one: Callable[[], Awaitable[None]], tally: Tally) -> None:
-    """So many, `AT_ONCE` under way."""
+async def _many(number: int, one: Callable[[int], Awaitable[None]], tally: Tally) -> None:
+    """So many, `AT_ONCE` under way, each by one worker after the other."""
     left = iter(range(number))
 
-    async def work() -> None:
+    async def work(worker: int) -> None:
         for _ in left:
-            await one()
+            await one(worker)
             tally.tried += 1
 
-    await asyncio.gather(*(work() for _ in range(AT_ONCE)))
+    await asyncio.gather(*map(work, range(AT_ONCE)))
+
+
+def _logs() -> bytes:
+    request = ExportLogsServiceRequest()
+    resource = request.resource_logs.add()
+    record = resource.scope_logs.add().log_records.add(time_unix_nano=10**18, severity_number=9)
+    record.body.string_value = "a line"
+    return request.SerializeToString()
 
 
 def _gather(tally: Tally, one: Tally) -> None:
@@ -321,9 +262,9 @@ def _gather(tally: Tally, one: Tally) -> None:
     tally.faults += one.faults
 
 
-def _tell(kind: str, tally: Tally) -> None:
+def _tell(kind: str, tally: Tally, seconds: float) -> None:
     seen: Iterable[str] = (f"{name} {number}" for name, number in sorted(tally.seen.items()))
     counts = f"{tally.crashes} crashes, {tally.hangs} hangs, {tally.faults} 5xx"
-    print(f"{kind}: {tally.tried} tried, {counts}; {', '.join(seen)}", flush=True)
+    print(f"{kind}: {tally.tried} tried in {seconds:.0f} s, {counts}; {', '.join(seen)}", flush=True)
     for example in tally.examples:
         print(f"  {example}", flush=True)

@@ -31,7 +31,7 @@ from optimization.recipe import recipe
 from optimization.recommenders import recipe as recommenders
 from optimization.sequences import recipe as pairs
 
-LONGEST_S = 10
+LONGEST_S = 60
 """For one input; longer is a hang."""
 KINDS = ("artifacts", "recipes", "manifests")
 
