@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -206,7 +207,7 @@ def _serving(
     command: list[str], config: Mapping[str, Any], environment: Mapping[str, str]
 ) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     """`command run config`, in a Ray cluster and with a state of its own, until the block ends."""
-    with tempfile.TemporaryDirectory() as folder:
+    with _ended_by_sigterm(), tempfile.TemporaryDirectory() as folder:
         file, log = Path(folder) / "config.yaml", Path(folder) / "log"
         file.write_text(yaml.safe_dump(dict(config)))
         with log.open("w") as output:
@@ -223,6 +224,21 @@ def _serving(
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
             process.wait(90)
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends the block as an error would, and what was started within it too, where it would end Python alone."""
+    is_ours = (
+        threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    )
+    if is_ours:
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        if is_ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def wait_until_ready(
