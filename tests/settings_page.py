@@ -26,7 +26,7 @@ from deployments.settings import (
     TableInput,
 )
 from deployments.stages.declared import PipelineSettings, Stage
-from optimization.recipe import architectures, methods, recipe, sources, teaching
+from optimization.recipe import architectures, methods, recipe, settings, sources, teaching
 from optimization.recommenders import recipe as recommenders
 from optimization.sequences import recipe as sequences
 from telemetry.config import CollectorConfig
@@ -126,6 +126,7 @@ SECTIONS: list[tuple[str, list[type[BaseModel]]]] = [
             methods.Quantize,
             recipe.Search,
             recipe.Budget,
+            settings.MeasureChoice,
         ],
     ),
     (

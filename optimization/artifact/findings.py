@@ -10,21 +10,23 @@ class _Finding(BaseModel):
 
 
 class Difference(_Finding):
-    """What one model's accuracy loses against another's, on the same held-out examples."""
+    """What one model's quality loses against another's, on the same held-out examples."""
 
     reference: str
     """The step whose model it is compared with."""
     other: str
-    num_lost: int
-    """Examples that only the reference gets right."""
-    num_won: int
+    num_lost: int | None = None
+    """Examples that only the reference gets right; none where quality is no share of right answers."""
+    num_won: int | None = None
     """Examples that only the other gets right."""
     num_samples: int
     drop: float
-    """Accuracy of the reference less that of the other."""
+    """How much worse the other is than the reference, in units of the measure."""
     low: float
     """Of the drop's 95 % interval."""
     high: float
+    is_share: bool = True
+    """Whether the measure is told in percent, and the drop in points."""
 
 
 class Speedup(_Finding):
@@ -61,11 +63,12 @@ class Trial(_Finding):
     note: str = ""
     """When it was stopped, or why it failed."""
     accuracy: float | None = None
+    """Its quality, by whatever measure."""
     low: float | None = None
-    """Of the accuracy's 95 % interval."""
+    """Of the quality's 95 % interval."""
     high: float | None = None
     drop: float | None = None
-    """The teacher's accuracy less this one's."""
+    """How much worse than the teacher it is."""
     p_value: float | None = None
     """How often a model outside the budget would look this good."""
     is_proven: bool = False
@@ -76,7 +79,7 @@ class Trial(_Finding):
     latency_interval_s: dict[int, tuple[float, float]] = {}
     """95 % interval of that median, by batch size."""
     on_front: bool = False
-    """Whether no other trial beats it in both the target and accuracy."""
+    """Whether no other trial beats it in both the target and quality."""
 
 
 class SearchResult(_Finding):
@@ -87,6 +90,10 @@ class SearchResult(_Finding):
     """Whose latency was the target."""
     max_drop: float
     confidence: float
+    measure: str = "accuracy"
+    """What quality was."""
+    is_share: bool = True
+    """Whether that is told in percent."""
     chosen: int
     """Which of the trials is published."""
     is_proven: bool

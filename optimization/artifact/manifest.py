@@ -52,6 +52,9 @@ class Quality(_Model):
     high: float
     num_samples: int
     """Held-out examples it was measured on."""
+    is_share: bool = True
+    """Whether it lies in [0, 1] or [-1, 1]; else it is in units of its own, as an error is."""
+    lower_is_better: bool = False
 
 
 class Measurement(_Model):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from optimization.artifact.findings import Precision, PrecisionChoice
 from optimization.distillation.transfer import StatePair
 from optimization.measuring import precision
-from optimization.readers.examples import Split
+from optimization.readers.examples import Split, in_order
 from optimization.recipe.methods import SetPrecision
 from optimization.tasks.task import SoftLoss, Task
 
@@ -85,7 +85,7 @@ def teacher_logits(teacher: nn.Module, split: Split) -> NDArray[np.float32]:
         for rows, batch in split.batches(AT_ONCE):
             logits = teacher(*(torch.from_numpy(values).to(device) for values in batch.values()))
             found |= dict(zip(rows.tolist(), logits.cpu().numpy(), strict=True))
-    return np.stack([found[row] for row in range(len(split))]).astype(np.float32)
+    return in_order(found).astype(np.float32)
 
 
 def distillation_loss(

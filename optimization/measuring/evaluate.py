@@ -15,7 +15,7 @@ from optimization.artifact.reference.views import Columns, Views
 from optimization.artifact.reference.vocabulary import Vocabulary
 from optimization.graphs import graph
 from optimization.measuring import processor
-from optimization.readers.examples import Dataset, Split
+from optimization.readers.examples import Dataset, Split, in_order
 from optimization.tasks.task import Task
 
 _PREDICT_AT_ONCE = 256
@@ -32,7 +32,7 @@ def predict(path: Path, split: Split, task: Task, output: Meaning) -> NDArray[np
     found: dict[int, NDArray[np.float32]] = {}
     for rows, batch in split.batches(_PREDICT_AT_ONCE):
         found |= dict(zip(rows.tolist(), graph.predict(session, batch), strict=True))
-    return task.read(np.stack([found[row] for row in range(len(split))]), output)
+    return task.read(in_order(found), output)
 
 
 def quality(right: NDArray[np.bool_], metric: str = "accuracy") -> Quality:

@@ -1,8 +1,8 @@
-"""Compares two models on the same examples: how much accuracy one loses against the other, and how sure that is.
+"""Compares two models on the same examples: how much quality one loses against the other, and how sure that is.
 
-Only examples on which exactly one of them is right say anything. Tango's score test (Tango 1998, Statistics in
-Medicine 17:891) stays honest where they are few, as between a teacher and its student; where no drop is allowed it is
-McNemar's.
+Of right and wrong answers, only examples on which exactly one of them is right say anything. Tango's score test (Tango
+1998, Statistics in Medicine 17:891) stays honest where they are few, as between a teacher and its student; where no
+drop is allowed it is McNemar's. Of other measures, the differences of resampled ones say how sure that is (Efron 1979).
 """
 
 import math
@@ -38,6 +38,33 @@ class Pairs:
         """Accuracy of the reference less that of the other."""
         return (self.num_lost - self.num_won) / self.num_samples
 
+    def more(self, times: float) -> "Pairs":
+        """What so many times as many examples would say, were the answers to them alike."""
+        return Pairs(
+            num_lost=round(self.num_lost * times),
+            num_won=round(self.num_won * times),
+            num_samples=round(self.num_samples * times),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resampled:
+    """Two models by a measure of examples drawn with replacement, the same draws for both."""
+
+    drop: float
+    """How much worse the second model is, on the examples as they are."""
+    drops: NDArray[np.float64]
+    """The same of each draw on which the measure is defined."""
+    num_samples: int
+
+    def more(self, times: float) -> "Resampled":
+        """What so many times as many examples would say: the draws lie nearer together."""
+        drops = self.drop + (self.drops - self.drop) / math.sqrt(times)
+        return Resampled(drop=self.drop, drops=drops, num_samples=round(self.num_samples * times))
+
+
+Comparison = Pairs | Resampled
+
 
 def score(pairs: Pairs, drop: float) -> float:
     """Standard errors the observed drop lies above `drop`, in [-1, 1], were that the true one; about normal then."""
@@ -52,13 +79,21 @@ def score(pairs: Pairs, drop: float) -> float:
     return difference / math.sqrt(variance)
 
 
-def p_value(pairs: Pairs, max_drop: float) -> float:
-    """How often a model that loses `max_drop` or more would look as good as this one; small proves it loses less."""
+def p_value(pairs: Comparison, max_drop: float) -> float:
+    """How often a model that loses `max_drop` or more would look as good as this one; small proves it loses less.
+
+    By resampling it is never less than one of the number of draws, however good the model looks.
+    """
+    if isinstance(pairs, Resampled):
+        return (1 + int((pairs.drops >= max_drop).sum())) / (1 + len(pairs.drops))
     return _NORMAL.cdf(score(pairs, max_drop))
 
 
-def interval(pairs: Pairs, confidence: float = 0.95) -> tuple[float, float]:
+def interval(pairs: Comparison, confidence: float = 0.95) -> tuple[float, float]:
     """Lowest and highest drop that the answers are compatible with."""
+    if isinstance(pairs, Resampled):
+        low, high = np.quantile(pairs.drops, ((1 - confidence) / 2, (1 + confidence) / 2))
+        return float(low), float(high)
     z = _NORMAL.inv_cdf((1 + confidence) / 2)
     return (
         _root(lambda drop: score(pairs, drop) - z, -1.0, pairs.drop),
@@ -66,7 +101,7 @@ def interval(pairs: Pairs, confidence: float = 0.95) -> tuple[float, float]:
     )
 
 
-def upper_bound(pairs: Pairs, confidence: float = 0.95) -> float:
+def upper_bound(pairs: Comparison, confidence: float = 0.95) -> float:
     """The drop that the true one stays below with this confidence."""
     return interval(pairs, 2 * confidence - 1)[1]
 

@@ -1,6 +1,6 @@
 """Examples as every step sees them: tensors by name, labels, and what a model of them needs to know."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optimization.artifact.manifest import Preprocessing
+from optimization.measuring import measures
+from optimization.measuring.measures import Measure
 from optimization.tasks.classification import Classification
 from optimization.tasks.task import UNLABELLED, LabelledTask
 
@@ -122,14 +124,19 @@ class Dataset:
     image: tuple[int, ...] | None = None
     """Channels and sides of a sample that is an image or a signal; the input itself may be flat."""
     augmentation: Augmentation | None = None
-    metric: str = "accuracy"
-    """What the share of right classes is called; agreement where the labels are a model's own answers."""
+    chosen: Measure | None = None
+    """What quality is, where it is not the task's usual measure."""
     preprocessing: Preprocessing | None = None
     """How raw input becomes the model's."""
     stream: Stream | None = None
     """All training examples, where they do not lie in memory."""
     files: dict[str, Path] = field(default_factory=dict)
     """What the preprocessing needs, by name inside the artifact."""
+
+    @property
+    def measure(self) -> Measure:
+        """What quality is."""
+        return self.chosen or measures.find(None, self.task)
 
     @property
     def num_features(self) -> int:
@@ -140,6 +147,17 @@ class Dataset:
     def num_outputs(self) -> int:
         """Logits per sample."""
         return self.task.num_outputs(len(self.labels))
+
+
+def in_order(found: Mapping[int, NDArray[Any]]) -> NDArray[Any]:
+    """What was found of each row, in the order of the rows; what is shorter than another is filled up with zeros."""
+    rows = [found[row] for row in range(len(found))]
+    if len({each.shape for each in rows}) == 1:
+        return np.stack(rows)
+    filled = np.zeros((len(rows), *np.max([each.shape for each in rows], axis=0)), rows[0].dtype)
+    for place, each in zip(filled, rows, strict=True):
+        place[tuple(map(slice, each.shape))] = each
+    return filled
 
 
 def dynamic_axes(split: Split) -> dict[str, dict[int, str]]:

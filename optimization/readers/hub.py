@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from optimization import extras
 from optimization.artifact.manifest import PicturePreprocessing
 from optimization.errors import DataError
+from optimization.measuring import measures
 from optimization.readers import tables
 from optimization.readers.examples import Dataset, Split
 from optimization.readers.holding import cut, hold_out, some
@@ -53,7 +54,7 @@ def torch_data(config: TorchData, seed: int) -> Dataset:
         held_out=held["held_out"],
         labels=classes,
         image=tuple(first.shape[1:]) if is_image else None,
-        metric=config.quality,
+        chosen=measures.named("agreement") if config.quality == "agreement" else None,
         preprocessing=preprocessing,
     )
 

@@ -17,7 +17,18 @@ from optimization.identity import content
 from optimization.recipe import wording
 from optimization.recipe.architectures import Cnn, HuggingFaceModel, Model, Resnet, Student
 from optimization.recipe.methods import Distill, Prune, Quantize, Recovery, SetPrecision, Sparsify, Step, Training
-from optimization.recipe.settings import Choice, Confidence, Count, Name, Ratio, Seed, Settings, misfit, rule
+from optimization.recipe.settings import (
+    Choice,
+    Confidence,
+    Count,
+    MeasureChoice,
+    Name,
+    Positive,
+    Seed,
+    Settings,
+    misfit,
+    rule,
+)
 from optimization.recipe.sources import Data, TorchData, is_streamed
 from optimization.recipe.teaching import Teaching
 
@@ -63,10 +74,10 @@ def _order(steps: tuple[Step, ...]) -> tuple[Step, ...]:
 
 
 class Budget(Settings):
-    """How much accuracy the small model may lose."""
+    """How much quality the small model may lose."""
 
-    max_drop: Ratio = 0.01
-    """Accuracy it may lose against the teacher, as a fraction of all examples: 0.01 is one point."""
+    max_drop: Positive = 0.01
+    """Quality it may lose against the teacher, in units of the measure: of accuracy, 0.01 is one point."""
     confidence: Confidence = 0.95
     """How sure that must be, in [0.5, 1), whichever of the trials is chosen."""
 
@@ -126,6 +137,8 @@ class Recipe(Named):
     """The large model."""
     steps: Annotated[tuple[Step, ...], AfterValidator(_order)]
     """What makes the model small, in order: distill first, quantize last; without distill, the teacher is cut."""
+    measure: MeasureChoice | None = None
+    """What quality is; none takes the task's first, which is accuracy where a sample has one class."""
     search: Search | None = None
     """Other settings of the steps to try, and how to choose; without it they are run as they stand."""
 

@@ -1,7 +1,7 @@
 """The grammar of a recipe's settings: values with their rules in words, and a base that knows every key."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -78,3 +78,31 @@ class Settings(BaseModel):
         now = cls.renamed.get(str(key))
         hint = wording.nearest(key, list(cls.model_fields)) if now is None else f", which is called {now!r} now"
         return f"unknown setting {str(key)!r}{hint}"
+
+
+class MeasureChoice(Settings):
+    """A measure of quality."""
+
+    name: str
+    """One of the task's own, such as "f1", or an import path: a function of labels and of what is read, in the order
+    of scikit-learn's."""
+    reads: Literal["answers", "scores"] = "answers"
+    """What a function by import path takes beside the labels: what is answered, or how sure the model is."""
+    lower_is_better: bool = False
+    """Of a function by import path: whether it measures errors."""
+    is_share: bool = True
+    """Of a function by import path: whether it lies in [0, 1] or [-1, 1] and is told in percent."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, raw: Any) -> Any:
+        return {"name": raw} if isinstance(raw, str) else raw
+
+    @model_validator(mode="after")
+    def _known_ones_say_it_themselves(self) -> Self:
+        if ":" in self.name:
+            return self
+        for name, field in type(self).model_fields.items():  # a published recipe holds the defaults too
+            if name != "name" and getattr(self, name) != field.default:
+                raise misfit(f"measure.{name} must be left out where measure.name is no import path", self.name)
+        return self

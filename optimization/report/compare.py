@@ -1,7 +1,7 @@
 """Compares two artifacts: their answers to the same held-out examples, their size, their latency taking turns."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.console import Console
 
@@ -11,7 +11,7 @@ from optimization.artifact.store import Artifact
 from optimization.errors import CompareError
 from optimization.graphs import graph, outputs
 from optimization.identity import named
-from optimization.measuring import evaluate, latency
+from optimization.measuring import evaluate, judging, latency, measures
 from optimization.measuring.latency import Latency
 from optimization.readers import data, labels
 from optimization.readers.examples import Dataset
@@ -41,7 +41,7 @@ class Comparison:
     difference: Difference
     """What the second loses."""
     agreement: float
-    """Fraction of examples that get the same class from both."""
+    """Fraction of examples that get the same answer from both."""
     notes: tuple[str, ...] = ()
     """What a reader has to know besides."""
 
@@ -64,12 +64,12 @@ def compare(first: Artifact, second: Artifact) -> Comparison:
     answers = {
         name: evaluate.predict(each.model_path, held_out, task, output(each)) for name, each in artifacts.items()
     }
-    right = {name: task.right(task.answers(found), held_out.labels) for name, found in answers.items()}
+    judged = {name: judging.judge(dataset.measure, task, found, held_out.labels) for name, found in answers.items()}
     timed = latency.measure({name: each.model_path for name, each in artifacts.items()}, held_out)
     one, other = (
         Side(
             name=name,
-            quality=evaluate.quality(right[name]),
+            quality=judged[name].quality(),
             size_bytes=each.manifest.model_bytes,
             timed=timed[name],
         )
@@ -78,7 +78,7 @@ def compare(first: Artifact, second: Artifact) -> Comparison:
     return Comparison(
         first=one,
         second=other,
-        difference=examine.difference(right, reference=one.name, other=other.name),
+        difference=examine.difference(judged, reference=one.name, other=other.name),
         agreement=1 - float(task.changed(answers[one.name], answers[other.name]).mean()),
         notes=tuple(_unknown(name) for name, each in artifacts.items() if _is_unsure(each.manifest)),
     )
@@ -92,26 +92,23 @@ def show(console: Console, found: Comparison) -> None:
     for place, side in (("first", found.first), ("second", found.second)):
         console.print(f"  {place}: {side.name}", highlight=False, soft_wrap=True)
     console.print(table)
-    low, high = -found.difference.high, -found.difference.low
-    verdict = "no difference is shown" if low <= 0 <= high else "beyond chance"
+    lost = found.difference
+    verdict = "no difference is shown" if lost.low <= 0 <= lost.high else "beyond chance"
     console.print(
-        f"  quality: {-100 * found.difference.drop:+.2f} points, 95 % interval {100 * low:+.2f} to {100 * high:+.2f} "
-        f"on the same {found.difference.num_samples} examples ({verdict})",
+        f"  quality: {terminal.gained(lost)}, 95 % interval {terminal.between(lost)} "
+        f"on the same {lost.num_samples} examples ({verdict})",
         highlight=False,
         soft_wrap=True,
     )
-    console.print(f"  agreement: the same class on {found.agreement:.2%}", highlight=False)
+    console.print(f"  agreement: the same answer on {found.agreement:.2%}", highlight=False)
     for note in found.notes:
         console.print(f"  {note}", highlight=False, soft_wrap=True)
 
 
 def _rows(found: Comparison) -> Iterator[tuple[str, ...]]:
     one, other = found.first, found.second
-    accuracies = (
-        f"{terminal.percent(each.value)} ({terminal.percent(each.low)}-{terminal.percent(each.high)})"
-        for each in (one.quality, other.quality)
-    )
-    yield f"{one.quality.metric} %", *accuracies, f"{-100 * found.difference.drop:+.2f} points"
+    qualities = (terminal.with_interval(each) for each in (one.quality, other.quality))
+    yield terminal.heading(one.quality), *qualities, terminal.gained(found.difference)
     yield (
         "ONNX file",
         terminal.short(one.size_bytes, "B"),
@@ -171,7 +168,7 @@ def dataset_of(first: Artifact, second: Artifact, given: Recipe | None = None) -
             f"both must take and give the same tensors, got {terminal.describe(one)} and {terminal.describe(other)}"
         )
     if given is not None:
-        return _in_order(data.load(given.data, given.seed), one, other)
+        return _in_order(_loaded(given), one, other)
     made = [each.recipe for each in (one, other) if each.recipe is not None]
     if not made:
         raise CompareError("one of them must come from a recipe, which names the data to compare on; got two without")
@@ -182,7 +179,7 @@ def dataset_of(first: Artifact, second: Artifact, given: Recipe | None = None) -
             + " and ".join(f"{settings} with seed {seed}" for settings, seed in learned_from)
         )
     parsed = recipe.parse(made[0])
-    dataset = _in_order(data.load(parsed.data, parsed.seed), one, other)
+    dataset = _in_order(_loaded(parsed), one, other)
     digest = identity.of_split(dataset.held_out)
     for each in (one, other):
         if each.provenance is not None and each.provenance.held_out_sha256 != digest:
@@ -191,6 +188,12 @@ def dataset_of(first: Artifact, second: Artifact, given: Recipe | None = None) -
                 f"data have changed since ({_changed(each, parsed)}); bring them back, or make both anew"
             )
     return dataset
+
+
+def _loaded(given: Recipe) -> Dataset:
+    """The recipe's data, with its measure of quality."""
+    dataset = data.load(given.data, given.seed)
+    return dataset if given.measure is None else replace(dataset, chosen=measures.find(given.measure, dataset.task))
 
 
 def _in_order(dataset: Dataset, one: Manifest, other: Manifest) -> Dataset:

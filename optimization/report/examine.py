@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from optimization.artifact.findings import Difference, Layer, Speedup
-from optimization.measuring import paired
+from optimization.measuring import judging, paired
+from optimization.measuring.judging import Judged
 from optimization.measuring.latency import Latency
 from optimization.measuring.paired import Pairs
 
@@ -16,27 +17,29 @@ MAX_CLASSES = 200
 """With more classes than this their confusions are not kept: the table grows with their square."""
 
 
-def difference(right: Mapping[str, NDArray[np.bool_]], *, reference: str, other: str) -> Difference:
-    """What step `other` loses against `reference`; `right` says which answers are, by step, of shape [samples]."""
-    pairs = Pairs.of(right[reference], right[other])
-    low, high = paired.interval(pairs)
+def difference(judged: Mapping[str, Judged], *, reference: str, other: str) -> Difference:
+    """What step `other` loses against `reference`; `judged` is by step, on the same examples."""
+    found = judging.compare(judged[reference], judged[other])
+    low, high = paired.interval(found)
+    counted = found if isinstance(found, Pairs) else None
     return Difference(
         reference=reference,
         other=other,
-        num_lost=pairs.num_lost,
-        num_won=pairs.num_won,
-        num_samples=pairs.num_samples,
-        drop=pairs.drop,
+        num_lost=None if counted is None else counted.num_lost,
+        num_won=None if counted is None else counted.num_won,
+        num_samples=found.num_samples,
+        drop=found.drop,
         low=low,
         high=high,
+        is_share=judged[reference].measure.is_share,
     )
 
 
-def differences(right: Mapping[str, NDArray[np.bool_]]) -> tuple[Difference, ...]:
+def differences(judged: Mapping[str, Judged]) -> tuple[Difference, ...]:
     """The last step against the teacher and the step before it, the student against the control."""
-    steps = list(right)
+    steps = list(judged)
     pairs = _pairs(steps, ("teacher", steps[-1]), ("control", "distill"), tuple(steps[-2:]))
-    return tuple(difference(right, reference=one, other=other) for one, other in pairs)
+    return tuple(difference(judged, reference=one, other=other) for one, other in pairs)
 
 
 def speedups(timed: Mapping[str, Mapping[int, Latency]]) -> tuple[Speedup, ...]:
@@ -57,8 +60,8 @@ def _pairs(steps: Sequence[str], *wanted: tuple[str, ...]) -> list[tuple[str, ..
 
 
 def confusion(classes: NDArray[np.int64], labels: NDArray[np.int64], num_classes: int) -> tuple[tuple[int, ...], ...]:
-    """Examples by class (row) and by predicted class (column); nothing where there are too many classes."""
-    if num_classes > MAX_CLASSES:
+    """Examples by class (row) and by predicted class (column); nothing where there are too many or none."""
+    if num_classes > MAX_CLASSES or not len(labels):
         return ()
     counts = np.bincount(labels * num_classes + classes, minlength=num_classes**2)
     return tuple(map(tuple, counts.reshape(num_classes, num_classes).tolist()))

@@ -10,7 +10,7 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from optimization.artifact.findings import SearchResult, Trial
-from optimization.artifact.manifest import Manifest, Measurement
+from optimization.artifact.manifest import Manifest, Measurement, Quality
 from optimization.report import cascade, plots, terminal
 from optimization.report.plots import Dot
 from optimization.search import pareto
@@ -46,7 +46,7 @@ def render(manifest: Manifest) -> str:
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
         "percent": terminal.percent,
-        "points": terminal.points,
+        "amount": terminal.amount,
         "seconds": partial(terminal.interval, unit="s"),
         "size": partial(terminal.short, unit="B"),
         "plain": terminal.plain,
@@ -61,6 +61,10 @@ def render(manifest: Manifest) -> str:
         cascade=manifest.cascade,
         cascade_plot=cascade.plot(manifest.cascade) if manifest.cascade else None,
         cascade_rows=list(cascade.rows(manifest.cascade)) if manifest.cascade else [],
+        allowance=terminal.allowance,
+        heading=terminal.heading,
+        gained=lambda lost: terminal.gained(lost).removesuffix(" points").removeprefix("better by "),
+        between=terminal.between,
         losses=plots.lines(found.losses, x_name="epoch", y_name="training loss") if found.losses else None,
         classes=_classes(manifest),
         max_classes=MAX_CLASSES,
@@ -81,8 +85,8 @@ def _headline(manifest: Manifest) -> Iterator[Figure]:
         return
     (last,) = final
     yield Figure(
-        value=f"{terminal.percent(last.quality.value)} %",
-        meaning=f"{last.quality.metric}, teacher {terminal.percent(teacher.quality.value)} %",
+        value=_told(last.quality),
+        meaning=f"{last.quality.metric}, teacher {_told(teacher.quality)}",
     )
     yield Figure(value=f"{teacher.size_bytes / last.size_bytes:.1f} x", meaning="smaller file than the teacher's")
     for size, latency_s in last.latency_s.items():
@@ -91,9 +95,13 @@ def _headline(manifest: Manifest) -> Iterator[Figure]:
         search = manifest.findings.search
         yield Figure(
             value="proven" if search.is_proven else "not proven",
-            meaning=f"loses at most {terminal.points(search.max_drop)}, {100 * search.confidence:g} % confidence",
+            meaning=f"loses at most {terminal.allowance(search)}, {100 * search.confidence:g} % confidence",
             is_bad=not search.is_proven,
         )
+
+
+def _told(quality: Quality) -> str:
+    return terminal.amount(quality.value, is_share=quality.is_share) + (" %" if quality.is_share else "")
 
 
 def _pareto(manifest: Manifest) -> Markup | None:
@@ -102,15 +110,17 @@ def _pareto(manifest: Manifest) -> Markup | None:
     if not steps:
         return None
     size = search.batch_size if search else min(steps[0].latency_s)
-    trials = [_trial_dot(each, size) for each in search.trials if each.outcome == "measured"] if search else []
+    quality = steps[0].quality
+    trials = [_trial_dot(each, size, quality) for each in search.trials if each.outcome == "measured"] if search else []
     dots = [*trials, *(_step_dot(each, size, is_chosen=each is steps[-1]) for each in steps)]
     teacher = terminal.measured(manifest, "teacher")
     return plots.scatter(
         dots,
         x_text=partial(terminal.short, unit="s"),
         x_name=f"latency at batch {size}",
-        y_name=f"{steps[0].quality.metric} %",
-        floor=teacher.quality.value - search.max_drop if search and teacher else None,
+        y_name=terminal.heading(quality),
+        y_text=partial(_tick, is_share=quality.is_share),
+        floor=_floor(teacher.quality, search) if search and teacher else None,
         front=_front(search, size) if search else (),
     )
 
@@ -126,12 +136,21 @@ def _step_dot(each: Measurement, size: int, *, is_chosen: bool) -> Dot:
         right=ends[1],
         kind="chosen" if is_chosen else each.step if each.step in ("teacher", "control") else "step",
         label=each.step,
-        note=f"{each.step}: {terminal.percent(each.quality.value)} %, "
+        note=f"{each.step}: {_told(each.quality)}, "
         + terminal.interval(each.latency_s[size], each.latency_interval_s.get(size), "s"),
     )
 
 
-def _trial_dot(trial: Trial, size: int) -> Dot:
+def _tick(value: float, *, is_share: bool) -> str:
+    return f"{100 * value if is_share else value:.4g}"
+
+
+def _floor(teacher: Quality, search: SearchResult) -> float:
+    """What a model within the budget reaches, or stays below where lower is better."""
+    return teacher.value + search.max_drop if teacher.lower_is_better else teacher.value - search.max_drop
+
+
+def _trial_dot(trial: Trial, size: int, quality: Quality) -> Dot:
     assert trial.accuracy is not None
     ends = trial.latency_interval_s.get(size, (trial.latency_s[size],) * 2)
     return Dot(
@@ -142,15 +161,16 @@ def _trial_dot(trial: Trial, size: int) -> Dot:
         left=ends[0],
         right=ends[1],
         kind="trial proven" if trial.is_proven else "trial",
-        note=f"{terminal.settings(trial.settings)}: {terminal.percent(trial.accuracy)} %, "
+        note=f"{terminal.settings(trial.settings)}: {_told(quality.model_copy(update={'value': trial.accuracy}))}, "
         + terminal.interval(trial.latency_s[size], trial.latency_interval_s.get(size), "s"),
     )
 
 
 def _front(search: SearchResult, size: int) -> list[tuple[float, float]]:
-    """The best accuracy up to each latency, whatever the target was."""
-    measured = [(each.latency_s[size], each.accuracy or 0.0) for each in search.trials if each.outcome == "measured"]
-    return [measured[index] for index in pareto.front(measured)]
+    """The best quality up to each latency, whatever the target was."""
+    measured = [each for each in search.trials if each.outcome == "measured"]
+    best = pareto.front([(each.latency_s[size], -(each.drop or 0.0)) for each in measured])
+    return [(measured[index].latency_s[size], measured[index].accuracy or 0.0) for index in best]
 
 
 def _classes(manifest: Manifest) -> list[ClassQuality]:

@@ -73,15 +73,16 @@ def scatter(
     *,
     x_text: Callable[[float], str],
     x_name: str,
+    y_text: Callable[[float], str],
     y_name: str,
     floor: float | None = None,
     front: Sequence[tuple[float, float]] = (),
 ) -> Markup:
-    """Dots over a logarithmic and a linear axis, `front` as a staircase; `floor` is a line none should lie below."""
+    """Dots over a logarithmic and a linear axis, `front` as a staircase; `floor` is a line none should cross."""
     across = log_axis([end for dot in dots for end in (dot.left, dot.right)], LEFT, RIGHT)
     heights = [end for dot in dots for end in (dot.low, dot.high)] + ([] if floor is None else [floor])
     up = linear_axis(heights, BOTTOM, TOP)
-    parts = [_grid(across, up, x_text, lambda value: f"{100 * value:.4g}")]
+    parts = [_grid(across, up, x_text, y_text)]
     if floor is not None:
         parts.append(f'<line class="floor" x1="{LEFT}" x2="{RIGHT}" y1="{up(floor):.1f}" y2="{up(floor):.1f}"/>')
     if front:

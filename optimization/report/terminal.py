@@ -18,7 +18,7 @@ from optimization.artifact.findings import (
     SearchResult,
     Speedup,
 )
-from optimization.artifact.manifest import Manifest, Measurement
+from optimization.artifact.manifest import Manifest, Measurement, Quality
 from optimization.artifact.store import Artifact
 
 _OUTCOMES = {
@@ -50,14 +50,14 @@ def describe(manifest: Manifest) -> str:
 
 def _table(manifest: Manifest) -> Table:
     first = manifest.measurements[0]
-    quality, sizes = first.quality.metric, list(first.latency_s)
+    sizes = list(first.latency_s)
     latencies = [f"latency\nbatch {size}" for size in sizes]
-    table = columns("step", f"{quality} %\n(95 % CI)", "para-\nmeters", "ONNX\nfile", *latencies)
+    table = columns("step", f"{heading(first.quality)}\n(95 % CI)", "para-\nmeters", "ONNX\nfile", *latencies)
     table.title, table.title_justify = f"{manifest.name} {manifest.version}", "left"
     for each in manifest.measurements:
         table.add_row(
             each.step,
-            f"{percent(each.quality.value)} ({percent(each.quality.low)}-{percent(each.quality.high)})",
+            with_interval(each.quality),
             short(each.num_parameters, ""),
             short(each.size_bytes, "B"),
             *(_latency(each, size) for size in sizes),
@@ -68,12 +68,48 @@ def _table(manifest: Manifest) -> Table:
         table.add_section()
         table.add_row(
             "ratio",
-            f"{final.quality.value / teacher.quality.value:.1%} kept",
+            _kept(teacher.quality, final.quality),
             f"{teacher.num_parameters / final.num_parameters:.1f} x",
             f"{teacher.size_bytes / final.size_bytes:.1f} x",
             *(f"{teacher.latency_s[size] / final.latency_s[size]:.1f} x" for size in sizes),
         )
     return table
+
+
+def heading(quality: Quality) -> str:
+    """What a column of that quality is called."""
+    return f"{quality.metric} %" if quality.is_share else quality.metric
+
+
+def amount(value: float, *, is_share: bool) -> str:
+    """A quality: in percent, without the sign, or in three digits."""
+    return percent(value) if is_share else f"{value:.3g}"
+
+
+def with_interval(quality: Quality) -> str:
+    """A quality and the ends of its interval."""
+    value, low, high = (amount(each, is_share=quality.is_share) for each in (quality.value, quality.low, quality.high))
+    return f"{value} ({low}-{high})"
+
+
+def gained(lost: Difference) -> str:
+    """How much better the other is, in points or in units of the measure."""
+    return f"{-100 * lost.drop:+.2f} points" if lost.is_share else f"better by {-lost.drop:+.3g}"
+
+
+def between(lost: Difference) -> str:
+    """The ends of the interval of what is gained."""
+    if lost.is_share:
+        return f"{-100 * lost.high:+.2f} to {-100 * lost.low:+.2f}"
+    return f"{-lost.high:+.3g} to {-lost.low:+.3g}"
+
+
+def _kept(teacher: Quality, final: Quality) -> str:
+    """Which share of the teacher's quality is left, or how many times its error."""
+    if teacher.value <= 0:
+        return ""
+    ratio = final.value / teacher.value
+    return f"{ratio:.2f} x" if final.lower_is_better else f"{ratio:.1%} kept"
 
 
 def columns(first: str, *others: str) -> Table:
@@ -170,14 +206,13 @@ def _kernel(choice: KernelChoice) -> str:
 
 
 def _distillation(student: Measurement, control: Measurement, found: Difference | None) -> str:
-    gain = student.quality.value - control.quality.value
     if found is not None:
-        low, high = -found.high, -found.low
-        verdict = f"95 % interval {100 * low:+.2f} to {100 * high:+.2f}"
-        verdict += ": this run shows no difference" if low <= 0 <= high else ""
-    else:
-        apart = student.quality.low > control.quality.high or control.quality.low > student.quality.high
-        verdict = "beyond chance" if apart else "the intervals overlap: this run shows no difference"
+        verdict = f"95 % interval {between(found)}"
+        verdict += ": this run shows no difference" if found.low <= 0 <= found.high else ""
+        return f"distillation: {gained(found)} against the no-teacher control ({verdict})"
+    gain = student.quality.value - control.quality.value
+    apart = student.quality.low > control.quality.high or control.quality.low > student.quality.high
+    verdict = "beyond chance" if apart else "the intervals overlap: this run shows no difference"
     return f"distillation: {100 * gain:+.2f} points against the no-teacher control ({verdict})"
 
 
@@ -198,8 +233,7 @@ def _control(found: Control) -> str:
 
 def _against_teacher(lost: Difference) -> str:
     return (
-        f"against the teacher: {-100 * lost.drop:+.2f} points on the same {lost.num_samples} examples "
-        f"(95 % interval {-100 * lost.high:+.2f} to {-100 * lost.low:+.2f})"
+        f"against the teacher: {gained(lost)} on the same {lost.num_samples} examples (95 % interval {between(lost)})"
     )
 
 
@@ -212,7 +246,7 @@ def _search(found: SearchResult) -> str:
     counts = Counter("proven" if each.is_proven else each.outcome for each in found.trials)
     tried = ", ".join(f"{counts[kind]} {text}" for kind, text in _OUTCOMES.items() if counts[kind])
     made = settings(chosen.settings)
-    allowed = f"{points(found.max_drop)} lost at most, with {100 * found.confidence:g} % confidence"
+    allowed = f"{allowance(found)} lost at most, with {100 * found.confidence:g} % confidence"
     why = "costs least within the budget" if chosen.is_proven else "comes nearest to the budget"
     by = f"search: {made} {why} on the validation examples ({found.target}; {tried})"
     if found.is_proven:
@@ -267,6 +301,11 @@ def points(share: float) -> str:
     """A difference of shares in percentage points."""
     number = f"{100 * share:.3g}"
     return f"{number} point" if number == "1" else f"{number} points"
+
+
+def allowance(found: SearchResult) -> str:
+    """What may be lost: in points, or in units of the measure."""
+    return points(found.max_drop) if found.is_share else f"{found.max_drop:.3g} of {found.measure}"
 
 
 def interval(value: float, ends: tuple[float, float] | None, unit: str) -> str:

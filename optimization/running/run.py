@@ -6,6 +6,7 @@ recipe ─▶ train the teacher ─▶ distill │ prune │ sparsify │ quanti
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -19,10 +20,10 @@ from optimization.artifact.findings import Examples, Findings, SearchResult
 from optimization.artifact.manifest import Measurement, Provenance
 from optimization.artifact.reference.reference import Fidelity
 from optimization.artifact.store import Artifact
+from optimization.errors import RecipeError
 from optimization.graphs import export, graph
 from optimization.identity import code, named
-from optimization.measuring import evaluate, latency
-from optimization.measuring.paired import Pairs
+from optimization.measuring import evaluate, judging, latency, measures
 from optimization.networks import own_head
 from optimization.readers import data
 from optimization.readers.examples import Dataset, Split
@@ -65,13 +66,32 @@ def run(recipe: Recipe, root: Path, phases: Phases, checkpoints: CheckpointStore
                     stack.enter_context(cluster(recipe.num_cpus + _num_cpus_reading(recipe)))
             with phases.phase("load data"):
                 dataset = data.load(recipe.data, recipe.seed, root.parent / "runs" / "streams")
-                dataset = own_head.fit(recipe.teacher, dataset)
+                dataset = measured_by(recipe, own_head.fit(recipe.teacher, dataset))
             with phases.phase("build models"):
                 rehearse(recipe, dataset)
             tell_time(phases, recipe, (), dataset, began, checkpoints)
             made = stack.enter_context(open_workspace(recipe, dataset, Path(folder), phases, root, checkpoints, found))
             shrink(made, teach(made))
         return publish(recipe, made, root)
+
+
+def measured_by(recipe: Recipe, dataset: Dataset) -> Dataset:
+    """The data with the recipe's measure of quality.
+
+    Raises:
+        RecipeError: it does not fit the task, or more may be lost than there is.
+        DataError: it is undefined on the examples.
+    """
+    task = dataset.task
+    chosen = dataset.chosen if recipe.measure is None else measures.find(recipe.measure, task)
+    dataset = replace(dataset, chosen=chosen)
+    measures.expect_defined(dataset.measure, task, dataset.held_out.labels, dataset.num_outputs, "held-out")
+    if recipe.search is not None:
+        max_drop = recipe.search.budget.max_drop
+        if dataset.measure.is_share and max_drop >= 1:
+            raise RecipeError(f"search.budget.max_drop must lie in (0, 1) for {dataset.measure.name}, got {max_drop:g}")
+        measures.expect_defined(dataset.measure, task, dataset.validation.labels, dataset.num_outputs, "validation")
+    return dataset
 
 
 def tell_time(
@@ -145,13 +165,15 @@ def publish(recipe: Recipe, made: Workspace, root: Path, search: SearchResult | 
         timed = latency.measure({each.step: each.path for each in candidates}, held_out)
         digests = {each.step: store.sha256(each.path) for each in candidates}
         predictions = [evaluate.predict(each.path, held_out, task, each.output) for each in candidates]
-        answers = {each.step: task.answers(found) for each, found in zip(candidates, predictions, strict=True)}
-        right = {step: task.right(found, held_out.labels) for step, found in answers.items()}
+        judged = {
+            each.step: judging.judge(dataset.measure, task, found, held_out.labels)
+            for each, found in zip(candidates, predictions, strict=True)
+        }
         measurements = tuple(
             Measurement(
                 step=candidate.step,
                 precision=candidate.precision,
-                quality=evaluate.quality(right[candidate.step], dataset.metric),
+                quality=judged[candidate.step].quality(),
                 num_parameters=candidate.num_parameters,
                 sparsity=graph.sparsity(graph.read(candidate.path)),
                 size_bytes=candidate.path.stat().st_size,
@@ -165,7 +187,8 @@ def publish(recipe: Recipe, made: Workspace, root: Path, search: SearchResult | 
     final = candidates[-1]
     taught = candidates.index(made.candidates[0])
     if search is not None and recipe.search is not None:
-        search = budget.confirmed(search, Pairs.of(right["teacher"], right[final.step]), recipe.search.budget)
+        lost = judging.compare(judged["teacher"], judged[final.step])
+        search = budget.confirmed(search, lost, recipe.search.budget)
     example = final.path.with_name(store.EXAMPLE)
     export.save_example(held_out.batch(np.arange(1)), example)
     measured = {
@@ -179,6 +202,7 @@ def publish(recipe: Recipe, made: Workspace, root: Path, search: SearchResult | 
             parent = _publish_teacher(
                 recipe, made, root, example, measurements[taught], checks[candidates[taught].step]
             )
+    confused = task.confused(held_out.labels, task.answers(predictions[-1]))
     served = graph.read(final.path)
     is_quantized = final.step == "quantize"
     with phases.phase("publish"):
@@ -211,9 +235,9 @@ def publish(recipe: Recipe, made: Workspace, root: Path, search: SearchResult | 
                 losses={step: tuple(losses) for step, losses in made.losses.items()},
                 precisions=made.precisions,
                 kernel=next(iter(made.kernels), None),
-                differences=examine.differences(right),
+                differences=examine.differences(judged),
                 speedups=examine.speedups({each.step: timed[each.step] for each in candidates}),
-                confusion=examine.confusion(answers[final.step], held_out.labels, len(dataset.labels)),
+                confusion=examine.confusion(*confused[::-1], len(dataset.labels)),
                 layers=examine.layers(served, final.sensitivity),
                 search=search,
             ),

@@ -12,17 +12,17 @@ from typing import Literal
 
 from optimization.artifact.findings import SearchResult
 from optimization.measuring import paired
-from optimization.measuring.paired import Pairs
+from optimization.measuring.paired import Comparison
 from optimization.recipe.recipe import Budget
 
 
-def proven(pairs: Sequence[Pairs | None], budget: Budget) -> list[bool]:
+def proven(pairs: Sequence[Comparison | None], budget: Budget) -> list[bool]:
     """Which trials lie within the budget; None stands for one that was not finished."""
     p_values = [1.0 if each is None else paired.p_value(each, budget.max_drop) for each in pairs]
     return paired.holm(p_values, 1 - budget.confidence)
 
 
-def choose(pairs: Sequence[Pairs | None], costs: Sequence[float], budget: Budget) -> int:
+def choose(pairs: Sequence[Comparison | None], costs: Sequence[float], budget: Budget) -> int:
     """The cheapest trial within the budget, else the one that comes nearest to proving that it is.
 
     At least one trial must have been finished.
@@ -34,7 +34,7 @@ def choose(pairs: Sequence[Pairs | None], costs: Sequence[float], budget: Budget
     return min(finished, key=lambda index: (_p_value(pairs[index], budget), costs[index]))
 
 
-def confirmed(found: SearchResult, pairs: Pairs, budget: Budget) -> SearchResult:
+def confirmed(found: SearchResult, pairs: Comparison, budget: Budget) -> SearchResult:
     """The result with what the held-out examples prove of the chosen trial, whose answers `pairs` are to them.
 
     They chose nothing, so that one test is all there is.
@@ -44,7 +44,7 @@ def confirmed(found: SearchResult, pairs: Pairs, budget: Budget) -> SearchResult
     return found.model_copy(update={"is_proven": is_proven, "num_samples_needed": needed})
 
 
-def num_samples_needed(pairs: Pairs, budget: Budget, num_trials: int) -> int | None:
+def num_samples_needed(pairs: Comparison, budget: Budget, num_trials: int) -> int | None:
     """Held-out examples that would prove it, were the answers to more of them alike; None where none would.
 
     `num_trials` are tested, so that the first of them is held to a stricter level.
@@ -52,11 +52,7 @@ def num_samples_needed(pairs: Pairs, budget: Budget, num_trials: int) -> int | N
     if pairs.drop >= budget.max_drop:
         return None
     for times in (1.1**power for power in range(120)):
-        more = Pairs(
-            num_lost=round(pairs.num_lost * times),
-            num_won=round(pairs.num_won * times),
-            num_samples=round(pairs.num_samples * times),
-        )
+        more = pairs.more(times)
         if paired.p_value(more, budget.max_drop) <= (1 - budget.confidence) / num_trials:
             return more.num_samples
     return None
@@ -75,6 +71,6 @@ def cost(
             return min(seconds / size for size, seconds in latency_s.items())
 
 
-def _p_value(pairs: Pairs | None, budget: Budget) -> float:
+def _p_value(pairs: Comparison | None, budget: Budget) -> float:
     assert pairs is not None, "only finished trials are ranked"
     return paired.p_value(pairs, budget.max_drop)

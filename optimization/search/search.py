@@ -24,7 +24,7 @@ from optimization.artifact.findings import Trial
 from optimization.artifact.store import Artifact
 from optimization.errors import IdentityError, SearchError
 from optimization.identity import code, content, named
-from optimization.measuring import accuracy
+from optimization.measuring import in_training, judging
 from optimization.networks import own_head
 from optimization.readers import data, holding
 from optimization.readers.examples import Dataset, Split
@@ -59,8 +59,10 @@ class Attempt:
     watched: Split
     variables: Mapping[str, str]
     """Those that say where to report."""
-    good_enough: float
-    """Accuracy on the examples watched from which on a trial is not stopped."""
+    teacher_quality: float | None
+    """On the examples watched; none where no trial is trained."""
+    max_drop: float
+    """What a trial may lose against it; one that loses no more is not stopped."""
     teacher_file: Made | None = None
     """The teacher, where it is an ONNX file: what the trials quantize."""
 
@@ -73,8 +75,10 @@ class Attempt:
         def heard(model: nn.Module) -> None:
             nonlocal num_done
             num_done += 1
-            right = accuracy.of(model, self.watched, self.dataset.task)
-            report(num_done / num_epochs, max(0.0, self.good_enough - right))
+            measure = self.dataset.measure
+            found = in_training.of(model, self.watched, self.dataset.task, measure)
+            assert self.teacher_quality is not None, "what is trained has a teacher"
+            report(num_done / num_epochs, judging.shortfall(measure, self.teacher_quality, found, self.max_drop))
 
         with (
             TemporaryDirectory(prefix="trimtab-") as folder,
@@ -109,7 +113,7 @@ def search(recipe: Recipe, root: Path, phases: Phases, checkpoints: CheckpointSt
     began, variants = time.perf_counter(), space.variants(recipe)
     found = named.digests(recipe)
     with phases.phase("load data"):
-        dataset = own_head.fit(recipe.teacher, data.load(recipe.data, recipe.seed))
+        dataset = run.measured_by(recipe, own_head.fit(recipe.teacher, data.load(recipe.data, recipe.seed)))
     with phases.phase("build models"):
         rehearse(recipe, dataset, [variant.recipe for variant in variants])
     run.tell_time(phases, recipe, variants, dataset, began, checkpoints)
@@ -129,7 +133,7 @@ def search(recipe: Recipe, root: Path, phases: Phases, checkpoints: CheckpointSt
         if not finals:
             raise SearchError(_no_survivor(ended.values()))
         with phases.phase("measure trials"):
-            finished = trials.measure(recipe.search, teacher, finals, dataset.validation, dataset.task)
+            finished = trials.measure(recipe.search, teacher, finals, dataset)
         notes = {number: _unfinished(variants[number], each) for number, each in ended.items()}
         result = trials.judge(recipe.search, variants, finished, notes)
         best = ended[result.chosen].outcome
@@ -166,9 +170,10 @@ def _try_all(
         teacher_answers=teacher_answers,
         watched=watched,
         variables=metering.variables(),
-        good_enough=accuracy.of(teacher_answers.teacher, watched, dataset.task) - recipe.search.budget.max_drop
+        teacher_quality=in_training.of(teacher_answers.teacher, watched, dataset.task, dataset.measure)
         if teacher_answers.teacher
-        else 0.0,
+        else None,
+        max_drop=recipe.search.budget.max_drop,
         teacher_file=teacher_file,
     )
     searched = content.of_values([recipe.search.model_dump(mode="json"), *(each.recipe.sha256 for each in variants)])

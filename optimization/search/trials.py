@@ -3,27 +3,24 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from optimization.artifact.findings import SearchResult, Trial
 from optimization.artifact.manifest import Quality
-from optimization.measuring import evaluate, latency, paired
+from optimization.measuring import evaluate, judging, latency, paired
+from optimization.measuring.judging import Judged
 from optimization.measuring.latency import Latency
-from optimization.measuring.paired import Pairs
-from optimization.readers.examples import Split
+from optimization.measuring.paired import Comparison
+from optimization.readers.examples import Dataset
 from optimization.recipe.recipe import Search
 from optimization.running.workspace import Candidate
 from optimization.search import budget, pareto
 from optimization.search.space import Variant
-from optimization.tasks.task import LabelledTask
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
     """A trial's model, measured."""
 
-    pairs: Pairs
+    pairs: Comparison
     """Its answers and the teacher's."""
     quality: Quality
     size_bytes: int
@@ -34,22 +31,24 @@ class Finished:
 
 
 def measure(
-    settings: Search, teacher: Candidate, models: Mapping[int, Candidate], held_out: Split, task: LabelledTask
+    settings: Search, teacher: Candidate, models: Mapping[int, Candidate], dataset: Dataset
 ) -> dict[int, Finished]:
-    """Measure each trial's ONNX file, by number, against the teacher's."""
+    """Measure each trial's ONNX file, by number, against the teacher's, on the validation examples."""
+    task, validation = dataset.task, dataset.validation
 
-    def right_in(model: Candidate) -> NDArray[np.bool_]:
-        return task.right(task.answers(evaluate.predict(model.path, held_out, task, model.output)), held_out.labels)
+    def judged(model: Candidate) -> Judged:
+        read = evaluate.predict(model.path, validation, task, model.output)
+        return judging.judge(dataset.measure, task, read, validation.labels)
 
-    expected = right_in(teacher)
-    timed = latency.measure({str(number): each.path for number, each in models.items()}, held_out)
+    expected = judged(teacher)
+    timed = latency.measure({str(number): each.path for number, each in models.items()}, validation)
     finished = {}
     for number, model in models.items():
-        right, size_bytes = right_in(model), model.path.stat().st_size
+        found, size_bytes = judged(model), model.path.stat().st_size
         latency_s = {size: each.median_s for size, each in timed[str(number)].items()}
         finished[number] = Finished(
-            pairs=Pairs.of(expected, right),
-            quality=evaluate.quality(right),
+            pairs=judging.compare(expected, found),
+            quality=found.quality(),
             size_bytes=size_bytes,
             timed=timed[str(number)],
             cost=budget.cost(settings.target, settings.batch_size, size_bytes=size_bytes, latency_s=latency_s),
@@ -66,13 +65,15 @@ def judge(
     costs = [finished[number].cost if number in finished else 0.0 for number in numbers]
     within, chosen = budget.proven(pairs, settings.budget), budget.choose(pairs, costs, settings.budget)
     order = list(finished)
-    front = pareto.front([(finished[number].cost, finished[number].quality.value) for number in order])
+    front = pareto.front([(finished[number].cost, -finished[number].pairs.drop) for number in order])
     on_front = {order[position] for position in front}
     return SearchResult(
         target=settings.target,
         batch_size=settings.batch_size,
         max_drop=settings.budget.max_drop,
         confidence=settings.budget.confidence,
+        measure=finished[chosen].quality.metric,
+        is_share=finished[chosen].quality.is_share,
         chosen=chosen,
         is_proven=within[chosen],
         num_samples_needed=None if within[chosen] else _needed(pairs[chosen], settings, len(variants)),
@@ -98,5 +99,5 @@ def judge(
     )
 
 
-def _needed(pairs: Pairs | None, settings: Search, num_trials: int) -> int | None:
+def _needed(pairs: Comparison | None, settings: Search, num_trials: int) -> int | None:
     return None if pairs is None else budget.num_samples_needed(pairs, settings.budget, num_trials)

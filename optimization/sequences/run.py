@@ -21,7 +21,7 @@ from optimization.distillation.targets import SoftTargets
 from optimization.graphs import graph
 from optimization.graphs.export import save_example
 from optimization.identity import code, named
-from optimization.measuring import evaluate, latency
+from optimization.measuring import evaluate, judging, latency, measures
 from optimization.networks import models
 from optimization.quantization import quantize, sensitivity
 from optimization.readers import text
@@ -47,6 +47,7 @@ from optimization.training.train import Workers
 from optimization.training.trainer import Trainer
 
 _TASK = TextPairs()
+_MEASURE = measures.named("exact_match")
 _LIBRARIES = ("torch", "transformers", "onnx", "onnxruntime", "onnxscript", "sacrebleu", "ray", "numpy")
 
 
@@ -215,12 +216,14 @@ def _publish(workspace: SequenceWorkspace, candidates: Sequence[Candidate], root
         words = {each.step: greedy.words(each.path, corpus) for each in candidates}
         written = {step: greedy.texts(each, corpus) for step, each in words.items()}
         digest = store.sha256(final.path)
-        exact = {step: _TASK.right(np.array(texts), references) for step, texts in written.items()}
+        exact = {
+            step: judging.right(_MEASURE, _TASK.right(np.array(texts), references)) for step, texts in written.items()
+        }
         measurements = tuple(
             Measurement(
                 step=each.step,
                 precision=each.precision,
-                quality=evaluate.quality(exact[each.step], "exact match"),
+                quality=exact[each.step].quality(),
                 num_parameters=each.num_parameters,
                 size_bytes=each.path.stat().st_size,
                 latency_s={size: taken.median_s for size, taken in timed[each.step].items()},

@@ -27,6 +27,8 @@ class Classification:
     two_logits: bool = False
     """Whether two classes have a logit each, as models of others may; ours have one for the second class."""
 
+    measures: tuple[str, ...] = ("accuracy", "f1", "f1_macro", "auroc", "map")
+
     def num_outputs(self, num_labels: int) -> int:
         """One for two classes, else one per class."""
         return 1 if num_labels == 2 and not self.two_logits else num_labels
@@ -67,6 +69,24 @@ class Classification:
         if read.shape[1] == 1:
             return (read[:, 0] > 0.5).astype(np.int64)
         return np.asarray(read.argmax(axis=1), np.int64)
+
+    def scores(self, read: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probability of the second class of two, else of each."""
+        return read if read.shape[1] > 2 else read[:, -1]
+
+    def compared(self, labels: NDArray[Any], found: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """As they are."""
+        return labels, found
+
+    def ideal(self, labels: NDArray[Any], num_outputs: int) -> NDArray[np.float32]:
+        """All of the probability on the label."""
+        if num_outputs == 1:
+            return np.asarray(labels[:, np.newaxis], np.float32)
+        return np.asarray(np.eye(num_outputs)[labels], np.float32)
+
+    def confused(self, labels: NDArray[Any], answers: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """As they are."""
+        return labels, answers
 
     def right(self, answers: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.bool_]:
         """Where the class is the label."""

@@ -69,6 +69,11 @@ class Task(Protocol):
 class LabelledTask(Task, Protocol):
     """A task whose models answer each sample at once, with something that a label can be compared with."""
 
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Measures of quality that fit it, the usual one first (`measuring/measures.py`)."""
+        ...
+
     def num_outputs(self, num_labels: int) -> int:
         """Logits per sample."""
         ...
@@ -77,6 +82,22 @@ class LabelledTask(Task, Protocol):
         """Name of the served file's output."""
         ...
 
-    def answers(self, read: NDArray[np.float32]) -> NDArray[np.int64]:
-        """What is answered, of shape [samples]."""
+    def answers(self, read: NDArray[np.float32]) -> NDArray[Any]:
+        """What is answered, of the labels' shape."""
+        ...
+
+    def scores(self, read: NDArray[np.float32]) -> NDArray[np.float32]:
+        """How sure the model is, for measures of order."""
+        ...
+
+    def compared(self, labels: NDArray[Any], found: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Labels and answers or scores, as measures take them."""
+        ...
+
+    def ideal(self, labels: NDArray[Any], num_outputs: int) -> NDArray[np.float32]:
+        """What a model that is always right gives, once read."""
+        ...
+
+    def confused(self, labels: NDArray[Any], answers: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Class and answered class of all that has one; nothing where a task knows no classes."""
         ...

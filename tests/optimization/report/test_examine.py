@@ -3,7 +3,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from sklearn import metrics
 
+from optimization.measuring import judging, measures
 from optimization.report import examine
+
+ACCURACY = measures.named("accuracy")
 
 
 def test_confusion_is_scikit_learns(random: np.random.Generator) -> None:
@@ -18,7 +21,8 @@ def test_confusions_of_very_many_classes_are_not_kept() -> None:
 
 def test_difference_is_that_of_the_accuracies(random: np.random.Generator) -> None:
     right = {"teacher": random.random(500) < 0.95, "quantize": np.ones(500, np.bool_)}
-    found = examine.difference(right, reference="teacher", other="quantize")
+    judged = {step: judging.right(ACCURACY, each) for step, each in right.items()}
+    found = examine.difference(judged, reference="teacher", other="quantize")
     assert found.drop == pytest.approx(np.mean(right["teacher"]) - 1)
     assert found.low < found.drop < found.high < 0, "the other is better, beyond chance"
     assert (found.num_lost, found.num_samples) == (0, 500)
@@ -37,7 +41,7 @@ def test_difference_is_that_of_the_accuracies(random: np.random.Generator) -> No
     ],
 )
 def test_what_is_compared_once(steps: list[str], pairs: list[tuple[str, str]]) -> None:
-    found = examine.differences({step: np.ones(4, np.bool_) for step in steps})
+    found = examine.differences({step: judging.right(ACCURACY, np.ones(4, np.bool_)) for step in steps})
     assert [(each.reference, each.other) for each in found] == pairs
 
 

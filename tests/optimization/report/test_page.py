@@ -131,7 +131,7 @@ def test_dots_lie_where_their_numbers_are() -> None:
         plots.Dot(x=x, y=y, low=y, high=y, left=x, right=x, kind="step")
         for x, y in ((1e-6, 0.9), (1e-5, 0.95), (1e-4, 1.0))
     ]
-    svg = plots.scatter(dots, x_text=str, x_name="x", y_name="y")
+    svg = plots.scatter(dots, x_text=str, x_name="x", y_text=str, y_name="y")
     circles = [each for each in ElementTree.fromstring(svg).iter() if each.tag.endswith("circle")]
     across, up = ([float(each.attrib[name]) for each in circles] for name in ("cx", "cy"))
     assert across[1] == pytest.approx((across[0] + across[2]) / 2, abs=0.1), "a logarithmic axis"

@@ -114,14 +114,15 @@ def test_a_search_stops_and_chooses_without_held_out_examples(
         teacher_answers=teacher_answers,
         watched=sealed.validation,
         variables={},
-        good_enough=1.0,
+        teacher_quality=1.0,
+        max_drop=0.2,
     )
     for number in range(2):
         attempt(number, lambda _share, _shortfall: None)
     shrink(workspace, teacher_answers)
     assert made.search is not None
     finals = {0: workspace.candidates[-1], 1: workspace.candidates[-1]}
-    finished = trials.measure(made.search, workspace.candidates[0], finals, sealed.validation, sealed.task)
+    finished = trials.measure(made.search, workspace.candidates[0], finals, sealed)
     assert trials.judge(made.search, variants, finished, {}).trials
 
 

@@ -87,7 +87,8 @@ def attempt(wanted: Recipe, made: tuple[Workspace, TeacherAnswers]) -> Attempt:
         teacher_answers=teacher_answers,
         watched=workspace.dataset.validation,
         variables={},
-        good_enough=0.5,
+        teacher_quality=1.0,
+        max_drop=0.5,
     )
 
 
@@ -111,7 +112,7 @@ def test_cheapest_proven_trial_is_chosen_and_published(
     finals = {number: candidates[-1] for number, candidates in enumerate(unpacked)}
     settings = wanted.search.model_copy(update={"target": "size"})
     dataset = workspace.dataset
-    finished = trials.measure(settings, workspace.candidates[0], finals, dataset.validation, dataset.task)
+    finished = trials.measure(settings, workspace.candidates[0], finals, dataset)
     result = trials.judge(settings, variants, finished, {})
     sizes = [each.path.stat().st_size for each in finals.values()]
     assert result.is_proven

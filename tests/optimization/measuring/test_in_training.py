@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from optimization.measuring import accuracy
+from optimization.measuring import in_training, measures
 from optimization.readers.examples import Split
 from optimization.tasks.classification import Classification
 
@@ -25,5 +25,6 @@ def test_accuracy_is_numpys_and_leaves_the_model_in_training(random: np.random.G
     labels = random.integers(0, max(2, num_outputs), 700)
     expected = np.mean((logits[:, 0] > 0 if num_outputs == 1 else logits.argmax(axis=1)) == labels)
     model = Echo().train()
-    assert accuracy.of(model, Split(inputs={"x": logits}, labels=labels), Classification()) == pytest.approx(expected)
+    split, measure = Split(inputs={"x": logits}, labels=labels), measures.named("accuracy")
+    assert in_training.of(model, split, Classification(), measure) == pytest.approx(expected)
     assert model.training
