@@ -8,6 +8,7 @@ is not widened by what both met.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +21,7 @@ from optimization.measuring.measures import Array, Measure
 from optimization.measuring.paired import Pairs, Resampled
 from optimization.tasks.task import LabelledTask
 
-NUM_RESAMPLES = 500
+NUM_RESAMPLES, _AT_ONCE = 500, 50
 _ENDS = (0.025, 0.975)
 
 
@@ -64,13 +65,20 @@ def judge(measure: Measure, task: LabelledTask, read: NDArray[np.float32], label
         raise DataError(f"{measure.name} must be a number for what each model answers, got {value}")
     if per_example is not None and per_example.dtype == np.bool_:
         return right(measure, per_example)
-    random = np.random.default_rng(0)
-    draws = (random.integers(0, len(labels), len(labels)) for _ in range(NUM_RESAMPLES))
-    if per_example is not None:
-        resampled = [float(per_example[rows].mean()) for rows in draws]
-    else:
-        resampled = [measure.of(task, read[rows], labels[rows]) for rows in draws]
+    resampled: list[float] = []
+    for draws in _draws(len(labels)):
+        if per_example is not None:
+            resampled += per_example[draws].mean(axis=1).tolist()
+        else:
+            resampled += [measure.of(task, read[rows], labels[rows]) for rows in draws]
     return Judged(measure=measure, value=value, num_samples=len(labels), resampled=np.array(resampled))
+
+
+def _draws(num: int) -> Iterator[NDArray[np.int64]]:
+    """Rows drawn with replacement, of shape [draws, rows], a part of the draws at a time."""
+    random = np.random.default_rng(0)
+    for _ in range(NUM_RESAMPLES // _AT_ONCE):
+        yield random.integers(0, num, (_AT_ONCE, num))
 
 
 def right(measure: Measure, is_right: NDArray[np.bool_]) -> Judged:
