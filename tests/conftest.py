@@ -99,22 +99,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: sum(item.get_closest_marker(name) is not None for name in ("slow", "ray", "browser")))
 
 
-_TRAINING = ("test_", "readers/", "running/", "search/", "sequences/", "training/")
-_SERVING = ("test_", "telemetry/page/", "deployments/replicas/")
-
-
 class ThreeProcesses(LoadScopeScheduling):
-    """Servers, train workers and what only computes have a process each, whatever the number of cores.
+    """Servers, what makes models small, and the rest have a process each, whatever the number of cores.
 
-    Most of the time goes by waiting, for servers that start and for train workers that do. (xdist's own groups are
-    lost on the pytest that is pinned.)
+    All three take about as long, and start Ray at different times: several starts of Ray on two cores last longer than
+    Ray waits for them. (xdist's own groups are lost on the pytest that is pinned.)
     """
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.removeprefix("tests/")
-        if path.startswith(tuple(f"optimization/{each}" for each in _TRAINING)):
-            return "training"
-        return "serving" if path.startswith(_SERVING) else "computing"
+        if path.startswith("test_"):
+            return "servers"
+        return "optimization" if path.startswith("optimization/") else "rest"
 
 
 @pytest.hookimpl(optionalhook=True)
