@@ -158,7 +158,7 @@ def test_its_head_goes_through_distillation_and_export(family: str, tmp_path: Pa
 def test_two_classes_are_kept_in_one_logit_or_two(
     labels: tuple[str, ...], settings: dict[str, Any], model: dict[str, Any], classes: tuple[str, ...], tmp_path: Path
 ) -> None:
-    reference = fine_tuned(tmp_path, labels=labels, **settings)
+    reference = fine_tuned(tmp_path, labels=labels, num_hidden_layers=1, **settings)
     data = texts(classes)
     workspace, published = made(wanted(tmp_path, **model), data, tmp_path)
     teacher, manifest = workspace.candidates[0], published.manifest
@@ -172,7 +172,7 @@ def test_two_classes_are_kept_in_one_logit_or_two(
 
 
 def test_a_head_is_trained_on_where_the_classes_are_its_own(tmp_path: Path) -> None:
-    model, data = fine_tuned(tmp_path), texts(tuple(sorted(CLASSES)))
+    model, data = fine_tuned(tmp_path, num_hidden_layers=1), texts(tuple(sorted(CLASSES)))
     trained = wanted(tmp_path, training={"epochs": 1, "batch_size": 32, "learning_rate": 1e-9})
     workspace, _ = made(trained, data, tmp_path)
     got = answers(workspace.candidates[0].path, data.held_out)
