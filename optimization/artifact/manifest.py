@@ -23,8 +23,11 @@ Meaning = Literal["logits", "probabilities", "boxes", "values"]
 """What an output is: logits become probabilities by a softmax, or by a sigmoid where there is one; values are numbers
 that stand for themselves."""
 
-TaskKind = Literal["classification", "text_pairs"]
-"""What a model is for: one class a sample, or a text for a text."""
+LabelledKind = Literal["classification", "multi_label", "regression"]
+"""What a model of labelled examples is for: one class a sample, any number of labels, or a number."""
+
+TaskKind = LabelledKind | Literal["text_pairs"]
+"""What a model is for; a text for a text is what the others are not."""
 
 
 class _Model(BaseModel):

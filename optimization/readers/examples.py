@@ -20,13 +20,13 @@ Inputs = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """Examples: inputs whose first dimension counts the samples, labels of shape [samples].
+    """Examples: inputs whose first dimension counts the samples, and labels as the task has them.
 
     Pixels are kept as bytes, and given in batches as float32 in [0, 1].
     """
 
     inputs: Inputs
-    labels: NDArray[np.int64]
+    labels: NDArray[Any]
     lengths: NDArray[np.int64] | None = None
     """Tokens of each sample, where inputs are padded along their second dimension; batches are cut to their longest."""
     texts: NDArray[np.object_] | None = None
@@ -55,6 +55,8 @@ class Split:
 
     def labelled_rows(self) -> NDArray[np.int64]:
         """Where the examples are that have a label."""
+        if self.labels.dtype.kind == "f":
+            return np.flatnonzero(~np.isnan(self.labels))
         return np.flatnonzero((self.labels.reshape(len(self), -1) != UNLABELLED).any(axis=1))  # a text has many
 
     def labelled(self) -> "Split":

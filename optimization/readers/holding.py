@@ -18,9 +18,10 @@ def hold_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
     """
     from sklearn.model_selection import train_test_split
 
-    num_classes = _expect_several(split)
+    strata = _strata(split)
+    num_classes = _expect_several(strata)
     num_held = min(max(math.ceil(fraction * len(split)), num_classes), len(split) - num_classes)
-    chosen = train_test_split(np.arange(len(split)), test_size=num_held, stratify=split.labels, random_state=seed)
+    chosen = train_test_split(np.arange(len(split)), test_size=num_held, stratify=strata, random_state=seed)
     train, held = (split.take(rows) for rows in chosen)
     return train, held
 
@@ -35,8 +36,9 @@ def some(split: Split, share: float, seed: int) -> Split:
 def cut(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
     """What is left to train on, and the fraction that decides; a class of one example stays to be trained on."""
     num = min(max(1, round(fraction * len(split))), len(split) - 1)
-    order = _spread(split.labels, generator(seed, "validation"))
-    counts = np.bincount(split.labels)[split.labels]
+    strata = _strata(split)
+    order = _spread(strata, generator(seed, "validation"))
+    counts = np.bincount(strata)[strata]
     order = np.concatenate([order[counts[order] > 1], order[counts[order] == 1]])
     return split.take(np.sort(order[num:])), split.take(np.sort(order[:num]))
 
@@ -46,8 +48,14 @@ def sample(split: Split, num: int, seed: int) -> Split:
 
     A file that is sorted by class would else give examples of one class alone.
     """
-    labelled = split.labelled() if (split.labels >= 0).any() else split
-    return labelled.take(_spread(labelled.labels, generator(seed, "sample"))[:num])
+    labelled = split.labelled() if len(split.labelled_rows()) else split
+    return labelled.take(_spread(_strata(labelled), generator(seed, "sample"))[:num])
+
+
+def _strata(split: Split) -> NDArray[np.int64]:
+    """The class of each example; where there is no one class, all are of one."""
+    labels = split.labels
+    return labels if labels.ndim == 1 and labels.dtype.kind == "i" else np.zeros(len(labels), np.int64)
 
 
 def _spread(labels: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
@@ -59,9 +67,9 @@ def _spread(labels: NDArray[np.int64], random: np.random.Generator) -> NDArray[n
     return np.argsort(places, kind="stable")
 
 
-def _expect_several(split: Split) -> int:
+def _expect_several(strata: NDArray[np.int64]) -> int:
     """The number of classes, each of which has several examples."""
-    counts = np.bincount(split.labels)
+    counts = np.bincount(strata)
     rare = np.flatnonzero((counts > 0) & (counts < 2))
     if len(rare):
         raise DataError(f"each class must have at least 2 examples to hold one out, got 1 of class {rare[0]}")

@@ -18,6 +18,7 @@ from optimization.readers.examples import Dataset, Split
 from optimization.readers.holding import cut, hold_out, some
 from optimization.readers.streaming import Columns, Share
 from optimization.recipe.sources import HuggingFaceData, Table
+from optimization.tasks.named import TASKS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +63,11 @@ def dataset(
 
     What is not among them is cut from `train`.
     """
-    classes = _classes(_column(train, config.label).unique().tolist(), config.label)
+    column = _column(train, config.label)
+    if config.task == "classification":
+        classes = _classes(column.unique().tolist(), config.label)
+    else:
+        classes = list(TASKS[config.task].names(column.tolist()))
     encode = _Encoder(config, classes)
     examples = encode(train)
     splits = {name: encode(frame) for name, frame in held.items()}
@@ -83,6 +88,7 @@ class _Encoder:
 
     def __init__(self, config: Table | HuggingFaceData, classes: Sequence[Any]) -> None:
         self._config = config
+        self._classes = tuple(map(str, classes))
         self._numbers = {str(name): number for number, name in enumerate(classes)}
         self._tokenizer = None if config.tokenizer is None else text.tokenizer(config.tokenizer, config.max_length)
 
@@ -92,7 +98,10 @@ class _Encoder:
         Raises:
             DataError: a column is missing, a value is no number, or a class is unknown.
         """
-        labels = _labels(frame, self._config.label, self._numbers)
+        if self._config.task == "classification":
+            labels = _labels(frame, self._config.label, self._numbers)
+        else:
+            labels = TASKS[self._config.task].encode(_column(frame, self._config.label).tolist(), self._classes)
         if self._config.text is not None:
             return text.encode(_texts(frame, self._config.text), labels, self._tokenizer)
         return Split(inputs={"features": _features(frame, self._config)}, labels=labels)
@@ -101,7 +110,11 @@ class _Encoder:
 def _dataset(config: Table | HuggingFaceData, splits: Mapping[str, Split], classes: tuple[str, ...]) -> Dataset:
     if config.text is None:
         return Dataset(
-            train=splits["train"], validation=splits["validation"], held_out=splits["held_out"], labels=classes
+            train=splits["train"],
+            validation=splits["validation"],
+            held_out=splits["held_out"],
+            labels=classes,
+            task=TASKS[config.task],
         )
     folder = Path(tempfile.mkdtemp(prefix="trimtab-tokenizer-"))
     assert config.tokenizer is not None, "the recipe was checked"
@@ -110,6 +123,7 @@ def _dataset(config: Table | HuggingFaceData, splits: Mapping[str, Split], class
         validation=splits["validation"],
         held_out=splits["held_out"],
         labels=classes,
+        task=TASKS[config.task],
         preprocessing=TextPreprocessing(max_length=config.max_length),
         files={text.FILE: text.save(text.tokenizer(config.tokenizer, config.max_length), folder)},
     )

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from optimization.artifact.manifest import LabelledKind
 from optimization.recipe.settings import Count, ImportPath, Index, Part, Ratio, Settings, misfit, rule
 
 TABLE_ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet")
@@ -90,8 +91,10 @@ class Phrases(Settings):
 
 
 class _Columns(_Files):
+    task: LabelledKind = "classification"
+    """What a model of it is for: one class a sample, any number of labels (multi_label), or a number (regression)."""
     label: str = "label"
-    """Column of the class: names or numbers."""
+    """Column of the class, a name or a number; of labels, a list or one text with | between them; or of the number."""
     features: tuple[str, ...] | None = None
     """Columns of numbers; none takes all but the label."""
     text: str | None = None
@@ -102,6 +105,12 @@ class _Columns(_Files):
     """Tokens of a text, special ones included; what is longer is cut."""
     phrases: Phrases | None = None
     """Texts without a label to learn the teacher's answers to; none makes none."""
+
+    @model_validator(mode="after")
+    def _made_for_classes(self) -> Self:
+        if self.task != "classification" and self.phrases is not None:
+            raise misfit("data.phrases must be left out where data.task is not classification", self.task)
+        return self
 
 
 class _Streamed(_Files):
@@ -119,6 +128,8 @@ class Table(_Streamed, _Columns):
 
     @model_validator(mode="after")
     def _text_or_features(self) -> Self:
+        if self.task != "classification" and self.stream:
+            raise misfit("data.stream must be false where data.task is not classification", self.task)
         if self.text is not None and self.features is not None:
             raise misfit("data.features must be left out where data.text is set", self.features)
         if self.text is not None and self.tokenizer is None:
@@ -173,6 +184,8 @@ class TorchData(_Files):
     """What it is called with for the examples that decide; none takes the fraction `validation`."""
     classes: tuple[str, ...] | None = None
     """Names of the classes; none takes the Dataset's own `classes`, else numbers them."""
+    task: LabelledKind = "classification"
+    """What a model of it is for; a label of multi_label is as many zeros and ones as there are labels."""
     quality: Literal["accuracy", "agreement"] = "accuracy"
     """What the share of equal classes is called: agreement where the labels are a model's own answers."""
 

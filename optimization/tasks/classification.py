@@ -1,5 +1,6 @@
 """Classification: a sample has one of the classes. Two have one logit and its sigmoid, more a softmax over all."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from optimization.artifact.manifest import Meaning
-from optimization.errors import GraphError
+from optimization.errors import DataError, GraphError
 from optimization.tasks import losses
 from optimization.tasks.task import UNLABELLED, SoftLoss
 
@@ -28,6 +29,30 @@ class Classification:
     """Whether two classes have a logit each, as models of others may; ours have one for the second class."""
 
     measures: tuple[str, ...] = ("accuracy", "f1", "f1_macro", "auroc", "map")
+
+    def names(self, values: Sequence[object]) -> tuple[str, ...]:
+        """The classes, in order.
+
+        Raises:
+            DataError: there is only one.
+        """
+        found: list[Any] = sorted(set(values))
+        if len(found) < 2:
+            raise DataError(f"labels must name at least 2 classes, got {found}")
+        return tuple(map(str, found))
+
+    def encode(self, values: Sequence[object], names: Sequence[str]) -> NDArray[Any]:
+        """The number of each sample's class.
+
+        Raises:
+            DataError: no training example has it.
+        """
+        numbers = {name: number for number, name in enumerate(names)}
+        for row, each in enumerate(values):
+            if str(each) not in numbers:
+                rule = f"examples kept from training have the class {str(each)!r}, which no training example has"
+                raise DataError(f"{rule}, in row {row}")
+        return np.array([numbers[str(each)] for each in values], np.int64)
 
     def num_outputs(self, num_labels: int) -> int:
         """One for two classes, else one per class."""

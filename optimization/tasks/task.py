@@ -6,6 +6,7 @@
 A new task is one file here, a name in `manifest.TaskKind`, and a line where its data are read.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -72,6 +73,18 @@ class LabelledTask(Task, Protocol):
     @property
     def measures(self) -> tuple[str, ...]:
         """Measures of quality that fit it, the usual one first (`measuring/measures.py`)."""
+        ...
+
+    def names(self, values: Sequence[object]) -> tuple[str, ...]:
+        """What the labels of training examples tell apart: names of classes; nothing where they are numbers."""
+        ...
+
+    def encode(self, values: Sequence[object], names: Sequence[str]) -> NDArray[Any]:
+        """Labels as models learn them, the first dimension counting the samples.
+
+        Raises:
+            DataError: a label is none that the task knows.
+        """
         ...
 
     def num_outputs(self, num_labels: int) -> int:

@@ -7,20 +7,14 @@ from numpy.typing import NDArray
 from optimization.measuring import judging, measures, paired
 from optimization.measuring.paired import Pairs, Resampled
 from optimization.tasks.classification import Classification
+from optimization.tasks.regression import Regression
 
 TASK = Classification()
 AUROC = measures.named("auroc")
 MSE = measures.named("mse")
 
 
-class Values(Classification):
-    """Numbers that stand for themselves."""
-
-    def answers(self, read: NDArray[np.float32]) -> NDArray[np.float32]:  # type: ignore[override]
-        return read[:, 0]
-
-
-SQUARES = Values()
+NUMBERS = Regression()
 
 
 def scored(labels: NDArray[np.int64], shift: float, random: np.random.Generator) -> NDArray[np.float32]:
@@ -44,7 +38,7 @@ def test_intervals_of_a_mean_hold_the_truth_about_as_often_as_they_say() -> None
     random, held = np.random.default_rng(0), 0
     for _ in range(300):
         errors = random.normal(size=200)
-        found = judging.judge(MSE, SQUARES, errors[:, np.newaxis].astype(np.float32), np.zeros(200)).quality()
+        found = judging.judge(MSE, NUMBERS, errors[:, np.newaxis].astype(np.float32), np.zeros(200)).quality()
         held += found.low <= 1 <= found.high
     assert 0.91 <= held / 300 <= 0.985
 
@@ -73,7 +67,7 @@ def test_of_right_and_wrong_answers_wilsons_and_tangos_stay(random: np.random.Ge
 
 def test_models_are_compared_on_the_same_draws(random: np.random.Generator) -> None:
     read = random.normal(size=(100, 1)).astype(np.float32)
-    found = judging.compare(*(judging.judge(MSE, SQUARES, read, np.zeros(100)) for _ in range(2)))
+    found = judging.compare(*(judging.judge(MSE, NUMBERS, read, np.zeros(100)) for _ in range(2)))
     assert isinstance(found, Resampled)
     assert paired.interval(found) == (0, 0)
     assert paired.p_value(found, 0.01) == pytest.approx(1 / (1 + judging.NUM_RESAMPLES))

@@ -53,3 +53,15 @@ def test_a_class_that_no_training_example_has_is_refused(split: str) -> None:
 def test_weights_that_do_not_fit_are_named() -> None:
     with pytest.raises(RecipeError, match=r"weights none\.safetensors cannot be read"):
         weights.load(nn.Linear(2, 2), "none.safetensors")
+
+
+def test_a_column_of_labels_or_of_numbers_is_read_as_the_task_says() -> None:
+    several = tables.dataset(table(task="multi_label"), FRAME.assign(label=["a|b", "b"] * 10), {}, 0)
+    assert several.labels == ("a", "b")
+    assert several.train.labels.shape == (len(several.train), 2)
+    numbers = tables.dataset(table(task="regression"), FRAME.assign(label=np.arange(20) / 4), {}, 0)
+    assert (numbers.labels, numbers.num_outputs) == ((), 1)
+    found = [each.labels for each in (numbers.train, numbers.validation, numbers.held_out)]
+    assert sorted(np.concatenate(found).tolist()) == (np.arange(20) / 4).tolist()
+    with pytest.raises(DataError, match="labels must be numbers for a regression, got 'no' in row 0"):
+        tables.dataset(table(task="regression"), FRAME, {}, 0)
