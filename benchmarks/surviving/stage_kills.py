@@ -1,6 +1,7 @@
 """Stages of a pipeline that are killed under load, one of two replicas or the only one."""
 
 import argparse
+import asyncio
 import random
 import tempfile
 import time
@@ -35,7 +36,7 @@ def figures(options: argparse.Namespace) -> Figures:
         with pipeline(args) as server:
             for stage, number in REPLICAS.items():
                 wait_until_running(server, f"{NAME}:{stage}", number)
-            clients = calls(server, NAME)
+            clients, (answered, *_) = calls(server, NAME), calls(server, NAME, 1)
             per_s = SHARE * peak_per_s(clients)
             with asking(clients, per_s) as asked:
                 for number in range(kills_of(options)):
@@ -44,6 +45,7 @@ def figures(options: argparse.Namespace) -> Figures:
                     before = random.choice(replicas(server, f"{NAME}:{stage}"))
                     before.kill()
                     wait_until_running(server, f"{NAME}:{stage}", REPLICAS[stage], without=before.pid)
+                    asyncio.run(answered.ask())  # a stage of one replica answers once it has the next
                 time.sleep(5)  # the last one is found and asked
     print(f"{per_s:.0f} requests/s; {asked}", flush=True)
     return {"killed_stage_failed": len(asked.failures)}

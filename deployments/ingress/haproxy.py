@@ -52,7 +52,11 @@ _FRONTEND = f"""\
 _SERVICE = "/inference.GRPCInferenceService"
 _NAME = "req.body,bytes(5),protobuf(1)"
 """Field 1 of the message: of every request for one model, its name. The 5 bytes before it are gRPC's own frame."""
+_GOING = "100ms"
+"""How long an ingress that was replaced keeps a connection over which it has answered all and said that it goes. Some
+clients never close it, and fail every call that they make over it."""
 _GRPC_FRONTEND = f"""\
+    timeout client-fin {_GOING}
     acl of_server path_beg {_SERVICE}/Server {_SERVICE}/Repository {_SERVICE}/Trace {_SERVICE}/Log
     acl of_stream path {_SERVICE}/ModelStreamInfer
     acl of_model path_beg {_SERVICE}/Model

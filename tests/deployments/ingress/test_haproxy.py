@@ -213,3 +213,31 @@ def test_a_header_that_ray_cannot_read_is_refused_and_others_may_hold_any_byte(i
     (refused, body), (taken, _) = served(ingress, check)[0]
     assert (refused.status, taken.status) == (400, 200)
     assert "must be ASCII" in body
+
+
+HEADERS, SETTINGS = 1, 4
+
+
+def frame(kind, payload=b"", flags=0, stream=0):
+    """One of HTTP/2, https://www.rfc-editor.org/rfc/rfc9113#section-4.1."""
+    return len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
+
+
+def test_a_connection_by_grpc_that_was_told_to_go_is_closed_by_the_ingress_that_was_replaced(ingress):
+    """A client's library may keep it, and fail every call that it makes over it."""
+    open_ones = []
+
+    def check():
+        if not open_ones:
+            open_ones.append(socket.create_connection(("127.0.0.1", ingress.cfg.grpc_options.port), timeout=5))
+            open_ones[0].sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS))
+            return open_ones[0].recv(9)[3]
+        headers = [(":method", "POST"), (":scheme", "http"), (":path", "/any.function/x"), (":authority", "localhost")]
+        fields = [b"\0%c%b%c%b" % (len(name), name.encode(), len(value), value.encode()) for name, value in headers]
+        open_ones[0].sendall(frame(HEADERS, b"".join(fields), flags=0x5, stream=1))  # ends the stream
+        while open_ones[0].recv(4096):
+            pass
+        return "closed"
+
+    assert served(ingress, check) == [SETTINGS, "closed"]
+    open_ones[0].close()
