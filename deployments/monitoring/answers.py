@@ -13,7 +13,7 @@ from optimization.artifact.manifest import Manifest
 def is_classifier(manifest: Manifest) -> bool:
     """Whether its first output tells a class of each row."""
     first = manifest.outputs[0]
-    return first.meaning in ("logits", "probabilities") and len(first.shape) == 2
+    return manifest.task != "multi_label" and first.meaning in ("logits", "probabilities") and len(first.shape) == 2
 
 
 def is_regressor(manifest: Manifest) -> bool:

@@ -20,8 +20,8 @@ def check(path: Path, model: onnx.ModelProto, dataset: Dataset, said: Meaning | 
     """Run the file on some samples; return what its first output is, as its graph tells or the recipe has `said`.
 
     Raises:
-        RecipeError: its inputs are not the data's, its first output is not a number for each class, or what that number
-            is cannot be told.
+        RecipeError: its inputs are not the data's, its first output is not a number for each class or label, or
+            what that number is cannot be told.
     """
     wanted, given = {each.name for each in graph.inputs(model)}, set(dataset.train.inputs)
     if wanted != given:
@@ -32,12 +32,14 @@ def check(path: Path, model: onnx.ModelProto, dataset: Dataset, said: Meaning | 
     except Exception as error:  # ONNX Runtime's errors share no base but this
         raise RecipeError(f"teacher.onnx {path} cannot take the data: {error}") from error
     num_samples, num_labels = len(next(iter(batch.values()))), len(dataset.labels)
-    sizes = sorted({dataset.num_outputs, num_labels})
+    sizes = sorted({dataset.num_outputs, num_labels or dataset.num_outputs})
     if output.shape not in {(num_samples, size) for size in sizes}:
         expected = " or ".join(str([num_samples, size]) for size in sizes)
         raise RecipeError(
             f"teacher.onnx {path} must give {expected} for {num_samples} samples, got {list(output.shape)}"
         )
+    if dataset.task.output == "values":
+        return "values"
     return _agreed(path, outputs.meanings(model)[0], said, output)
 
 

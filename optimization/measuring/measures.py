@@ -25,6 +25,9 @@ from optimization.tasks.task import LabelledTask
 Reads = Literal["right", "answers", "scores"]
 Array = NDArray[Any]
 
+_NO_POSITIVES = "No positive class found"
+"""How scikit-learn's warning begins where a precision is of no examples; it has no class of its own."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
@@ -124,7 +127,7 @@ def expect_defined(measure: Measure, task: LabelledTask, labels: Array, num_outp
         found, reason = math.nan, " ".join(str(error).split())
     if not math.isfinite(found):
         rule = f"{measure.name} must be defined on the {part} examples"
-        raise DataError(f"{rule}, got: {reason} Give others, or name another measure")
+        raise DataError(f"{rule}, got: {reason.removesuffix('.')}. Give others, or name another measure")
 
 
 @contextmanager
@@ -137,6 +140,7 @@ def _strictly() -> Iterator[None]:
     with warnings.catch_warnings(), config_context(assume_finite=True, skip_parameter_validation=True):
         for each in (ConstantInputWarning, UndefinedMetricWarning):
             warnings.simplefilter("error", each)
+        warnings.filterwarnings("error", _NO_POSITIVES)
         yield
 
 

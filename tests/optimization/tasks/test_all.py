@@ -14,7 +14,9 @@ from scipy import special
 from torch import Tensor, nn
 
 from optimization.artifact.manifest import LabelledKind
-from optimization.errors import DataError
+from optimization.errors import DataError, RecipeError
+from optimization.foreign import onnx_teacher
+from optimization.graphs import export, graph
 from optimization.measuring import judging, latency, measures
 from optimization.readers.examples import Dataset, Split
 from optimization.recipe import recipe
@@ -172,3 +174,25 @@ def test_rank_correlation_of_constant_labels_is_refused_before_training() -> Non
     wanted = recipe.parse({**RECIPE, "measure": "spearman"})
     with pytest.raises(DataError, match=r"spearman must be defined on the held-out examples, got: .*constant"):
         run.measured_by(wanted, replace(dataset, held_out=flat))
+
+
+def test_mean_average_precision_of_a_label_that_no_example_has_is_refused_before_training() -> None:
+    dataset = dataset_of("multi_label", TASKS["multi_label"])
+    lacking = replace(dataset.held_out, labels=dataset.held_out.labels * np.array([1, 1, 0]))
+    wanted = recipe.parse({**RECIPE, "measure": "map"})
+    with pytest.raises(DataError, match=r"map must be defined on the held-out examples, got: No positive class"):
+        run.measured_by(wanted, replace(dataset, held_out=lacking))
+
+
+def test_a_budget_of_shares_lies_below_1_and_one_of_errors_wherever() -> None:
+    search = {"budget": {"max_drop": 2.5}, "choices": {"distill.student.hidden": [[8], [16]]}}
+    wanted = recipe.parse({**RECIPE, "search": search})
+    assert run.measured_by(wanted, dataset_of("regression", TASKS["regression"])).measure.name == "mse"
+    with pytest.raises(RecipeError, match=r"search.budget.max_drop must lie in \(0, 1\) for accuracy, got 2.5"):
+        run.measured_by(wanted, dataset_of("classification", TASKS["classification"]))
+
+
+def test_an_onnx_file_of_numbers_is_a_regressions_teacher(tmp_path: Path) -> None:
+    dataset, path = dataset_of("regression", TASKS["regression"]), tmp_path / "model.onnx"
+    export.export(nn.Linear(8, 1), path, dataset.train, task=dataset.task)
+    assert onnx_teacher.check(path, graph.read(path), dataset, None) == "values"
