@@ -86,6 +86,8 @@ def test_binary_tensors_follow_the_header_in_order():
         (with_input(1, name="a"), "given once"),
         (with_input(datatype="FP64"), "must be FP32, got 'FP64'"),
         (with_input(datatype="float"), "must be one of BOOL"),
+        (with_input(datatype={"a": "FP32"}), "must be one of BOOL"),
+        (with_input(datatype=[]), "must be one of BOOL"),
         (with_input(shape=[1, 3]), r"shape must be \[batch, 2\]"),
         (with_input(shape=[0, 2], data=[]), "any size > 0"),
         (with_input(shape=[2, 2], data=[1, 2, 3, 4]), r"got \[1\]"),
