@@ -7,7 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.servers import pipeline
+from benchmarks.servers import Server, pipeline
 from benchmarks.surviving.capacity import replicas, wait_until_running
 from benchmarks.surviving.clients import asking, peak_per_s
 from benchmarks.surviving.kills import SHARE, kills_of
@@ -36,7 +36,7 @@ def figures(options: argparse.Namespace) -> Figures:
         with pipeline(args) as server:
             for stage, number in REPLICAS.items():
                 wait_until_running(server, f"{NAME}:{stage}", number)
-            clients, (answered, *_) = calls(server, NAME), calls(server, NAME, 1)
+            clients = calls(server, NAME)
             per_s = SHARE * peak_per_s(clients)
             with asking(clients, per_s) as asked:
                 for number in range(kills_of(options)):
@@ -45,7 +45,13 @@ def figures(options: argparse.Namespace) -> Figures:
                     before = random.choice(replicas(server, f"{NAME}:{stage}"))
                     before.kill()
                     wait_until_running(server, f"{NAME}:{stage}", REPLICAS[stage], without=before.pid)
-                    asyncio.run(answered.ask())  # a stage of one replica answers once it has the next
+                    asyncio.run(_asked_once(server))  # a stage of one replica answers once it has the next
                 time.sleep(5)  # the last one is found and asked
     print(f"{per_s:.0f} requests/s; {asked}", flush=True)
     return {"killed_stage_failed": len(asked.failures)}
+
+
+async def _asked_once(server: Server) -> None:
+    client = calls(server, NAME, 1)[0]
+    await client.ask()
+    await client.close()
