@@ -9,7 +9,7 @@ import yaml
 from jinja2 import Environment
 from markupsafe import Markup
 
-from optimization.artifact.findings import SearchResult, Trial
+from optimization.artifact.findings import Difference, SearchResult, Trial
 from optimization.artifact.manifest import Manifest, Measurement, Quality
 from optimization.report import cascade, plots, terminal
 from optimization.report.plots import Dot
@@ -63,7 +63,7 @@ def render(manifest: Manifest) -> str:
         cascade_rows=list(cascade.rows(manifest.cascade)) if manifest.cascade else [],
         allowance=terminal.allowance,
         heading=terminal.heading,
-        gained=lambda lost: terminal.gained(lost).removesuffix(" points").removeprefix("better by "),
+        gained=_gained,
         between=terminal.between,
         losses=plots.lines(found.losses, x_name="epoch", y_name="training loss") if found.losses else None,
         classes=_classes(manifest),
@@ -139,6 +139,11 @@ def _step_dot(each: Measurement, size: int, *, is_chosen: bool) -> Dot:
         note=f"{each.step}: {_told(each.quality)}, "
         + terminal.interval(each.latency_s[size], each.latency_interval_s.get(size), "s"),
     )
+
+
+def _gained(lost: Difference) -> str:
+    """How much better the other is, without a unit: the column's heading has it."""
+    return f"{-100 * lost.drop:+.2f}" if lost.is_share else f"{-lost.drop:+.3g}"
 
 
 def _tick(value: float, *, is_share: bool) -> str:

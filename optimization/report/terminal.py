@@ -94,7 +94,9 @@ def with_interval(quality: Quality) -> str:
 
 def gained(lost: Difference) -> str:
     """How much better the other is, in points or in units of the measure."""
-    return f"{-100 * lost.drop:+.2f} points" if lost.is_share else f"better by {-lost.drop:+.3g}"
+    if lost.is_share:
+        return f"{-100 * lost.drop:+.2f} points"
+    return f"{abs(lost.drop):.3g} {'worse' if lost.drop > 0 else 'better'}"
 
 
 def between(lost: Difference) -> str:

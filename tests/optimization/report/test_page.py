@@ -179,3 +179,28 @@ def test_report_fits_a_phone_and_follows_the_colour_scheme(
     colour = opened.evaluate("getComputedStyle(document.body).backgroundColor")
     assert brightness[0] <= sum(map(int, re.findall(r"\d+", colour)[:3])) <= brightness[1]
     context.close()
+
+
+def test_an_error_is_told_in_its_own_units_and_the_budget_lies_above_the_teachers() -> None:
+    def error(measured: Measurement) -> Measurement:
+        about = {"metric": "mse", "is_share": False, "lower_is_better": True}
+        return measured.model_copy(update={"quality": measured.quality.model_copy(update=about)})
+
+    search = searched().model_copy(update={"measure": "mse", "is_share": False, "max_drop": 0.25})
+    lost = Difference(
+        reference="teacher", other="quantize", num_samples=500, drop=0.125, low=0.1, high=0.15, is_share=False
+    )
+    apart = lost.model_copy(
+        update={"reference": "control", "other": "distill", "drop": -0.5, "low": -0.6, "high": -0.4}
+    )
+    findings = found(search=search).model_copy(update={"differences": (lost, apart)})
+    made = manifest(measurements=tuple(map(error, SERVED)), findings=findings)
+    text = page.render(made)
+    assert "<th>mse</th>" in text
+    assert "<th>validation mse</th><th>lost</th>" in text
+    assert "0.25 of mse lost" in text
+    assert "-0.125</td><td>-0.15 to -0.1</td><td></td><td></td><td>500" in text
+    assert "against the teacher: 0.125 worse on the same 500 examples" in text
+    assert "distillation: 0.5 better against the no-teacher control (95 % interval +0.4 to +0.6)" in text
+    assert not re.search(r"\d points", text)
+    assert page._floor(error(TEACHER).quality, search) == TEACHER.quality.value + 0.25
