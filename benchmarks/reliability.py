@@ -16,6 +16,7 @@ from benchmarks.surviving import (
     shifting_stream,
     soak,
     stage_kills,
+    three_hosts,
 )
 
 AT_MOST: dict[str, float] = {
@@ -36,6 +37,10 @@ AT_MOST: dict[str, float] = {
     "crashing_missing": 0,
     **{f"rollback_{fault}_s": seconds for fault, seconds in rollouts.ROLLED_BACK.items()},
     rollouts.FAILED_SHARE: 0.005,
+    "up_s": 120,
+    **dict.fromkeys(
+        (*three_hosts.UP_KEYS[1:], *three_hosts.NODE_KEYS, *three_hosts.HEAD_KEYS, *three_hosts.CUT_KEYS), 0
+    ),
 }
 AT_LEAST: dict[str, float] = {"fuzz_tried": 200_000}
 
@@ -60,7 +65,12 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement(keys=shifting_stream.KEYS, measure=lambda options, _: shifting_stream.loop_figures(options)),
     Measurement(keys=soak.KEYS, measure=lambda options, _: soak.figures(options)),
 )
-ON_HOSTS: tuple[Measurement, ...] = ()
+ON_HOSTS: tuple[Measurement, ...] = (
+    Measurement(keys=three_hosts.UP_KEYS, measure=lambda options, _: three_hosts.up_figures(options)),
+    Measurement(keys=three_hosts.NODE_KEYS, measure=lambda options, _: three_hosts.node_figures(options)),
+    Measurement(keys=three_hosts.HEAD_KEYS, measure=lambda options, _: three_hosts.head_figures(options)),
+    Measurement(keys=three_hosts.CUT_KEYS, measure=lambda options, _: three_hosts.cut_figures(options)),
+)
 """Those that need hosts with networks of their own."""
 
 

@@ -1,4 +1,4 @@
-"""Requests one after another to some hosts of a cluster, each failure kept; a client that retries nothing."""
+"""Requests one after another to some hosts of a cluster, each failure kept; nothing is sent again but to another."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -6,12 +6,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import httpx
+import numpy as np
 
+from tests.conftest import expected_probabilities
 from tests.hosts.cluster import Cluster
 from tests.hosts.maker import Host
 
 _FEATURES = {"name": "features", "datatype": "FP32", "shape": [1, 4], "data": [1, 2, 3, 4]}
+_EXPECTED = expected_probabilities(np.array([[1, 2, 3, 4]], np.float32)).ravel()
 _PAUSE_S = 0.05
+_CONNECT_S = 5
+"""How long a client that can ask another host waits for one."""
 
 
 @dataclass(kw_only=True)
@@ -21,22 +26,36 @@ class Seen:
     answered: int = 0
     failures: list[str] = field(default_factory=list)
     """Which host failed, and how."""
+    wrong: int = 0
+    """Answers with other numbers than the model's."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def add(self, failure: str | None) -> None:
+    def __str__(self) -> str:
+        return f"{self.answered} answered, {self.wrong} wrong, {len(self.failures)} failed {self.failures[:3]}"
+
+    def add(self, answer: httpx.Response | httpx.HTTPError, host: Host) -> None:
         """Count one."""
         with self.lock:
-            if failure is None:
-                self.answered += 1
+            if isinstance(answer, httpx.HTTPError):
+                self.failures.append(f"{host.name}: {answer!r}")
+            elif answer.status_code != 200:
+                self.failures.append(f"{host.name}: {answer.status_code} {answer.text[:200]}")
             else:
-                self.failures.append(failure)
+                self.answered += 1
+                self.wrong += not np.allclose(answer.json()["outputs"][0]["data"], _EXPECTED, rtol=1e-4)
 
 
 @contextmanager
-def load(cluster: Cluster, hosts: Sequence[Host], model: str = "tiny") -> Iterator[Seen]:
-    """Two clients for each of `hosts`, until the end."""
+def load(
+    cluster: Cluster, hosts: Sequence[Host], model: str = "tiny", *, instead: Host | None = None
+) -> Iterator[Seen]:
+    """Two clients for each of `hosts`, until the end; what cannot be sent to their host they ask of `instead`."""
     seen, end = Seen(), threading.Event()
-    clients = [threading.Thread(target=_ask, args=(cluster, host, model, seen, end)) for host in hosts for _ in "ab"]
+    clients = [
+        threading.Thread(target=_ask, args=(cluster, [host, *filter(None, [instead])], model, seen, end))
+        for host in hosts
+        for _ in "ab"
+    ]
     for client in clients:
         client.start()
     try:
@@ -47,15 +66,19 @@ def load(cluster: Cluster, hosts: Sequence[Host], model: str = "tiny") -> Iterat
             client.join()
 
 
-def _ask(cluster: Cluster, host: Host, model: str, seen: Seen, end: threading.Event) -> None:
-    url = cluster.url(host, f"/v2/models/{model}/infer")
+def _ask(cluster: Cluster, hosts: Sequence[Host], model: str, seen: Seen, end: threading.Event) -> None:
     with httpx.Client(timeout=30, headers={"x-api-key": cluster.key}) as client:
         while not end.wait(_PAUSE_S):
-            try:
-                answer = client.post(url, json={"inputs": [_FEATURES]})
-            except httpx.HTTPError as error:
-                seen.add(f"{host.name}: {error!r}")
-            else:
-                seen.add(
-                    None if answer.status_code == 200 else f"{host.name}: {answer.status_code} {answer.text[:200]}"
-                )
+            for host in hosts:
+                url = cluster.url(host, f"/v2/models/{model}/infer")
+                answer = _sent(client, url, _CONNECT_S if len(hosts) > 1 else 30)
+                if not isinstance(answer, httpx.HTTPError) or host is hosts[-1]:
+                    seen.add(answer, host)
+                    break
+
+
+def _sent(client: httpx.Client, url: str, timeout_s: float) -> httpx.Response | httpx.HTTPError:
+    try:
+        return client.post(url, json={"inputs": [_FEATURES]}, timeout=timeout_s)
+    except httpx.HTTPError as error:
+        return error
