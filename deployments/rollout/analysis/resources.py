@@ -12,7 +12,7 @@ import numpy as np
 from deployments.rollout.analysis import bets, starts
 from deployments.rollout.evidence import Window
 
-STRETCH_S = 10.0
+STRETCH_S = 6.0
 """Shortest time over which the growth of a process is told."""
 SLOWED = 0.5
 """Growth of the later half, over that of the earlier, below which it is coming to an end."""
