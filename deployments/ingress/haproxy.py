@@ -55,7 +55,10 @@ _NAME = "req.body,bytes(5),protobuf(1)"
 _GOING = "100ms"
 """How long an ingress that was replaced keeps a connection over which it has answered all and said that it goes. Some
 clients never close it, and fail every call that they make over it."""
+_UNKNOWN = 'status 200 content-type application/grpc hdr grpc-status 12 hdr grpc-message "see RepositoryIndex"'
 _GRPC_FRONTEND = f"""\
+    acl asks_for_applications path /ray.serve.RayServeAPIService/ListApplications
+    http-request return {_UNKNOWN} if asks_for_applications
     timeout client-fin {_GOING}
     acl of_server path_beg {_SERVICE}/Server {_SERVICE}/Repository {_SERVICE}/Trace {_SERVICE}/Log
     acl of_stream path {_SERVICE}/ModelStreamInfer

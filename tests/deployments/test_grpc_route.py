@@ -136,3 +136,15 @@ def test_a_stream_reaches_the_server_before_its_first_message(routed):
         return first.decode()
 
     assert routed(use) == "server as none"
+
+
+def test_who_has_no_key_is_not_told_which_applications_there_are(routed):
+    """Ray's own service, which asks for none, is not reached."""
+
+    async def use(channel):
+        method = channel.unary_unary("/ray.serve.RayServeAPIService/ListApplications")
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await method(b"", wait_for_ready=True, timeout=20)
+        return refused.value.code()
+
+    assert routed(use) == grpc.StatusCode.UNIMPLEMENTED
