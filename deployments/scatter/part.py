@@ -17,6 +17,10 @@ class LostError(UnansweredError):
     """The replica went while it had the part; perhaps the part is why."""
 
 
+class GoneError(UnansweredError):
+    """The replica had gone before it was asked: it never had the part."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Part:
     """Rows that `version` of the model shall answer, and no other."""

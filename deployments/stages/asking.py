@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from deployments.errors import OverloadedError, UnavailableError
-from deployments.scatter.part import LostError, Refusal
+from deployments.scatter.part import GoneError, LostError, Refusal
 from deployments.stages.stage_call import Failure, Missing, StageCall, StageReplica, Tensor
 from telemetry import conventions
 from telemetry.emitting.emitter import Emitter
@@ -79,14 +79,15 @@ class AskedStage:
             try:
                 answer = await replica.answer(replace(call, trace=asked.passed))
                 outcome = answer.kind if isinstance(answer, Failure) else type(answer).__name__
-            except LostError as error:
+            except (LostError, GoneError) as error:
                 outcome = type(error).__name__
                 self._rests_until_s[replica.name] = time.monotonic() + REST_S
-                if lost is not None:
-                    raise UnavailableError(
-                        f"two replicas of stage {self.name!r} went while they had the request: send it again"
-                    ) from error
-                lost = error
+                if isinstance(error, LostError):
+                    if lost is not None:
+                        raise UnavailableError(
+                            f"two replicas of stage {self.name!r} went while they had the request: send it again"
+                        ) from error
+                    lost = error
                 await self._look()
                 continue
             finally:

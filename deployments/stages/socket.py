@@ -22,7 +22,7 @@ import orjson
 
 from deployments.oip.tensors import DTYPES, Array, from_binary, to_binary
 from deployments.oip.urgency import Urgency
-from deployments.scatter.part import LostError, Refusal
+from deployments.scatter.part import GoneError, LostError, Refusal
 from deployments.stages.stage_call import Failure, Missing, StageAnswer, StageCall, Stored, Tensors
 from telemetry.emitting.trace import Passed
 
@@ -134,10 +134,10 @@ class StageConnection:
         """What the stage answers; cancelled there where the caller is.
 
         Raises:
-            LostError: it has gone.
+            LostError, GoneError: it has gone, with the call or before.
         """
         if self._lost is not None:
-            raise LostError(self._lost)
+            raise GoneError(self._lost)
         number = next(self._numbers)
         waiting: asyncio.Future[StageAnswer] = asyncio.get_running_loop().create_future()
         self._waiting[number] = waiting

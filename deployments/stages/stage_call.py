@@ -121,5 +121,5 @@ class StageReplica(Protocol):
         """What it answers; cancelled there where the caller is.
 
         Raises:
-            LostError: it has gone.
+            LostError, GoneError: it has gone, with the call or before.
         """

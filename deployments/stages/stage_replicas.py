@@ -89,7 +89,7 @@ class RemoteStage:
         """What it answers; cancelled there where the caller is.
 
         Raises:
-            LostError: it has gone.
+            LostError, GoneError: it has gone, with the call or before.
         """
         if self._near is not None and not self._is_large and can_carry(call.inputs):
             answer = await self._near.answer(call)

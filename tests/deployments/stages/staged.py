@@ -7,7 +7,7 @@ from functools import partial, wraps
 from deployments.execution.byte_budget import ByteBudget
 from deployments.replicas.agreement import Agreement
 from deployments.replicas.versions import Versions
-from deployments.scatter.part import LostError
+from deployments.scatter.part import GoneError, LostError
 from deployments.settings import parse
 from deployments.stages.asking import AskedStage
 from deployments.stages.declared import PipelineSettings
@@ -55,17 +55,20 @@ class Memory:
 
 
 class Replica:
-    """A replica that is called by its socket, or directly where a tensor is in memory; `dies` ends it mid-call."""
+    """A replica that is called by its socket, or directly where a tensor is in memory; `dies` ends it mid-call, and
+    `has_gone` before."""
 
     def __init__(self, name, worker, connection, memory):
         self.name, self.worker, self.connection, self.memory = name, worker, connection, memory
-        self.dies = False
+        self.dies = self.has_gone = False
         self.after = None  # called once it has answered
         self.asked = []
         self.num_cancelled = 0
 
     async def answer(self, call):
         self.asked.append(call)
+        if self.has_gone:
+            raise GoneError("killed before")
         if self.dies:
             raise LostError("killed")
         try:

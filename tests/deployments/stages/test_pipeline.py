@@ -134,6 +134,16 @@ async def test_a_replica_that_dies_with_a_call_is_replaced_by_another_once_and_t
 
 
 @in_a_loop
+async def test_a_replica_that_had_gone_before_it_was_asked_is_not_one_that_a_request_may_have_killed():
+    """It is known for some seconds more; the request goes on past two of them and one that dies with it."""
+    async with running(one("double"), replicas=4) as staged:
+        dying, gone, long_gone, _ = staged.replicas["only"]
+        dying.dies = gone.has_gone = long_gone.has_gone = True
+        for _ in range(8):
+            np.testing.assert_array_equal((await staged.predictor.predict({"x": ROWS}))["y"], 2 * ROWS)
+
+
+@in_a_loop
 async def test_a_stage_without_a_replica_that_answers_is_named():
     async with running(one("double")) as staged:
         staged.replicas["only"][0].dies = True

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from deployments.oip.urgency import Urgency
-from deployments.scatter.part import LostError, Refusal
+from deployments.scatter.part import GoneError, LostError, Refusal
 from deployments.stages.socket import StageConnection, StageSocket
 from deployments.stages.stage_call import Failure, Missing, StageCall
 from tests.deployments.stages.staged import in_a_loop
@@ -128,7 +128,7 @@ async def test_a_replica_that_goes_is_lost_to_all_that_wait_for_it_and_to_all_th
         await listening.stop()
         with pytest.raises(LostError):
             await task
-        with pytest.raises(LostError):
+        with pytest.raises(GoneError):
             await connection.answer(call({}))
 
 
