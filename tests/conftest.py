@@ -99,16 +99,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: sum(item.get_closest_marker(name) is not None for name in ("slow", "ray", "browser")))
 
 
-class ThreeProcesses(LoadScopeScheduling):
-    """Servers, what makes models small, and the rest have a process each, whatever the number of cores.
+_SERVERS = ("test_", "telemetry/page/", "optimization/networks/")
 
-    All three take about as long, and start Ray at different times: several starts of Ray on two cores last longer than
-    Ray waits for them. (xdist's own groups are lost on the pytest that is pinned.)
+
+class ThreeProcesses(LoadScopeScheduling):
+    """Servers and browsers, what makes models small, and the rest have a process each, whatever the number of cores.
+
+    All three take about as long, for which `networks` is with the servers, and start Ray at different times: several
+    starts of Ray on two cores last longer than Ray waits for them. (xdist's own groups are lost on the pytest that is
+    pinned.)
     """
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.removeprefix("tests/")
-        if path.startswith("test_"):
+        if path.startswith(_SERVERS):
             return "servers"
         return "optimization" if path.startswith("optimization/") else "rest"
 
