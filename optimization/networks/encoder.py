@@ -13,6 +13,7 @@ from optimization.errors import RecipeError
 from optimization.extras import require
 from optimization.networks import own_head
 from optimization.recipe.architectures import HuggingFaceModel
+from optimization.tasks.task import LabelledTask
 
 _AT_ONCE = 2048
 """Tokens whose likeness to all kept ones is computed at once."""
@@ -90,8 +91,8 @@ def keep_tokens(model: Encoder, data: NDArray[np.int64], size: int) -> None:
     model.rows = rows
 
 
-def build(config: HuggingFaceModel, classes: Sequence[str], num_outputs: int) -> Encoder:
-    """The encoder, with its published weights or at random, and its own classifier or a fresh one.
+def build(config: HuggingFaceModel, task: LabelledTask, classes: Sequence[str], num_outputs: int) -> Encoder:
+    """The encoder, with its published weights or at random, and its own head or a fresh one.
 
     Raises:
         RecipeError: there is no such model, its configuration does not know a setting, or its own classifier has other
@@ -100,7 +101,7 @@ def build(config: HuggingFaceModel, classes: Sequence[str], num_outputs: int) ->
     transformers = require("transformers", extra="hf")
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    described, own = own_head.describe(config), own_head.find(config)
+    described, own = own_head.describe(config), own_head.find(config, task)
     try:
         if own is not None:
             own_head.expect(config, own, classes, num_outputs)

@@ -49,7 +49,7 @@ def build(config: Model, dataset: Dataset, seed: int) -> nn.Module:
             case TorchModel():
                 body = extras.load(config.name)(**config.kwargs)
             case HuggingFaceModel():
-                body = encoder.build(config, dataset.labels, dataset.num_outputs)
+                body = encoder.build(config, dataset.task, dataset.labels, dataset.num_outputs)
         if config.weights is not None:
             weights.load(body, config.weights)
         model = _standardized(body, dataset)

@@ -1,4 +1,4 @@
-"""The classifier that a model of Hugging Face was fine-tuned with: its classes, and what its logits are.
+"""The head that a model of Hugging Face was fine-tuned with: its classes, and what its logits are.
 
     config.json ─▶ find ─▶ OwnHead ─▶ fit: the data take over its classes ─▶ encoder.build keeps its weights
 
@@ -16,6 +16,9 @@ from optimization.readers.examples import Dataset
 from optimization.recipe.architectures import HuggingFaceModel
 from optimization.recipe.recipe import Teacher
 from optimization.tasks.classification import Classification
+from optimization.tasks.multi_label import MultiLabel
+from optimization.tasks.regression import Regression
+from optimization.tasks.task import LabelledTask
 
 _CLASSIFIER = "ForSequenceClassification"
 _TO_TRAIN_ON = ("Model", "ForMaskedLM", "ForPreTraining", "ForCausalLM", "LMHeadModel")
@@ -26,16 +29,14 @@ NEW = "set model.head: new to train a new classifier in its place"
 
 @dataclass(frozen=True, kw_only=True)
 class OwnHead:
-    """A classifier that is kept."""
+    """A head that is kept."""
 
     labels: tuple[str, ...]
-    """Its classes, in the order of its outputs; of one output, the class below 0.5 and the one above."""
+    """Its classes, in the order of its outputs; of one output, the class below 0.5 and the one above; of a regression,
+    none."""
     num_outputs: int
-
-    @property
-    def task(self) -> Classification:
-        """What it is for."""
-        return Classification(two_logits=self.num_outputs == 2)
+    task: LabelledTask
+    """What it is for."""
 
 
 def describe(config: HuggingFaceModel) -> Any:
@@ -62,8 +63,8 @@ def missing(config: HuggingFaceModel, error: Exception) -> RecipeError:
     return RecipeError(f"model.name must be {where}, got {config.name!r}: {str(error).splitlines()[0]}")
 
 
-def find(config: HuggingFaceModel) -> OwnHead | None:
-    """The model's own classifier; none where it has none, or a new one is asked for.
+def find(config: HuggingFaceModel, task: LabelledTask) -> OwnHead | None:
+    """The model's own head, for what the data are for; none where it has none, or a new one is asked for.
 
     Raises:
         RecipeError: its head cannot be kept, or the recipe says something of it that does not fit.
@@ -83,7 +84,13 @@ def find(config: HuggingFaceModel) -> OwnHead | None:
             raise RecipeError(
                 f"model.{setting} must be left out: {config.name!r} has a classifier of its own, or {NEW}"
             )
-    return OwnHead(labels=_labels(config, described), num_outputs=described.num_labels)
+    match task.kind:
+        case "regression":
+            return _of_numbers(config, described)
+        case "multi_label":
+            return _of_several(config, described)
+    num = described.num_labels
+    return OwnHead(labels=_labels(config, described), num_outputs=num, task=Classification(two_logits=num == 2))
 
 
 def fit(teacher: Teacher, dataset: Dataset) -> Dataset:
@@ -96,12 +103,14 @@ def fit(teacher: Teacher, dataset: Dataset) -> Dataset:
     model = teacher.model
     if not isinstance(model, HuggingFaceModel):
         return dataset
-    head = find(model)
+    head = find(model, dataset.task)
     if head is None:
         if teacher.training is None and model.weights is None:
             rule = "teacher.training must be set where no classifier comes with the model"
             raise RecipeError(f"{rule}, got {model.name!r} with a new one, which knows nothing")
         return dataset
+    if not head.labels:
+        return dataset  # numbers have no order to be brought into
     try:
         return replace(labels.reordered(dataset, head.labels), task=head.task)
     except DataError as error:
@@ -123,6 +132,30 @@ def expect(config: HuggingFaceModel, head: OwnHead, classes: Sequence[str], num_
     )
 
 
+def _of_numbers(config: HuggingFaceModel, described: Any) -> OwnHead:
+    """The head of a regression: one logit, the number itself."""
+    num, problem = described.num_labels, described.problem_type
+    if num != 1 or problem not in (None, "regression"):
+        rule = f"model.name {config.name!r} must give one number a text for data.task regression"
+        raise RecipeError(f"{rule}, got {num} outputs of problem_type {problem}: {NEW}")
+    if config.labels is not None:
+        raise RecipeError(f"model.labels must be left out for data.task regression, got {list(config.labels)}")
+    return OwnHead(labels=(), num_outputs=1, task=Regression())
+
+
+def _of_several(config: HuggingFaceModel, described: Any) -> OwnHead:
+    """The head of several labels a text: a logit with a sigmoid for each."""
+    num, problem = described.num_labels, described.problem_type
+    if problem != _SIGMOIDS:
+        rule = f"model.name {config.name!r} must have a sigmoid for each label for data.task multi_label"
+        advice = f"if it has, say so with model.overrides: {{problem_type: {_SIGMOIDS}}}, or {NEW}"
+        raise RecipeError(f"{rule}, got problem_type {problem}: {advice}")
+    if config.labels is not None and len(config.labels) != num:
+        raise RecipeError(f"model.labels must name the {num} labels of {config.name!r}, got {config.labels}")
+    names = config.labels or tuple(described.id2label[number] for number in range(num))
+    return OwnHead(labels=names, num_outputs=num, task=MultiLabel())
+
+
 def _labels(config: HuggingFaceModel, described: Any) -> tuple[str, ...]:
     """Its classes in order, checked against what its logits are."""
     num, problem = described.num_labels, described.problem_type
@@ -130,10 +163,11 @@ def _labels(config: HuggingFaceModel, described: Any) -> tuple[str, ...]:
     if num == 1 and problem != _SIGMOIDS:
         raise RecipeError(
             f"{kept}, got a regression (one logit, problem_type {problem}): if a sigmoid makes it the probability of a "
-            f"class, say so with model.overrides: {{problem_type: {_SIGMOIDS}}}"
+            f"class, say so with model.overrides: {{problem_type: {_SIGMOIDS}}}; if the data are numbers, with "
+            "data.task: regression"
         )
     if num > 1 and problem not in (None, "single_label_classification"):
-        raise RecipeError(f"{kept}, got problem_type {problem} with {num} outputs, which no task here can hold")
+        raise RecipeError(f"{kept}, got problem_type {problem} with {num} outputs, which needs another data.task")
     if num == 1 and config.labels is None:
         raise RecipeError(f"model.labels must name both classes of {config.name!r}, which has one logit, got none")
     if config.labels is not None and len(config.labels) != max(2, num):

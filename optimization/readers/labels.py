@@ -28,9 +28,9 @@ def reordered(dataset: Dataset, labels: Sequence[str]) -> Dataset:
     return replace(
         dataset,
         labels=tuple(labels),
-        train=_moved(dataset.train, numbers),
-        validation=_moved(dataset.validation, numbers),
-        held_out=_moved(dataset.held_out, numbers),
+        train=_moved(dataset.train, numbers, len(labels)),
+        validation=_moved(dataset.validation, numbers, len(labels)),
+        held_out=_moved(dataset.held_out, numbers, len(labels)),
     )
 
 
@@ -53,5 +53,10 @@ def key(name: str) -> str:
     return placeholder[1] if placeholder else plain
 
 
-def _moved(split: Split, numbers: NDArray[np.int64]) -> Split:
-    return replace(split, labels=np.where(split.labels == UNLABELLED, UNLABELLED, numbers[split.labels]))
+def _moved(split: Split, numbers: NDArray[np.int64], num: int) -> Split:
+    """Labels of shape [samples] are numbers of classes; of [samples, labels], what each sample has of each."""
+    if split.labels.ndim == 1:
+        return replace(split, labels=np.where(split.labels == UNLABELLED, UNLABELLED, numbers[split.labels]))
+    moved = np.where((split.labels == UNLABELLED).all(axis=1)[:, np.newaxis], UNLABELLED, np.zeros(num, np.int64))
+    moved[:, numbers] = split.labels
+    return replace(split, labels=moved)

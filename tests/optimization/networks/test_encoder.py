@@ -6,6 +6,7 @@ from torch import Tensor
 
 from optimization.networks import encoder
 from optimization.recipe.architectures import HuggingFaceModel
+from optimization.tasks.classification import Classification
 
 transformers = pytest.importorskip("transformers")
 
@@ -40,7 +41,9 @@ def test_padding_and_types_count_as_in_transformers(family: str, attention: str,
     lengths = torch.tensor([9, 4, 1])
     mask = (torch.arange(9) < lengths[:, None]).long()
     ids = torch.randint(4, 40, (3, 9))
-    model = encoder.build(HuggingFaceModel(kind="huggingface", name=str(tmp_path)), ("a", "b", "c"), 3).eval()
+    model = encoder.build(
+        HuggingFaceModel(kind="huggingface", name=str(tmp_path)), Classification(), ("a", "b", "c"), 3
+    ).eval()
     model.body.set_attn_implementation(attention)
     with torch.inference_mode():
         states: Tensor = body(input_ids=ids, attention_mask=mask).last_hidden_state

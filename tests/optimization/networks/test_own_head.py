@@ -27,6 +27,9 @@ from optimization.running.rehearsal import rehearse
 from optimization.running.shrink import shrink
 from optimization.running.teach import teach
 from optimization.running.workspace import Workspace
+from optimization.tasks.classification import Classification
+from optimization.tasks.multi_label import MultiLabel
+from optimization.tasks.regression import Regression
 from optimization.training.alone import Alone
 from tests.optimization.networks.test_encoder import CONFIGS
 
@@ -171,6 +174,53 @@ def test_two_classes_are_kept_in_one_logit_or_two(
     assert manifest.measurements[0].quality.value == pytest.approx(right), "answers and labels are matched by name"
 
 
+@pytest.mark.parametrize("kind", ["regression", "multi_label"])
+def test_a_head_of_numbers_or_of_several_labels_is_kept(kind: str, tmp_path: Path) -> None:
+    """A number is served as it is; the data's labels are brought into the order of the model's sigmoids, by name."""
+    random = np.random.default_rng(0)
+    if kind == "regression":
+        reference = fine_tuned(tmp_path, labels=("LABEL_0",), problem_type="regression", num_hidden_layers=1)
+        data = replace_labels(texts(CLASSES), random.normal(size=96).astype(np.float32), task=Regression(), labels=())
+    else:
+        problem = "multi_label_classification"
+        reference = fine_tuned(tmp_path, problem_type=problem, num_hidden_layers=1)
+        some = random.integers(0, 2, (96, 3))
+        data = replace_labels(texts(CLASSES), some, task=MultiLabel(), labels=tuple(sorted(CLASSES)))
+    workspace, published = made(wanted(tmp_path), data, tmp_path)
+    inputs = {name: torch.from_numpy(values) for name, values in data.held_out.batch(np.arange(96)).items()}
+    with torch.inference_mode():
+        logits = reference(**inputs).logits
+    answer = logits if kind == "regression" else torch.sigmoid(logits)
+    np.testing.assert_allclose(answers(workspace.candidates[0].path, data.held_out), answer.numpy(), atol=1e-4)
+    manifest = published.manifest
+    assert manifest.task == kind
+    assert manifest.labels == (CLASSES if kind == "multi_label" else None)
+    if kind == "multi_label":
+        order = [sorted(CLASSES).index(each) for each in CLASSES]
+        np.testing.assert_array_equal(workspace.dataset.held_out.labels, data.held_out.labels[:, order])
+
+
+def replace_labels(dataset: Dataset, values: np.ndarray, **settings: Any) -> Dataset:
+    split = replace(dataset.train, labels=values)
+    return replace(dataset, train=split, validation=split, held_out=split, **settings)
+
+
+@pytest.mark.parametrize(
+    ("task", "settings", "problem"),
+    [
+        (Regression(), {}, "must give one number a text for data.task regression, got 3 outputs"),
+        (MultiLabel(), {}, "must have a sigmoid for each label for data.task multi_label, got problem_type None"),
+    ],
+    ids=["regression", "multi_label"],
+)
+def test_the_head_of_a_classifier_is_none_for_numbers_or_several_labels(
+    task: Regression | MultiLabel, settings: dict[str, Any], problem: str, tmp_path: Path
+) -> None:
+    fine_tuned(tmp_path, **settings)
+    with pytest.raises(RecipeError, match=problem):
+        own_head.fit(wanted(tmp_path).teacher, replace(texts(CLASSES), task=task))
+
+
 def test_a_head_is_trained_on_where_the_classes_are_its_own(tmp_path: Path) -> None:
     model, data = fine_tuned(tmp_path, num_hidden_layers=1), texts(tuple(sorted(CLASSES)))
     trained = wanted(tmp_path, training={"epochs": 1, "batch_size": 32, "learning_rate": 1e-9})
@@ -212,7 +262,12 @@ def test_a_head_at_random_is_no_teacher(case: str, tmp_path: Path) -> None:
             r"got a regression \(one logit, problem_type None\): .*model\.overrides",
         ),
         (("score",), {"problem_type": "regression"}, {}, "got a regression"),
-        (CLASSES, {"problem_type": "multi_label_classification"}, {}, "multi_label_classification with 3 outputs"),
+        (
+            CLASSES,
+            {"problem_type": "multi_label_classification"},
+            {},
+            "multi_label_classification with 3 outputs.*data.task",
+        ),
         (("spam",), {"problem_type": "multi_label_classification"}, {}, r"model\.labels must name both classes"),
         (CLASSES, {}, {"labels": ["a", "b"]}, r"model\.labels must name the 3 classes"),
         (CLASSES, {}, {"pooling": "mean"}, r"model\.pooling must be left out"),
@@ -241,7 +296,7 @@ def test_a_classifier_without_its_weights_is_refused(tmp_path: Path) -> None:
     transformers.AutoModel.from_config(CONFIGS["bert"]).save_pretrained(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(said))
     with pytest.raises(RecipeError, match=r"must have all weights of its classifier, it lacks classifier\."):
-        encoder.build(HuggingFaceModel(kind="huggingface", name=str(tmp_path)), CLASSES, 3)
+        encoder.build(HuggingFaceModel(kind="huggingface", name=str(tmp_path)), Classification(), CLASSES, 3)
 
 
 def test_a_students_own_head_must_answer_what_its_teacher_does(tmp_path: Path) -> None:

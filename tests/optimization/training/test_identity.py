@@ -16,6 +16,7 @@ from optimization.errors import IdentityError
 from optimization.networks import encoder
 from optimization.readers.examples import Split
 from optimization.recipe.architectures import HuggingFaceModel
+from optimization.tasks.classification import Classification
 from optimization.training import identity
 
 TEXTS = Split(
@@ -58,7 +59,8 @@ def test_a_teacher_is_known_by_what_it_computes(tmp_path: Path, change: dict[str
     def digest(**settings: object) -> str:
         torch.manual_seed(0)
         described = {"kind": "huggingface", "name": str(tmp_path), "pretrained": False} | settings
-        return identity.of_model(encoder.build(HuggingFaceModel.model_validate(described), ("no", "yes"), 2), TEXTS)
+        config = HuggingFaceModel.model_validate(described)
+        return identity.of_model(encoder.build(config, Classification(), ("no", "yes"), 2), TEXTS)
 
     assert (digest() != digest(**change)) is is_seen
 
