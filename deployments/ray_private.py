@@ -66,11 +66,15 @@ def builders() -> Mapping[str, str]:
     """What builds each application, by its name, as "module:function"; only `serve.status()` is public, and it tells
     models from other applications no more once they have failed.
     """
+    return {name: config.get("import_path", "") for name, config in app_configs().items()}
+
+
+def app_configs() -> Mapping[str, Mapping[str, Any]]:
+    """What `serve_config.yaml` says of each application, by its name; nothing of those that it does not have."""
     client = _get_global_client()
     assert client is not None, "a replica runs within Serve"
     applications = client.get_serve_details()["applications"]
-    configs = {name: details.get("deployed_app_config") or {} for name, details in applications.items()}
-    return {name: config.get("import_path", "") for name, config in configs.items()}
+    return {name: details.get("deployed_app_config") or {} for name, details in applications.items()}
 
 
 class KeyValueStore:

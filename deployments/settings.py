@@ -116,7 +116,8 @@ class ShadowSettings(_Settings):
     share: float = Field(default=0.01, gt=0, le=1)
     """Share of the requests that are sampled."""
     max_per_s: float = Field(default=5.0, gt=0)
-    """Most rows a second that each replica asks the teacher for."""
+    """Most rows a second that each replica asks the teacher for; in a rollout as many again, of rows that both versions
+    answer, and otherwise."""
 
 
 class FeedbackSettings(_Settings):

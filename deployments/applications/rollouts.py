@@ -24,7 +24,10 @@ from deployments.rollout.cluster import Standing
 from deployments.rollout.deployed import Deployed
 from deployments.rollout.state import Rollout
 from deployments.settings import ModelSettings
+from telemetry.slo.objective import Objective
 
+COLLECTOR = "deployments.app:telemetry"
+"""What builds the application whose args are a collector's settings."""
 MOST_TOLD = 500
 """Characters of Serve's own words that are passed on."""
 
@@ -53,6 +56,13 @@ class RayCluster:
         if len(status.applications[model].deployments) > 1:
             raise RequestError(f"a pipeline is not rolled out as one, got {model!r}: roll out the models of its stages")
         return await repository.deployed(model)
+
+    async def objectives(self, model: str) -> Sequence[Objective]:
+        """What the cluster's own collector is told to promise of the model; none where there is none."""
+        configs = await asyncio.to_thread(ray_private.app_configs)
+        args = [each.get("args") or {} for each in configs.values() if each.get("import_path") == COLLECTOR]
+        promised = [Objective.model_validate(each) for every in args for each in every.get("slos") or ()]
+        return [each for each in promised if each.holds_for(model)]
 
     async def deploy(self, rollout: Rollout) -> None:
         """Start the candidate's replicas."""

@@ -40,6 +40,7 @@ class Infer:
         self._raw = raw
         self._monitor = monitor
         self._witness = witness or Witness()
+        self._judge = monitor.shadow.judge if monitor is not None and monitor.shadow is not None else None
         self._manifest = manifest = predictor.manifest
         self._outputs = tuple(spec.name for spec in manifest.outputs)
         self._types = {spec.name: spec.datatype for spec in manifest.outputs}
@@ -77,7 +78,7 @@ class Infer:
             if self._monitor is not None:
                 self._monitor.see(request.id or header(scope, REQUEST_ID), request.inputs, prediction.outputs)
             if self._witness.see is not None:
-                self._witness.see(manifest, prediction.outputs)
+                self._witness.see(manifest, request.inputs, prediction.outputs, self._judge)
         finally:
             self._bodies.release(len(body))
         if self._predictor.keeps_answers:
@@ -99,7 +100,7 @@ class Infer:
             if self._monitor is not None:
                 self._monitor.see(request.id, request.inputs, prediction.outputs)
             if self._witness.see is not None:
-                self._witness.see(manifest, prediction.outputs)
+                self._witness.see(manifest, request.inputs, prediction.outputs, self._judge)
         finally:
             self._bodies.release(parsed.size_bytes)
         return message, prediction

@@ -21,6 +21,10 @@ class RowRate:
         """Whether rows may be taken now; a tenth of a microsecond, for every request asks."""
         return time.monotonic() >= self._next_s
 
+    def left_s(self) -> float:
+        """Seconds until rows may be taken."""
+        return max(0.0, self._next_s - time.monotonic())
+
     def took(self, num_rows: int) -> None:
         """Rows were taken; the next are once their time is over."""
         self._next_s = time.monotonic() + num_rows / self._rows_per_s

@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deployments.cascade.cascade import Teacher
 from deployments.errors import RequestError
@@ -75,6 +76,8 @@ class Shadow:
         self._witness = witness or Witness()
         self._share = settings.share
         self._rate = RowRate(settings.max_per_s)
+        self._judge_rate = RowRate(settings.max_per_s)
+        self._judging = asyncio.Lock()
         self._teacher = teacher
         self._rests_until_s = float("-inf")
         self._asked: set[asyncio.Task[None]] = set()
@@ -112,18 +115,37 @@ class Shadow:
         self._asked.add(task)
         task.add_done_callback(self._asked.discard)
 
-    async def _ask(self, rows: Mapping[str, Array], ours: np.ndarray[tuple[int], np.dtype[np.int64]]) -> None:
+    async def judge(self, rows: Mapping[str, Array]) -> NDArray[np.int64] | None:
+        """The teacher's classes of rows that two versions answered otherwise, as soon as the rate allows; none where it
+        does not answer. They are no sample: they count for nothing but that comparison.
+        """
+        async with self._judging:
+            if time.monotonic() < self._rests_until_s:
+                return None
+            await asyncio.sleep(self._judge_rate.left_s())
+            self._judge_rate.took(len(next(iter(rows.values()))))
+        return await self._answered(rows)
+
+    async def _ask(self, rows: Mapping[str, Array], ours: NDArray[np.int64]) -> None:
+        theirs = await self._answered(rows)
+        if theirs is None:
+            return
+        agreed = int((ours == theirs).sum())
+        if self._witness.teacher_compared is not None:
+            self._witness.teacher_compared(len(ours), agreed)
+        self._compared.add((0.5,), (agreed, len(ours) - agreed), self._attributes)
+
+    async def _answered(self, rows: Mapping[str, Array]) -> NDArray[np.int64] | None:
+        """The teacher's classes; none where it does not answer, and is then left alone."""
+        num_rows = len(next(iter(rows.values())))
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 answer = await self._teacher.answer(dict(rows), Urgency(timeout_s=TIMEOUT_S, priority=BELOW_ALL))
             theirs = classes(self._manifest, answer)
         except (TimeoutError, UnansweredError, RequestError, KeyError, IndexError) as error:
             self._rests_until_s = time.monotonic() + REST_S
-            self._rows.add(len(ours), (*self._version, (conventions.ERROR_TYPE, type(error).__name__)))
+            self._rows.add(num_rows, (*self._version, (conventions.ERROR_TYPE, type(error).__name__)))
             logger.warning("the teacher did not answer a sample, and is left alone for %g s: %s", REST_S, error)
-            return
-        self._rows.add(len(ours), self._version)
-        agreed = int((ours == theirs).sum())
-        if self._witness.teacher_compared is not None:
-            self._witness.teacher_compared(len(ours), agreed)
-        self._compared.add((0.5,), (agreed, len(ours) - agreed), self._attributes)
+            return None
+        self._rows.add(num_rows, self._version)
+        return theirs

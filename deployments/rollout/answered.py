@@ -1,6 +1,7 @@
 """What a version answered, by its tensors: whether two versions answered alike, and whether anything is no number."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,27 @@ TOLERANCE = 0.01
 
 Rows = dict[str, Array]
 """The first rows of an answer, to be compared: the class of each, or its outputs."""
+
+
+Judge = Callable[[Mapping[str, Array]], Awaitable[NDArray[np.int64] | None]]
+"""The teacher's classes of these rows, none where it does not answer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """An answer of one version, to be compared with another's to the same rows."""
+
+    rows: Rows
+    inputs: Mapping[str, Array]
+    """What those rows answer."""
+    judge: Judge | None
+    """Asks the version's teacher, where it has one that it is compared with."""
+
+
+def seen_of(manifest: Manifest, inputs: Mapping[str, Array], outputs: Mapping[str, Array], judge: Judge | None) -> Seen:
+    """The first rows of an answer, in memory of their own."""
+    first = {name: np.array(array[:ROWS_OF_REQUEST]) for name, array in inputs.items()}
+    return Seen(rows=rows_of(manifest, outputs), inputs=first, judge=judge)
 
 
 def rows_of(manifest: Manifest, outputs: Mapping[str, Array]) -> Rows:

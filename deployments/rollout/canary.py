@@ -10,11 +10,14 @@ So a client meets no failure that the baseline alone would have spared it.
 import asyncio
 import logging
 import math
+import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.errors import OverloadedError, RequestError
@@ -33,10 +36,10 @@ from deployments.http.asgi import (
 )
 from deployments.monitoring.sampling import RowRate
 from deployments.oip.urgency import TIMEOUT, seconds_left
-from deployments.rollout.answered import Rows
+from deployments.rollout.answered import Judge, Rows, Seen, alike
 from deployments.rollout.copied import Copied, call_of
 from deployments.rollout.counting import Counting, wanted
-from deployments.rollout.split import Split, key_of
+from deployments.rollout.split import Split, key_of, key_of_body
 from deployments.rollout.timed import Noting, timed
 
 logger = logging.getLogger(__name__)
@@ -47,6 +50,10 @@ FORGETTING = 0.99
 """What the longest time that the baseline took still counts, with each further request."""
 MOST_COPIES = 4
 """Copies that the candidate has of a replica at a time; while it has them, no others are made."""
+MOST_JUDGED = 16
+"""Copies whose answers wait for the teacher at a time; while it has them, others are not asked of it."""
+FEWEST_COPIED = 0.1
+"""Share of the baseline's requests that may be copied where the candidate has as many of its own."""
 _TRIED = ("/infer", "/generate")
 
 
@@ -107,25 +114,29 @@ class Canary:
         self._max_body_bytes = max_body_bytes
         self._budget = budget
         self._copy_rate = RowRate(split.copies_per_s)
+        # Asked more often than the baseline, the candidate would be the slower one by that alone.
+        self._copied_share = max(FEWEST_COPIED, (1 - 2 * split.share) / max(1 - split.share, FEWEST_COPIED))
         self._copies: set[asyncio.Task[None]] = set()
+        self._judging: set[asyncio.Task[None]] = set()
         self._rests_until_s = float("-inf")
         self._longest_s = 0.0
 
     def stop(self) -> None:
         """Let go of copies under way; requests under way are answered."""
-        for task in self._copies:
+        for task in (*self._copies, *self._judging):
             task.cancel()
 
     async def answer(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; `app` is the baseline."""
         if not scope["path"].endswith(_TRIED) or scope["method"] != "POST":
             await app(scope, receive, send)
-        elif self.split.takes(_key(scope)) and time.monotonic() >= self._rests_until_s and self._is_short(scope):
-            await self._by_candidate(app, scope, receive, send)
+        elif self._may_be_asked(scope) and ((key := _key(scope)) is None or self.split.takes(key)):
+            await self._read(app, key, scope, receive, send)
         else:
             await self._by_baseline(app, scope, receive, send)
 
-    async def _by_candidate(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _read(self, app: ASGIApp, key: bytes | None, scope: Scope, receive: Receive, send: Send) -> None:
+        """Read the request's body, which says where it goes if no header does."""
         parsed = parsed_body(scope)
         try:
             body = b"" if parsed else await read_body(scope, receive, self._max_body_bytes, self._budget)
@@ -136,10 +147,22 @@ class Canary:
             await respond(send, problem.status, error_body(str(problem)), (*JSON, *advice))
             return
         request = call_of(scope, body, parsed)
+        if key is None and parsed is None:
+            key = key_of_body(body, scope["headers"])
+        if not self.split.takes(key):
+            self._budget.release(len(body))  # whoever answers it reserves them anew
+            await self._by_baseline(app, scope, receive if parsed else _once(body, receive), send)
+            return
         try:
             told = await self._asked(request, wants_rows=False)
         finally:
-            self._budget.release(len(body))  # whoever answers it reserves them anew
+            self._budget.release(len(body))
+        await self._by_candidate(app, request, told, scope, receive, send)
+
+    async def _by_candidate(
+        self, app: ASGIApp, request: Call, told: Told | None, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Send what the candidate said; where it failed, what the baseline says."""
         if told is not None and told.answer.status < 400:
             self._counting.sent("candidate", has_failed=False)
             await _send(told.answer, send)
@@ -152,8 +175,8 @@ class Canary:
 
     async def _by_baseline(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         copied = self._copied(scope)
-        rows: list[Rows] = []
-        before = wanted.set(rows) if copied else None
+        seen: list[Seen] = []
+        before = wanted.set(seen) if copied else None
         try:
             seconds, status = await timed(app, scope, copied.receive(receive) if copied else receive, send)
         finally:
@@ -164,25 +187,39 @@ class Canary:
         self._longest_s = max(seconds, FORGETTING * self._longest_s)
         self._counting.sent("baseline", has_failed=status >= 500)
         self._counting.took(seconds)
-        if copied and rows and (request := copied.call()):
+        if copied and seen and (request := copied.call()):
             self._copy_rate.took(1)
-            task = asyncio.create_task(self._compare(request, rows[0]))
-            self._copies.add(task)
-            task.add_done_callback(self._copies.discard)
+            _keep(self._copies, self._compare(request, seen[0]))
 
     def _copied(self, scope: Scope) -> Copied | None:
         """What notes the request, where it is one that both versions are to answer."""
         if len(self._copies) >= MOST_COPIES or not self._copy_rate.is_open():
             return None
+        if random.random() >= self._copied_share:
+            return None
         return Copied(scope) if time.monotonic() >= self._rests_until_s else None
 
-    async def _compare(self, request: Call, rows: Rows) -> None:
+    async def _compare(self, request: Call, seen: Seen) -> None:
         told = await self._asked(request, wants_rows=True)
         if told is _HURRIED:
             return
         self._counting.sent("candidate", has_failed=told is None or told.answer.status >= 400)
-        if told is not None and told.rows is not None:
-            self._counting.pair(rows, told.rows)
+        if told is None or told.rows is None:
+            return
+        if seen.judge is None:
+            self._counting.pair(seen.rows, told.rows)
+        elif len(self._judging) >= MOST_JUDGED:
+            self._counting.pair(seen.rows, told.rows, has_teacher=True)
+        else:
+            _keep(self._judging, self._judge(seen, told.rows, seen.judge))
+
+    async def _judge(self, seen: Seen, rows: Rows, judge: Judge) -> None:
+        """Ask the teacher for those rows that the versions answered otherwise: of the rest it would say nothing new."""
+        differ = ~alike(seen.rows, rows)
+        truth: NDArray[np.int64] | None = np.empty(0, np.int64)
+        if differ.any():
+            truth = await judge({name: each[differ] for name, each in seen.inputs.items()})
+        self._counting.pair(seen.rows, rows, truth, has_teacher=True)
 
     async def _asked(self, request: Call, *, wants_rows: bool) -> Told | None:
         """What the candidate says; none where it is gone or too late, `_HURRIED` where the client gives little time."""
@@ -199,10 +236,19 @@ class Canary:
             logger.warning("the candidate did not answer, the baseline does: %s", str(error) or "it is too late")
             return None
 
-    def _is_short(self, scope: Scope) -> bool:
-        """Whether the body is announced as no longer than may be: what is longer, the baseline refuses."""
+    def _may_be_asked(self, scope: Scope) -> bool:
+        """Whether the candidate may get this request. What is announced as longer than may be, the baseline refuses."""
+        if not self.split.share or time.monotonic() < self._rests_until_s:
+            return False
         announced = header(scope, b"content-length") or ""
         return not announced.isdigit() or int(announced) <= self._max_body_bytes
+
+
+def _keep(tasks: set[asyncio.Task[None]], doing: Coroutine[Any, Any, None]) -> None:
+    """Do it beside the requests."""
+    task = asyncio.create_task(doing)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
 
 
 def _key(scope: Scope) -> bytes | None:

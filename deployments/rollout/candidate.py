@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployments.http.asgi import Answer, Call, call
-from deployments.rollout.answered import Rows
+from deployments.rollout.answered import Seen
 from deployments.rollout.canary import Told
 from deployments.rollout.counting import Counting, wanted
 from deployments.rollout.timed import timed
@@ -38,8 +38,8 @@ class CandidateAnswers:
 
     async def answer(self, request: Call, wants_rows: bool) -> Told:
         """What the candidate says; the rows of its outputs instead of the answer's body where those are wanted."""
-        rows: list[Rows] = []
-        before = wanted.set(rows) if wants_rows else None
+        seen: list[Seen] = []
+        before = wanted.set(seen) if wants_rows else None
         try:
             answer = await call(self._timed, request, self._root_path)
         finally:
@@ -47,7 +47,7 @@ class CandidateAnswers:
                 wanted.reset(before)
         if not wants_rows:
             return Told(answer=answer)
-        return Told(answer=Answer(status=answer.status, headers=(), body=b""), rows=rows[0] if rows else None)
+        return Told(answer=Answer(status=answer.status, headers=(), body=b""), rows=seen[0].rows if seen else None)
 
     async def _timed(self, scope: Scope, receive: Receive, send: Send) -> None:
         seconds, _ = await timed(self._app, scope, receive, send)

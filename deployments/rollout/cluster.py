@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 from deployments.replicas.agreement import Policy
 from deployments.rollout.deployed import Deployed
 from deployments.rollout.state import Rollout
+from telemetry.slo.objective import Objective
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,9 @@ class Cluster(Protocol):
 
     async def deployed(self, model: str) -> Deployed:
         """What the model is made of; raises `RequestError` where it is none that can be rolled out."""
+
+    async def objectives(self, model: str) -> Sequence[Objective]:
+        """What the cluster's own collector is told to promise of the model; none where there is none."""
 
     async def deploy(self, rollout: Rollout) -> None:
         """Start the candidate's replicas; raises `SettingsError` where they cannot be."""

@@ -126,6 +126,10 @@ class Controller:
             if serving.answering == version:
                 raise ConflictError(f"version {version!r} of model {model!r} answers already")
             chosen = changed(serving.settings.rollout or RolloutSettings(), given)
+            if chosen.analysis.slos is None:
+                promised = tuple(await self._cluster.objectives(model))
+                analysis = chosen.analysis.model_copy(update={"slos": promised})
+                chosen = chosen.model_copy(update={"analysis": analysis})
             begun = state.begun(model, serving.answering, version, chosen, at_s=self._clock(), why=why)
             await self._keep(None, begun)
             return begun

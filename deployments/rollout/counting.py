@@ -13,12 +13,13 @@ from typing import Literal
 
 import numpy as np
 import psutil
+from numpy.typing import NDArray
 
-from deployments.monitoring.answers import is_classifier
-from deployments.monitoring.sampling import RowRate
+from deployments.monitoring.answers import is_classifier, is_regressor, numbers
+from deployments.monitoring.sampling import ROWS_OF_REQUEST, RowRate
 from deployments.oip.tensors import Array
-from deployments.rollout.answered import CLASS, Rows, alike, is_finite, rows_of
-from deployments.rollout.evidence import Arm, Paired, Window, duration_bin
+from deployments.rollout.answered import CLASS, Judge, Rows, Seen, alike, is_finite, rows_of, seen_of
+from deployments.rollout.evidence import Arm, Paired, Window, duration_bin, number_bins
 from optimization.artifact.manifest import Manifest
 
 ArmName = Literal["baseline", "candidate"]
@@ -26,8 +27,8 @@ ArmName = Literal["baseline", "candidate"]
 KEPT = 24
 """Windows that are told again, for a controller that did not hear of them."""
 
-wanted: ContextVar[list[Rows] | None] = ContextVar("wanted", default=None)
-"""Where the rows of the answer to the request under way are put, where they are to be compared."""
+wanted: ContextVar[list[Seen] | None] = ContextVar("wanted", default=None)
+"""Where the answer to the request under way is put, where it is to be compared."""
 
 
 class Counting:
@@ -61,30 +62,48 @@ class Counting:
         counts["compared"] += num_rows
         counts["agreed"] += num_agreed
 
-    def see(self, manifest: Manifest, outputs: Mapping[str, Array]) -> None:
-        """The outputs of an answer of this replica's own version."""
+    def see(
+        self,
+        manifest: Manifest,
+        inputs: Mapping[str, Array],
+        outputs: Mapping[str, Array],
+        judge: Judge | None = None,
+    ) -> None:
+        """An answer of this replica's own version; `judge` asks its teacher."""
         window = self._window()
         window.arms[self._own]["checked"] += 1
         window.arms[self._own]["non_finite"] += not is_finite(outputs)
         asked = wanted.get()
-        if asked is None and not (is_classifier(manifest) and self._rate.is_open()):
-            return
-        rows = rows_of(manifest, outputs)
         if asked is not None:
-            asked.append(rows)
-        if CLASS in rows and self._rate.is_open():
-            self._rate.took(len(rows[CLASS]))
-            window.answers.update(f"{CLASS}={each}" for each in rows[CLASS])
+            asked.append(seen_of(manifest, inputs, outputs, judge))
+        if self._rate.is_open() and (told := _answers(manifest, outputs)):
+            self._rate.took(len(told))
+            window.answers.update(told)
 
-    def pair(self, baseline: Rows, candidate: Rows) -> None:
-        """Both versions have answered the same rows."""
+    def pair(
+        self, baseline: Rows, candidate: Rows, truth: NDArray[np.int64] | None = None, *, has_teacher: bool = False
+    ) -> None:
+        """Both versions have answered the same rows; `truth` are the teacher's classes of those that they answered
+        otherwise, none where it was not asked or did not answer.
+        """
         same = alike(baseline, candidate)
+        ours, theirs = (np.zeros(len(same), np.bool_) for _ in range(2))
+        if truth is not None:
+            ours[~same] = _matches(candidate, ~same, truth)
+            theirs[~same] = _matches(baseline, ~same, truth)
+        counts = {
+            "rows": np.ones_like(same),
+            "same": same,
+            "judged": ~same & (truth is not None),
+            "only_baseline": theirs & ~ours,
+            "only_candidate": ours & ~theirs,
+            "missed": np.full_like(same, has_teacher and truth is None),
+        }
         window = self._window()
-        window.paired += Paired(rows=len(same), same=int(same.sum()))
+        window.paired += Paired(**{name: int(each.sum()) for name, each in counts.items()})
         for each in np.unique(baseline.get(CLASS, ())):
-            of_class = baseline[CLASS] == each
-            kind = f"{CLASS}={each}"
-            told = Paired(rows=int(of_class.sum()), same=int(same[of_class].sum()))
+            of_class, kind = baseline[CLASS] == each, f"{CLASS}={each}"
+            told = Paired(**{name: int(rows[of_class].sum()) for name, rows in counts.items()})
             window.paired_slices[kind] = window.paired_slices.get(kind, Paired()) + told
 
     def over(self) -> tuple[Window, ...]:
@@ -123,6 +142,23 @@ class Counting:
             paired=self._open.paired,
             paired_slices=self._open.paired_slices,
         )
+
+
+def _answers(manifest: Manifest, outputs: Mapping[str, Array]) -> list[str]:
+    """What the first rows were answered, by name: their classes, or the bins of their numbers."""
+    if is_classifier(manifest):
+        return [f"{CLASS}={each}" for each in rows_of(manifest, outputs)[CLASS]]
+    if is_regressor(manifest):
+        return number_bins(numbers(manifest, outputs)[:ROWS_OF_REQUEST])
+    return []
+
+
+def _matches(rows: Rows, where: NDArray[np.bool_], truth: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of those rows have that class."""
+    told = rows.get(CLASS)
+    if told is None or told.shape != where.shape:
+        return np.zeros(len(truth), np.bool_)
+    return np.asarray(told[where] == truth)
 
 
 def _arm(counts: Mapping[str, int]) -> Arm:

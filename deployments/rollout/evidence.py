@@ -10,12 +10,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import ConfigDict, TypeAdapter
 
 K = TypeVar("K", int, str)
 
 BINS_PER_DOUBLING = 8
 """Bins of durations from one to twice as long: each is 9 % wide (OpenTelemetry's exponential histogram of scale 3)."""
+
+NUMBER = "number="
+"""Begins the names of answers that are bins of numbers."""
+LEAST_NUMBER = 1e-6
+"""A smaller number counts as zero."""
+NUMBER_BINS = 2000
+"""Bins of numbers of either sign, each as wide as those of durations; the last takes all that are larger."""
 
 MOST_ALIKE = 100
 """Windows of one length that are kept as they are."""
@@ -101,10 +110,22 @@ class Paired:
     same: int = 0
     """Answered alike."""
     judged: int = 0
-    """Of `rows`, those that the teacher answered as well."""
+    """Answered otherwise, and by the teacher as well: where both say the same, it need not be asked."""
     only_baseline: int = 0
     """Of `judged`: the baseline agreed with the teacher, the candidate did not."""
     only_candidate: int = 0
+    missed: int = 0
+    """Of `rows`, those of requests for which the teacher was too busy, whatever was answered, or that it failed."""
+
+    @property
+    def known(self) -> int:
+        """Rows of which it is known whom the teacher agrees with."""
+        return self.rows - self.missed
+
+    @property
+    def has_teacher(self) -> bool:
+        """Whether there is one that was to judge."""
+        return bool(self.judged or self.missed)
 
     def __add__(self, other: Self) -> "Paired":
         return Paired(
@@ -113,6 +134,7 @@ class Paired:
             judged=self.judged + other.judged,
             only_baseline=self.only_baseline + other.only_baseline,
             only_candidate=self.only_candidate + other.only_candidate,
+            missed=self.missed + other.missed,
         )
 
 
@@ -140,6 +162,24 @@ def duration_bin(seconds: float) -> int:
 def duration_of(index: int) -> float:
     """The longest duration of a bin, in seconds."""
     return float(2.0 ** (index / BINS_PER_DOUBLING))
+
+
+def number_bins(numbers: NDArray[np.float64]) -> list[str]:
+    """The name of each number's bin; what is none has no bin."""
+    return [f"{NUMBER}{_signed_bin(each)}" for each in numbers[np.isfinite(numbers)].tolist()]
+
+
+def bin_start(place: int) -> float:
+    """The number next to zero of a bin of numbers."""
+    if place == 0:
+        return 0.0
+    return math.copysign(duration_of(duration_bin(LEAST_NUMBER) + abs(place) - 1), place)
+
+
+def _signed_bin(number: float) -> int:
+    """Bins as of durations, of either sign; numbers next to zero are zero."""
+    size = min(NUMBER_BINS, max(0, duration_bin(abs(number)) - duration_bin(LEAST_NUMBER)))
+    return size if number > 0 else -size
 
 
 def total(arms: Iterable[Arm]) -> Arm:

@@ -6,7 +6,10 @@ import hashlib
 import random
 from collections.abc import Iterable
 
+import orjson
 from pydantic import BaseModel, ConfigDict
+
+from deployments.oip.requests import HEADER_LENGTH
 
 KEY = b"trimtab-rollout-key"
 """Header by which a client stays with one version; without it each request is on its own."""
@@ -31,6 +34,20 @@ class Split(BaseModel):
     def takes(self, key: bytes | None) -> bool:
         """Whether the candidate answers a request of this key."""
         return self.share > 0 and (random.random() if key is None else position(key)) < self.share
+
+
+def key_of_body(body: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+    """The `id` of a request whose JSON has one; what is packed or no JSON has none."""
+    named = dict(headers)
+    if b'"id"' not in body or named.get(b"content-encoding"):
+        return None
+    length = named.get(HEADER_LENGTH, b"")
+    try:
+        found = orjson.loads(body[: int(length)] if length.isdigit() else body)
+    except orjson.JSONDecodeError:
+        return None  # whoever answers refuses it
+    key = found.get("id") if isinstance(found, dict) else None
+    return key.encode(errors="surrogatepass") or None if isinstance(key, str) else None
 
 
 def position(key: bytes) -> float:

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Mapping
 
 from deployments.oip.tensors import Array
+from deployments.rollout.answered import Judge
 from optimization.artifact.manifest import Manifest
 
-See = Callable[[Manifest, Mapping[str, Array]], None]
+See = Callable[[Manifest, Mapping[str, Array], Mapping[str, Array], Judge | None], None]
 TeacherCompared = Callable[[int, int], None]
 
 
@@ -13,7 +14,7 @@ class Witness:
     """One for all versions of a replica."""
 
     see: See | None = None
-    """Called with each answer's outputs; none while nothing is rolled out."""
+    """Called with an answer's inputs and outputs and with what asks the teacher; none while nothing is rolled out."""
     teacher_compared: TeacherCompared | None = None
     """Called with the number of rows that a teacher answered too, and of those in which both agreed."""
 

@@ -14,6 +14,7 @@ from deployments.rollout.analysis.settings import AnalysisSettings
 from deployments.rollout.analysis.starts import strongest
 from deployments.rollout.analysis.verdict import Finding
 from deployments.rollout.evidence import Window
+from telemetry.slo.objective import Objective
 
 Windows = Sequence[Window]
 
@@ -45,19 +46,26 @@ def latency(windows: Windows, settings: AnalysisSettings, needed_nats: float) ->
 
 
 def slo(windows: Windows, settings: AnalysisSettings, needed_nats: float) -> Finding | None:
-    """The error budget: spent too fast, and faster than by the baseline."""
-    if settings.slo_share is None:
+    """The error budget of each objective: spent too fast, and faster than by the baseline; none without objectives."""
+    found = [_spent(windows, each, settings.slo_burn) for each in settings.slos or ()]
+    if not found:
         return None
-    limit_s, allowed = settings.slo_latency_s or math.inf, 1 - settings.slo_share
+    nats, text = max(found)
+    return of_evidence("slo", nats, needed_nats + math.log(len(found)), text)
+
+
+def _spent(windows: Windows, objective: Objective, burn: float) -> tuple[float, str]:
+    """Nats for it, and how fast it is in words."""
+    limit_s, allowed = objective.latency_s or math.inf, 1 - objective.share
     sums = of_both(windows, lambda arm: (arm.errors + latencies.num_above(arm.durations, limit_s), arm.requests))
-    most = min(0.999, settings.slo_burn * allowed)
+    most = min(0.999, burn * allowed)
 
     def nats(each: Floats) -> Floats:
         return np.minimum(excess(each, 0.0), above(each[:, :2], most))
 
     bad, requests = sums[:, :2].sum(axis=0) if len(sums) else (0, 0)
-    text = f"error budget spent {bad / max(1, requests) / allowed:.3g} times as fast as allowed"
-    return of_evidence("slo", strongest(sums, nats).nats, needed_nats, text)
+    fast = bad / max(1, requests) / allowed
+    return strongest(sums, nats).nats, f"error budget of {objective.name} spent {fast:.3g} times as fast as allowed"
 
 
 def memory(windows: Windows, settings: AnalysisSettings, needed_nats: float) -> Finding:

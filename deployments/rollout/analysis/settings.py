@@ -2,6 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from telemetry.slo.objective import Objective
+
 
 class AnalysisSettings(BaseModel):
     """What the versions of a rollout are compared by; a setting of a rollout's plan."""
@@ -24,12 +26,11 @@ class AnalysisSettings(BaseModel):
     """By how much the share of rows with one answer may differ from the baseline's. Null: by any."""
     slice_margin: float = Field(default=0.03, ge=0, lt=1)
     """By how much a kind of requests may be answered worse than by the baseline: failed, or not as the teacher does."""
-    slo_share: float | None = Field(default=None, gt=0, lt=1)
-    """Share of requests that must be good, as in an objective of the collector. Null: there is no objective."""
-    slo_latency_s: float | None = Field(default=None, gt=0)
-    """Seconds within which a request must be answered to be good. Null: any answer without a server error is."""
+    slos: tuple[Objective, ...] | None = None
+    """What is promised of the model, as in the collector's settings. Null: what those of the cluster's own collector
+    promise of it when the rollout begins."""
     slo_burn: float = Field(default=14.4, gt=0)
-    """How many times faster than allowed the candidate may spend the error budget, where the baseline does not."""
+    """How many times faster than allowed the candidate may spend an error budget, where the baseline does not."""
     leak_per_hour: float = Field(default=0.25, gt=0)
     """Share of its memory by which a process may go on growing in an hour, beyond the baseline's growth."""
     settle_s: float = Field(default=60.0, ge=0)

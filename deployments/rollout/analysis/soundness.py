@@ -50,8 +50,9 @@ def _of_slice(each: Slice) -> str | None:
 
 
 def _of_pairs(each: Paired) -> str | None:
-    least = min(each.rows, each.same, each.judged, each.only_baseline, each.only_candidate)
-    if least < 0 or max(each.same, each.judged) > each.rows or each.only_baseline + each.only_candidate > each.judged:
+    least = min(each.same, each.judged, each.missed, each.only_baseline, each.only_candidate)
+    most = max(each.same + each.judged, each.judged + each.missed)
+    if least < 0 or most > each.rows or each.only_baseline + each.only_candidate > each.judged:
         return f"pairs must be parts of their rows, got {each}"
     return None
 

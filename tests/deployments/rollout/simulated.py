@@ -74,6 +74,7 @@ class World:
         self.is_reachable = True
         self.verdict = "good"
         self.told = []
+        self.promised = []
         self._settings = ModelSettings(artifact=MODEL, rollout=rollout)
         self._folder = tempfile.TemporaryDirectory()
         self.loop = asyncio.new_event_loop()
@@ -127,6 +128,9 @@ class World:
 
     async def deployed(self, model):
         return Deployed(settings=self._settings, resources={"CPU": 1.0}, answering=self.serving)
+
+    async def objectives(self, model):
+        return self.promised
 
     async def deploy(self, rollout):
         self._reach()

@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 
+import numpy as np
 import orjson
 import pytest
 
@@ -13,10 +14,12 @@ from deployments.http.asgi import JSON, Answer, Call, ParsedBody, call
 from deployments.http.model import ModelApp
 from deployments.oip import inference_pb2 as oip
 from deployments.rollout import canary as module
+from deployments.rollout.answered import CLASS, Seen
 from deployments.rollout.canary import Canary, CandidateGoneError, Told
 from deployments.rollout.candidate import CandidateAnswers
 from deployments.rollout.counting import Counting
-from deployments.rollout.split import KEY, Split, position
+from deployments.rollout.evidence import Paired
+from deployments.rollout.split import KEY, Split, key_of_body, position
 from deployments.rollout.witness import Witness
 from deployments.settings import ModelSettings
 from optimization.artifact.store import load
@@ -139,6 +142,30 @@ def test_the_same_request_is_sticky_by_grpc(tmp_path):
     run(doing)
 
 
+@pytest.mark.parametrize("has_length", [False, True])
+def test_the_id_of_a_json_body_is_sticky_unless_a_header_is_given(tmp_path, has_length):
+    async def doing():
+        async with Pair(tmp_path, share=0.5) as pair:
+            for number in range(20):
+                body = json.dumps({"id": f"request-{number}", **json.loads(BODY)}).encode()
+                length = [(b"inference-header-content-length", str(len(body)).encode())] if has_length else []
+                expected = "2" if position(b"request-%d" % number) < 0.5 else "1"
+                assert version(await pair.infer(length, body=body)) == expected
+                key = b"client-%d" % number
+                assert version(await pair.infer([(KEY, key)], body=body)) == ("2" if position(key) < 0.5 else "1")
+            assert pair.budget.share == 0
+
+    run(doing)
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"id": ""}', b'{"id": 3}', b'["id"]', b'{"id"', b'{"parameters": {"id": "a"}}', b""]
+)
+def test_a_body_without_an_id_has_no_key(body):
+    assert key_of_body(body, ()) is None
+    assert key_of_body(b'{"id": "a"}', [(b"content-encoding", b"gzip")]) is None
+
+
 async def _fails(request, wants_rows):
     return Told(answer=Answer(status=500, headers=JSON, body=b"{}"))
 
@@ -252,6 +279,40 @@ def test_copies_reach_no_client_and_are_compared(tmp_path):
             assert (sum(theirs.candidate.durations.values()), theirs.candidate.checked) == (5, 5)
 
     run(doing)
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_only_rows_that_both_answer_otherwise_are_judged_by_the_teacher(tmp_path, is_there):
+    asked = []
+
+    async def judge(rows):
+        asked.append(rows["features"].tolist())
+        return np.array([0]) if is_there else None
+
+    async def told(request, wants_rows):
+        classes = next(answers)
+        return Told(answer=Answer(status=200, headers=(), body=b""), rows={CLASS: np.array(classes)})
+
+    answers = iter([[0, 0], [0, 1]])
+    rows = np.arange(8, dtype=np.float32).reshape(2, 4)
+
+    async def doing():
+        async with Pair(tmp_path, share=0.0) as pair:
+            pair.ask = told
+            seen = Seen(rows={CLASS: np.array([0, 0])}, inputs={"features": rows}, judge=judge)
+            for _ in range(2):
+                await pair.canary._compare(Call(method="POST", path=PREFIX), seen)
+                await asyncio.gather(*pair.canary._judging)
+            assert asked == [rows[1:].tolist()]
+            lost = {"judged": 1, "only_baseline": 1} if is_there else {"missed": 2}
+            assert pair.seen().paired == Paired(rows=4, same=3, **lost)
+
+    run(doing)
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.0, 1.0), (0.1, 8 / 9), (0.5, 0.1), (1.0, 0.1)])
+def test_copies_do_not_make_the_candidate_the_busier_one(tmp_path, share, expected):
+    assert Pair(tmp_path, share=share).canary._copied_share == pytest.approx(expected)
 
 
 def test_other_paths_are_not_shared(tmp_path):

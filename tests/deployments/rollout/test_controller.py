@@ -7,6 +7,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from deployments.errors import ConflictError, NotFoundError, RequestError
 from deployments.rollout.plan import RolloutSettings
+from telemetry.slo.objective import Objective
 from tests.deployments.rollout.simulated import MODEL, Died, World, quick
 
 QUICK = {"step_s": 3.0, "window_s": 0.5, "inconclusive_s": 20.0, "start_s": 10.0, "canary": (1, 10, 50)}
@@ -39,6 +40,16 @@ def test_without_auto_it_waits_for_a_person(world):
     world.run(world.controller.promote(MODEL, why="ann"))
     world.tick(3)
     assert (world.latest.phase, world.serving) == ("promoted", "2")
+
+
+def test_what_the_collector_promises_of_the_model_is_held_against_its_new_version(world):
+    world.promised = [Objective(name="fast", service=MODEL, share=0.99, latency_s=0.1)]
+    world.begin(**QUICK)
+    assert world.latest.settings.analysis.slos == tuple(world.promised)
+    world.run(world.controller.abort(MODEL, why="another"))
+    world.tick(3)
+    world.begin(**QUICK, analysis={"slos": []})
+    assert world.latest.settings.analysis.slos == (), "what the rollout itself says goes before"
 
 
 @pytest.mark.parametrize("at_share", [0.0, 0.01, 0.5])

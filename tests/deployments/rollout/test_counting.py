@@ -6,7 +6,7 @@ import pytest
 from deployments.rollout.analysis import soundness
 from deployments.rollout.answered import alike, rows_of
 from deployments.rollout.counting import KEPT, Counting
-from deployments.rollout.evidence import windows_json, windows_of
+from deployments.rollout.evidence import NUMBER_BINS, Paired, bin_start, number_bins, windows_json, windows_of
 from deployments.rollout.gathering import gathered
 
 
@@ -35,7 +35,7 @@ def classifier(tiny_artifact):
 def test_answers_that_are_no_numbers_are_counted(clock, classifier):
     counting = Counting("candidate", "p", 1.0, clock)
     for value in (1.0, np.nan, np.inf):
-        counting.see(classifier, {"probabilities": np.array([[value, 0, 0]], np.float32)})
+        counting.see(classifier, {}, {"probabilities": np.array([[value, 0, 0]], np.float32)})
     clock.now_s += 1
     (seen,) = counting.over()
     assert (seen.candidate.checked, seen.candidate.non_finite) == (3, 2)
@@ -55,6 +55,32 @@ def test_rows_that_both_answer_are_counted_by_the_class_that_the_baseline_gave(c
         "class=0": (2, 1),
         "class=1": (2, 1),
     }
+
+
+def test_the_teacher_says_whom_it_agrees_with_where_both_answer_otherwise(clock, classifier):
+    def answered(*classes):
+        return rows_of(classifier, {"probabilities": np.eye(3, dtype=np.float32)[list(classes)]})
+
+    counting = Counting("baseline", "p", 1.0, clock)
+    counting.pair(answered(0, 0, 1, 1), answered(0, 2, 2, 0), np.array([0, 2, 2]), has_teacher=True)
+    counting.pair(answered(1, 1), answered(1, 2), has_teacher=True)
+    clock.now_s += 1
+    (seen,) = counting.over()
+    assert seen.paired == Paired(rows=6, same=2, judged=3, only_baseline=1, only_candidate=1, missed=2)
+    assert seen.paired_slices["class=1"] == Paired(rows=4, same=1, judged=2, only_candidate=1, missed=2)
+    assert soundness.fault(seen) is None
+
+
+def test_numbers_are_counted_by_bins_of_either_sign():
+    values = [0.0, 1e-9, 1.0, 1.02, 2.0, -2.0, np.nan, np.inf, 1e300, -1e300]
+    names = number_bins(np.array(values))
+    places = [int(name.removeprefix("number=")) for name in names]
+    assert places[:2] == [0, 0]
+    assert places[4] - places[2] == 8
+    assert places[5] == -places[4]
+    assert places[-2:] == [NUMBER_BINS, -NUMBER_BINS]
+    assert len(places) == 8
+    assert all(bin_start(place) <= value for place, value in zip(places[2:5], (1.0, 1.02, 2.0), strict=True))
 
 
 def test_numbers_are_alike_within_a_hundredth():

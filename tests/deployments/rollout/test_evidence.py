@@ -51,7 +51,7 @@ def test_arms_add_up_in_any_order(one: Arm, two: Arm, three: Arm) -> None:
 @settings(max_examples=30, deadline=None)
 @given(ARMS, ARMS)
 def test_windows_come_back_from_json_as_they_went(baseline: Arm, candidate: Arm) -> None:
-    paired = Paired(rows=4, same=3, judged=2, only_baseline=1)
+    paired = Paired(rows=6, same=3, judged=2, only_baseline=1, missed=1)
     window = Window(start_s=1.0, end_s=6.0, baseline=baseline, candidate=candidate, paired=paired)
     assert windows_of(windows_json((window,))) == (window,)
     assert arm_of(arm_json(candidate)) == candidate

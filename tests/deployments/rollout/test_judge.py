@@ -1,11 +1,13 @@
 """A good version is good, a bad one bad and soon, and what nobody can judge is neither."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +15,8 @@ from hypothesis import strategies as st
 from deployments.rollout.analysis.judge import judge
 from deployments.rollout.analysis.settings import AnalysisSettings
 from deployments.rollout.analysis.verdict import Verdict
-from deployments.rollout.evidence import Arm, Paired, Slice, Window
+from deployments.rollout.evidence import Arm, Paired, Slice, Window, number_bins
+from telemetry.slo.objective import Objective
 from tests.deployments.rollout.seen import GOOD, Version, windows
 
 SETTINGS = AnalysisSettings()
@@ -58,9 +61,48 @@ def test_a_lost_agreement_with_the_teacher_is_bad_in_time() -> None:
 
 
 def test_rows_that_both_answered_show_a_lost_agreement_with_fewer_of_them() -> None:
-    paired = Paired(rows=100, same=95, judged=100, only_baseline=4, only_candidate=1)
+    paired = Paired(rows=100, same=95, judged=5, only_baseline=4, only_candidate=1)
     verdict = judge([replace(each, paired=paired) for each in _uncompared(seen(50))], SETTINGS)
     assert bad_signals(verdict) == {"fidelity"}
+
+
+def test_rows_answered_otherwise_are_no_loss_where_the_teacher_agrees_as_often() -> None:
+    paired = Paired(rows=100, same=80, judged=15, only_baseline=6, only_candidate=6, missed=5)
+    assert judge([replace(each, paired=paired) for each in _uncompared(seen(60))], SETTINGS).kind == "good"
+
+
+def test_a_teacher_that_never_judges_says_nothing_for_a_version_that_answers_otherwise() -> None:
+    paired = Paired(rows=100, same=90, missed=10)
+    verdict = judge([replace(each, paired=paired) for each in _uncompared(seen(60))], SETTINGS)
+    assert (verdict.kind, "judged none of 300 rows" in verdict.text) == ("inconclusive", True), verdict.findings
+
+
+def test_three_points_less_of_agreement_are_found_in_a_minute_of_fifty_rows_a_second() -> None:
+    rng = np.random.default_rng(0)
+    told = []
+    for each in _uncompared(seen(60)):
+        lost, won = rng.binomial(100, [0.05, 0.02])
+        pairs = Paired(
+            rows=100, same=100 - lost - won, judged=lost + won, only_baseline=int(lost), only_candidate=int(won)
+        )
+        told.append(replace(each, paired=pairs))
+    assert bad_signals(judge(told, SETTINGS)) == {"fidelity"}
+
+
+def test_numbers_that_move_are_bad_and_numbers_that_stay_are_not() -> None:
+    def told(by: float) -> list[Window]:
+        rng = np.random.default_rng(0)
+        return [
+            replace(
+                each,
+                baseline=replace(each.baseline, answers=Counter(number_bins(rng.normal(0, 10, 100)))),
+                candidate=replace(each.candidate, answers=Counter(number_bins(rng.normal(by, 10, 100)))),
+            )
+            for each in _uncompared(seen(60))
+        ]
+
+    assert bad_signals(judge(told(6.0), SETTINGS)) == {"answers"}
+    assert judge(told(0.0), SETTINGS).kind == "good"
 
 
 def test_without_a_teacher_answers_that_change_are_a_loss_unless_they_may() -> None:
@@ -85,9 +127,12 @@ def test_a_version_that_is_good_on_average_and_bad_on_a_slice_is_bad() -> None:
 
 
 def test_a_version_that_spends_the_error_budget_is_bad() -> None:
-    with_objective = AnalysisSettings(slo_share=0.999, slo_latency_s=0.03, latency_margin=100.0)
-    assert bad_signals(judge(seen(60, Version(typical_s=0.02)), with_objective)) == {"slo"}
-    assert judge(seen(60), with_objective).kind == "good"
+    answered = Objective(name="answered", service="*", share=0.99)
+    fast = Objective(name="fast", service="*", share=0.999, latency_s=0.03)
+    promised = AnalysisSettings(slos=(answered, fast), latency_margin=100.0)
+    verdict = judge(seen(60, Version(typical_s=0.02)), promised)
+    assert (bad_signals(verdict), "budget of fast" in verdict.text) == ({"slo"}, True)
+    assert judge(seen(60), promised).kind == "good"
 
 
 def test_a_fault_that_begins_after_an_hour_is_found_nearly_as_soon() -> None:
