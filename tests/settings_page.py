@@ -114,6 +114,8 @@ SECTIONS: list[tuple[str, list[type[BaseModel]]]] = [
             architectures.TorchModel,
             architectures.HuggingFaceModel,
             architectures.TeacherLayers,
+            architectures.TextCnn,
+            architectures.BagOfNgrams,
             methods.Training,
             methods.Distill,
             teaching.Hidden,

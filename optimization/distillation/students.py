@@ -1,4 +1,4 @@
-"""Makes the student a recipe names: an architecture of its own, or some of the teacher's layers."""
+"""Makes the student a recipe names: an architecture of its own, or of the teacher its embeddings or some layers."""
 
 import copy
 from typing import Any, Literal
@@ -7,12 +7,12 @@ from torch import nn
 
 from optimization.errors import RecipeError
 from optimization.graphs import export
-from optimization.networks import models
+from optimization.networks import light_text, models
 from optimization.networks.encoder import Encoder, keep_tokens
 from optimization.pruning import prune
 from optimization.pruning.prune import Amount
 from optimization.readers.examples import Dataset
-from optimization.recipe.architectures import Student, TeacherLayers
+from optimization.recipe.architectures import BagOfNgrams, Student, TeacherLayers, TextCnn
 
 _ROUND_TO = 8
 """Feed-forward units that products take at once."""
@@ -22,10 +22,12 @@ def build(config: Student, teacher: nn.Module, dataset: Dataset, seed: int) -> n
     """The student before it is trained; equal seeds give equal weights.
 
     Raises:
-        RecipeError: the teacher lacks a layer that is to be kept, or an activation that is to be replaced.
+        RecipeError: the teacher lacks a layer that is to be kept, an activation that is to be replaced, or embeddings.
         DataError: the student does not fit the data.
         PruneError: its feed-forward units or heads cannot be cut.
     """
+    if isinstance(config, TextCnn | BagOfNgrams):
+        return light_text.build(config, teacher, dataset, seed)
     if not isinstance(config, TeacherLayers):
         return models.build(config, dataset, seed)
     student = from_layers(teacher, config.keep)

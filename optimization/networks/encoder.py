@@ -5,18 +5,14 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812  # its name in every torch program
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from optimization.errors import RecipeError
 from optimization.extras import require
-from optimization.networks import own_head
+from optimization.networks import own_head, vocabulary
 from optimization.recipe.architectures import HuggingFaceModel
 from optimization.tasks.task import LabelledTask
-
-_AT_ONCE = 2048
-"""Tokens whose likeness to all kept ones is computed at once."""
 
 _SEE_ALL = ("albert", "bert", "camembert", "distilbert", "electra", "mpnet", "roberta", "xlm-roberta")
 """Families whose every layer sees the whole text, and takes a mask of any shape that fits."""
@@ -77,18 +73,9 @@ def keep_tokens(model: Encoder, data: NDArray[np.int64], size: int) -> None:
     Another token is read as the kept one whose embedding points most nearly where its own did.
     """
     whole = model.body.get_input_embeddings().weight.detach()
-    counts = np.bincount(data.ravel(), minlength=len(whole))
-    kept = torch.from_numpy(np.sort(np.argsort(-counts, kind="stable")[:size]))
-    rows = torch.zeros(len(whole), dtype=torch.int32)
-    rows[kept] = torch.arange(len(kept), dtype=torch.int32)
-    others = torch.ones(len(whole), dtype=torch.bool)
-    others[kept] = False
-    directions = F.normalize(whole, dim=1)
-    nearest = [(part @ directions[kept].T).argmax(dim=1) for part in torch.split(directions[others], _AT_ONCE)]
-    rows[others] = torch.cat(nearest or [kept[:0]]).int()
+    kept, model.rows = vocabulary.shorten(whole, data, size)
     model.body.set_input_embeddings(nn.Embedding(len(kept), whole.shape[1], _weight=whole[kept]))
     model.body.config.vocab_size = len(kept)
-    model.rows = rows
 
 
 def build(config: HuggingFaceModel, task: LabelledTask, classes: Sequence[str], num_outputs: int) -> Encoder:

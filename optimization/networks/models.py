@@ -53,7 +53,7 @@ def build(config: Model, dataset: Dataset, seed: int) -> nn.Module:
         if config.weights is not None:
             weights.load(body, config.weights)
         model = _standardized(body, dataset)
-        _check(model, dataset)
+        check(model, dataset)
     return model
 
 
@@ -69,8 +69,12 @@ def _standardized(body: nn.Module, dataset: Dataset) -> nn.Module:
     return nn.Sequential(Standardize(torch.tensor(dataset.offset), torch.tensor(dataset.scale)), *layers)
 
 
-def _check(model: nn.Module, dataset: Dataset) -> None:
-    """Run the model once, so that what does not fit is told before any training."""
+def check(model: nn.Module, dataset: Dataset) -> None:
+    """Run the model once, so that what does not fit is told before any training.
+
+    Raises:
+        DataError: it does not take the data, or gives something else than their logits.
+    """
     batch = [torch.from_numpy(values) for values in dataset.train.batch(torch.arange(2).numpy()).values()]
     try:
         with torch.inference_mode():

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from optimization.recipe.settings import Count, Fraction, ImportPath, Index, Part, Settings, Widths, rule
+from optimization.recipe.settings import Count, Fraction, ImportPath, Index, Odd, Part, Settings, Widths, rule
 
 
 class _Architecture(Settings):
@@ -99,5 +99,46 @@ class TeacherLayers(Settings):
     teacher's."""
 
 
+class _LightText(Settings):
+    """A text classifier without attention, whose embeddings are the teacher's."""
+
+    dim: Count = 192
+    """Numbers of an embedding: as many as the teacher's, or fewer, in the directions that tell most of the data."""
+    vocabulary: Count | None = None
+    """As for `teacher_layers`: tokens to keep embeddings of; none keeps all."""
+    dropout: Fraction = 0.1
+    """Share of the embeddings' and of the last values dropped in training."""
+
+
+class TextCnn(_LightText):
+    """Convolutions over tokens, then each channel's largest value and its mean (Kim 2014, arXiv:1408.5882).
+
+    They are gated, and from the second on what they find is added (Dauphin 2017, arXiv:1612.08083).
+    """
+
+    kind: Literal["text_cnn"]
+    """Selects this architecture."""
+    channels: Count = 192
+    """Channels of each convolution."""
+    layers: Count = 3
+    """Convolutions, one upon the other."""
+    kernel: Odd = 3
+    """Tokens that a convolution sees at once, odd."""
+
+
+class BagOfNgrams(_LightText):
+    """The mean of the embeddings of tokens and of n-grams, then one layer (Joulin 2016, arXiv:1607.01759)."""
+
+    kind: Literal["bag_of_ngrams"]
+    """Selects this architecture."""
+    longest: Annotated[int, Field(ge=1, le=5, strict=True), rule("be a whole number in [1, 5]")] = 2
+    """Tokens of the longest n-grams; 1 sees tokens alone, without their order."""
+    buckets: Count = 65536
+    """Embeddings that n-grams of two and more tokens share, by their hash; they begin at zero."""
+
+
 Model = Annotated[Mlp | Cnn | Resnet | TorchModel | HuggingFaceModel, Field(discriminator="kind")]
-Student = Annotated[Mlp | Cnn | Resnet | TorchModel | HuggingFaceModel | TeacherLayers, Field(discriminator="kind")]
+Student = Annotated[
+    Mlp | Cnn | Resnet | TorchModel | HuggingFaceModel | TeacherLayers | TextCnn | BagOfNgrams,
+    Field(discriminator="kind"),
+]

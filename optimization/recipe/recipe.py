@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError
 from optimization.errors import RecipeError
 from optimization.identity import content
 from optimization.recipe import wording
-from optimization.recipe.architectures import Cnn, HuggingFaceModel, Model, Resnet, Student
+from optimization.recipe.architectures import BagOfNgrams, Cnn, HuggingFaceModel, Model, Resnet, Student, TextCnn
 from optimization.recipe.methods import Distill, Prune, Quantize, Recovery, SetPrecision, Sparsify, Step, Training
 from optimization.recipe.settings import (
     Choice,
@@ -151,8 +151,13 @@ class Recipe(Named):
         for where, model in self._models():
             if isinstance(model, Cnn | Resnet):
                 self._fit_image(where, model)
-            if isinstance(model, HuggingFaceModel) and not self.data.is_text:
-                raise misfit(f"{where}.kind must not be huggingface for {self.data.kind}, which is no text", model.name)
+            if isinstance(model, HuggingFaceModel | TextCnn | BagOfNgrams) and not self.data.is_text:
+                raise misfit(f"{where}.kind must not be that for {self.data.kind}, which is no text", model.kind)
+        if self.distill is not None and isinstance(self.distill.student, TextCnn | BagOfNgrams):
+            kinds = [step.kind for step in self.steps]
+            if "prune" in kinds:
+                rule = f"steps must not prune a {self.distill.student.kind}, which is made as narrow as is wanted"
+                raise misfit(rule, ", ".join(kinds))
         for where, training in self._trainings():
             if training.batch_size < self.workers * training.accumulate:
                 times = f" x accumulate ({training.accumulate})" if training.accumulate > 1 else ""

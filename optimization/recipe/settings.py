@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -35,6 +36,12 @@ def misfit(text: str, got: object) -> PydanticCustomError:
     return PydanticCustomError("misfit", "{text}", {"text": f"{text}, got {got!r}"})
 
 
+def _odd(value: int) -> int:
+    if value % 2 == 0:
+        raise ValueError("even")
+    return value
+
+
 # Floats are not strict: YAML reads 1e-3, which lacks the dot, as a string.
 Ratio = Annotated[float, Field(gt=0, lt=1), rule("lie in (0, 1)")]
 Share = Annotated[float, Field(ge=0, le=1), rule("lie in [0, 1]")]
@@ -44,6 +51,7 @@ Positive = Annotated[float, Field(gt=0), rule("be greater than 0")]
 NonNegative = Annotated[float, Field(ge=0), rule("be 0 or greater")]
 Confidence = Annotated[float, Field(ge=0.5, lt=1), rule("lie in [0.5, 1)")]
 Count = Annotated[int, Field(ge=1, strict=True), rule("be a whole number of at least 1")]
+Odd = Annotated[int, Field(ge=1, strict=True), AfterValidator(_odd), rule("be an odd number of at least 1")]
 Index = Annotated[int, Field(ge=0, strict=True), rule("be a whole number of at least 0")]
 Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True), rule("be a whole number in [0, 2^32)")]
 Widths = Annotated[tuple[Count, ...], Field(min_length=1), rule("be a list of whole numbers of at least 1")]
