@@ -36,7 +36,7 @@ def export(model: nn.Module, path: Path, split: Split, *, task: LabelledTask) ->
     served = task.served(model).eval()
     axes, example = dynamic_axes(split), tensors(split.batch(np.arange(2)))
     with torch.inference_mode():
-        num_outputs = served(*example).shape[1]
+        num_outputs = served(*example).shape[-1]
     dims = {name: torch.export.Dim(name) for named in axes.values() for name in named.values()}
     torch_private.read_operators_once()
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it tells of its own opset conversions

@@ -68,7 +68,7 @@ def judge(measure: Measure, task: LabelledTask, read: NDArray[np.float32], label
     resampled: list[float] = []
     for draws in _draws(len(labels)):
         if per_example is not None:
-            resampled += per_example[draws].mean(axis=1).tolist()
+            resampled += measure.combined(per_example[draws].sum(axis=1), len(labels)).tolist()
         else:
             resampled += [measure.of(task, read[rows], labels[rows]) for rows in draws]
     return Judged(measure=measure, value=value, num_samples=len(labels), resampled=np.array(resampled))

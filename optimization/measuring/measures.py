@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from operator import eq
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from optimization import extras
 from optimization.errors import DataError, RecipeError
+from optimization.measuring import entities
 from optimization.recipe.settings import MeasureChoice
 from optimization.tasks.task import LabelledTask
 
@@ -40,6 +42,12 @@ class Measure:
     """Of labels and what is read, the measure of all examples together."""
     each: Callable[[Array, Array], Array] | None = None
     """Instead, what each example adds: the measure is their mean."""
+    counts: Callable[[Array, Array], Array] | None = None
+    """Instead, what is counted of each example, of shape [examples, counts]."""
+    of_counts: Callable[[Array], Array] | None = None
+    """The measure of such counts, summed over the examples, for each row of them; no number where it is undefined."""
+    lacking: str = ""
+    """What examples lack where it is undefined."""
     lower_is_better: bool = False
     is_share: bool = True
     """Whether it is told in percent, as what lies in [0, 1], or in [-1, 1], is."""
@@ -53,7 +61,7 @@ class Measure:
         """Its value; no number where it is undefined."""
         per_example = self.per_example(task, read, labels)
         if per_example is not None:
-            return float(per_example.mean())
+            return float(self.combined(per_example.sum(axis=0), len(labels)))
         try:
             return self.defined(task, read, labels)
         except (Warning, ValueError):
@@ -65,15 +73,24 @@ class Measure:
         Raises:
             Warning, ValueError: it is undefined, as the library it comes from says.
         """
-        assert self.whole is not None, "a mean is always defined"
+        if self.whole is None:
+            found = self.of(task, read, labels)
+            if not math.isfinite(found):
+                raise ValueError(self.lacking or str(found))
+            return found
         with _strictly():
             return float(self.whole(*task.compared(labels, self._read(task, read))))
 
     def per_example(self, task: LabelledTask, read: NDArray[np.float32], labels: Array) -> Array | None:
-        """What each example adds, where the measure is a mean: booleans where an answer is right or not."""
+        """What each example adds, where the measure is made of that: booleans where an answer is right or not."""
         if self.reads == "right":
             return task.right(task.answers(read), labels)
-        return None if self.each is None else self.each(*task.compared(labels, self._read(task, read)))
+        of_each = self.each or self.counts
+        return None if of_each is None else of_each(*task.compared(labels, self._read(task, read)))
+
+    def combined(self, sums: Array, num: int) -> Array:
+        """The measure by the sums of what `num` examples add, for each row of sums where there are several."""
+        return np.asarray(sums / num if self.of_counts is None else self.of_counts(sums))
 
     def drop(self, reference: float, other: float) -> float:
         """How much worse the other is; below 0 where it is better."""
@@ -118,8 +135,6 @@ def expect_defined(measure: Measure, task: LabelledTask, labels: Array, num_outp
     """
     if not len(labels):
         raise DataError(f"{part} must hold at least one example to measure {measure.name} on, got none")
-    if measure.whole is None:
-        return
     try:
         found = measure.defined(task, task.ideal(labels, num_outputs), labels)
         reason = str(found)
@@ -182,6 +197,17 @@ def _absolute(labels: Array, answers: Array) -> Array:
     return np.abs(answers.astype(np.float64) - labels)
 
 
+def _tokens(labels: Array, answers: Array) -> Array:
+    """Of each text: right labels of words, and all."""
+    pairs = zip(labels, answers, strict=True)
+    return np.array([(sum(map(eq, one, other)), len(one)) for one, other in pairs], np.float64).reshape(-1, 2)
+
+
+def _share(sums: Array) -> Array:
+    with np.errstate(invalid="ignore"):
+        return np.asarray(sums[..., 0] / sums[..., 1])
+
+
 _NAMED = {
     each.name: each
     for each in (
@@ -194,6 +220,16 @@ _NAMED = {
         Measure(name="auroc", reads="scores", whole=_auroc),
         Measure(name="map", reads="scores", whole=_mean_average_precision),
         Measure(name="spearman", reads="answers", whole=_spearman),
+        Measure(
+            name="entity_f1",
+            reads="answers",
+            counts=entities.counts,
+            of_counts=entities.f1,
+            lacking="no label begins an entity, as B-PER does",
+        ),
+        Measure(
+            name="token_accuracy", reads="answers", counts=_tokens, of_counts=_share, lacking="no word has a label"
+        ),
         Measure(name="mse", reads="answers", each=_squared, lower_is_better=True, is_share=False),
         Measure(name="mae", reads="answers", each=_absolute, lower_is_better=True, is_share=False),
     )

@@ -23,6 +23,9 @@ _HIDDEN = -1e9
 _DROPOUT = 0.1
 """Before a new classifier, unless told."""
 
+Pooling = Literal["mean", "first", "none"]
+"""What a classifier sees of a text: the mean over its tokens, the first one, or each by itself."""
+
 
 class Encoder(nn.Module):
     """Token ids and their mask, of shape [batch, sequence], in; logits out."""
@@ -31,7 +34,7 @@ class Encoder(nn.Module):
     """Row of the embedding by token, where not every token has one of its own."""
 
     def __init__(
-        self, body: Any, head: nn.Linear | None = None, pooling: Literal["mean", "first"] = "mean", dropout: float = 0.0
+        self, body: Any, head: nn.Linear | None = None, pooling: Pooling = "mean", dropout: float = 0.0
     ) -> None:
         super().__init__()
         self.body = body
@@ -42,7 +45,7 @@ class Encoder(nn.Module):
         self.register_buffer("rows", None)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Logits of shape [batch, outputs]."""
+        """Logits of shape [batch, outputs], or of each token where nothing is pooled."""
         input_ids = input_ids if self.rows is None else self.rows[input_ids]
         seen = attention_mask.to(torch.float32)
         mask = attention_mask if self.body.config.model_type not in _SEE_ALL else _added(seen)
@@ -51,7 +54,9 @@ class Encoder(nn.Module):
             own: Tensor = found.logits
             return own
         states = found.last_hidden_state
-        if self.pooling == "mean":
+        if self.pooling == "none":
+            pooled = states
+        elif self.pooling == "mean":
             pooled = (seen.unsqueeze(1) @ states).squeeze(1) / seen.sum(dim=1, keepdim=True)
         else:
             pooled = states[:, 0]
@@ -92,7 +97,11 @@ def build(config: HuggingFaceModel, task: LabelledTask, classes: Sequence[str], 
     try:
         if own is not None:
             own_head.expect(config, own, classes, num_outputs)
-            body = _whole(transformers.AutoModelForSequenceClassification, config, described)
+            of_tokens, of_texts = (
+                transformers.AutoModelForTokenClassification,
+                transformers.AutoModelForSequenceClassification,
+            )
+            body = _whole(of_tokens if task.is_by_token else of_texts, config, described)
             _take_types_in(body.base_model)
             return Encoder(body)
         extra = {"add_pooling_layer": False} if described.model_type in _WITH_POOLER else {}
@@ -104,7 +113,10 @@ def build(config: HuggingFaceModel, task: LabelledTask, classes: Sequence[str], 
         raise own_head.missing(config, error) from error
     _take_types_in(body)
     dropout = _DROPOUT if config.dropout is None else config.dropout
-    return Encoder(body, nn.Linear(body.config.hidden_size, num_outputs), config.pooling or "mean", dropout)
+    if task.is_by_token and config.pooling is not None:
+        raise RecipeError(f"model.pooling must be left out for data.task {task.kind}, got {config.pooling!r}")
+    pooling: Pooling = "none" if task.is_by_token else config.pooling or "mean"
+    return Encoder(body, nn.Linear(body.config.hidden_size, num_outputs), pooling, dropout)
 
 
 def _whole(kind: Any, config: HuggingFaceModel, described: Any) -> Any:

@@ -82,9 +82,11 @@ def check(model: nn.Module, dataset: Dataset) -> None:
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         shapes = ", ".join(f"{name} {list(values.shape[1:])}" for name, values in dataset.train.inputs.items())
         raise DataError(f"the model must take {shapes}, got: {error}") from error
-    if not isinstance(logits, Tensor) or logits.shape != (2, dataset.num_outputs):
+    tokens = batch[0].shape[1:2] if dataset.task.is_by_token else ()
+    wanted = (2, *tokens, dataset.num_outputs)
+    if not isinstance(logits, Tensor) or logits.shape != wanted:
         got = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        classes = f"[2, {dataset.num_outputs}] for the data's {len(dataset.labels)} classes"
+        classes = f"{list(wanted)} for the data's {len(dataset.labels)} classes"
         raise DataError(f"the model's logits for two samples must have shape {classes}, got {got}")
 
 

@@ -19,8 +19,10 @@ from optimization.tasks.classification import Classification
 from optimization.tasks.multi_label import MultiLabel
 from optimization.tasks.regression import Regression
 from optimization.tasks.task import LabelledTask
+from optimization.tasks.token_classification import TokenClassification
 
 _CLASSIFIER = "ForSequenceClassification"
+_OF_WORDS = "ForTokenClassification"
 _TO_TRAIN_ON = ("Model", "ForMaskedLM", "ForPreTraining", "ForCausalLM", "LMHeadModel")
 """Ends of the names of architectures whose heads only serve to learn a language."""
 _SIGMOIDS = "multi_label_classification"
@@ -77,7 +79,11 @@ def find(config: HuggingFaceModel, task: LabelledTask) -> OwnHead | None:
         if config.labels is not None:
             raise RecipeError(f"model.labels must be left out: {config.name!r} has no classifier of its own")
         return None
-    if not heads[0].endswith(_CLASSIFIER):
+    if task.is_by_token:
+        if not heads[0].endswith(_OF_WORDS):
+            rule = f"model.name must be an encoder or a model {_OF_WORDS} for data.task {task.kind}"
+            raise RecipeError(f"{rule}, got {heads[0]}: {NEW}")
+    elif not heads[0].endswith(_CLASSIFIER):
         raise RecipeError(f"model.name must be an encoder or a classifier of texts, got {heads[0]}: {NEW}")
     for setting in ("pooling", "dropout"):
         if getattr(config, setting) is not None:
@@ -89,6 +95,9 @@ def find(config: HuggingFaceModel, task: LabelledTask) -> OwnHead | None:
             return _of_numbers(config, described)
         case "multi_label":
             return _of_several(config, described)
+        case "token_classification":
+            names = _names(config, described)
+            return OwnHead(labels=names, num_outputs=len(names), task=TokenClassification(classes=names))
     num = described.num_labels
     return OwnHead(labels=_labels(config, described), num_outputs=num, task=Classification(two_logits=num == 2))
 
@@ -150,10 +159,15 @@ def _of_several(config: HuggingFaceModel, described: Any) -> OwnHead:
         rule = f"model.name {config.name!r} must have a sigmoid for each label for data.task multi_label"
         advice = f"if it has, say so with model.overrides: {{problem_type: {_SIGMOIDS}}}, or {NEW}"
         raise RecipeError(f"{rule}, got problem_type {problem}: {advice}")
+    return OwnHead(labels=_names(config, described), num_outputs=num, task=MultiLabel())
+
+
+def _names(config: HuggingFaceModel, described: Any) -> tuple[str, ...]:
+    """What each of its logits is called."""
+    num = described.num_labels
     if config.labels is not None and len(config.labels) != num:
         raise RecipeError(f"model.labels must name the {num} labels of {config.name!r}, got {config.labels}")
-    names = config.labels or tuple(described.id2label[number] for number in range(num))
-    return OwnHead(labels=names, num_outputs=num, task=MultiLabel())
+    return config.labels or tuple(described.id2label[number] for number in range(num))
 
 
 def _labels(config: HuggingFaceModel, described: Any) -> tuple[str, ...]:

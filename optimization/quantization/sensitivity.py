@@ -16,6 +16,7 @@ from optimization.artifact.manifest import Meaning
 from optimization.errors import GraphError
 from optimization.graphs import graph
 from optimization.quantization.quantize import Batch, Prepared, write
+from optimization.readers.examples import joined
 from optimization.tasks.task import Task
 
 
@@ -97,6 +98,6 @@ def scan(prepared: Prepared, batches: Sequence[Batch], *, task: Task, output: Me
 
 
 def predict(path: Path, batches: Sequence[Batch]) -> NDArray[np.float32]:
-    """The first output, of shape [samples, outputs]."""
+    """The first output, of shape [samples, outputs], or of each token of a text."""
     session = graph.session(path)
-    return np.concatenate([np.asarray(session.run(None, dict(batch))[0], np.float32) for batch in batches])
+    return joined([np.asarray(session.run(None, dict(batch))[0], np.float32) for batch in batches])

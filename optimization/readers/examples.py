@@ -1,6 +1,6 @@
 """Examples as every step sees them: tensors by name, labels, and what a model of them needs to know."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -160,6 +160,13 @@ def in_order(found: Mapping[int, NDArray[Any]]) -> NDArray[Any]:
     for place, each in zip(filled, rows, strict=True):
         place[tuple(map(slice, each.shape))] = each
     return filled
+
+
+def joined(batches: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """What was found of several batches, one after the other; filled up likewise."""
+    if len({each.shape[1:] for each in batches}) == 1:
+        return np.concatenate(batches)
+    return in_order(dict(enumerate(row for each in batches for row in each)))
 
 
 def dynamic_axes(split: Split) -> dict[str, dict[int, str]]:

@@ -70,15 +70,24 @@ def huggingface_data(config: HuggingFaceData, seed: int) -> Dataset:
             loaded = datasets.load_from_disk(config.name)
         else:
             loaded = datasets.load_dataset(config.name, config.config)
-        train = loaded[config.train].to_pandas()
+        train = _frame(loaded[config.train], config.label)
         held = {
-            name: loaded[split].to_pandas()
+            name: _frame(loaded[split], config.label)
             for name, split in (("validation", config.validation), ("held_out", config.held_out))
             if isinstance(split, str)
         }
     except Exception as error:  # the hub's, the cache's and the loader's errors share no base
         raise DataError(f"data {config.name!r} cannot be loaded: {error}") from error
     return tables.dataset(config, train, held, seed)
+
+
+def _frame(split: Any, label: str) -> Any:
+    """The columns; where a list of classes is kept as numbers, their names."""
+    frame = split.to_pandas()
+    names = getattr(getattr(split.features.get(label), "feature", None), "names", None)
+    if names is not None:
+        frame[label] = [[names[number] for number in row] for row in frame[label]]
+    return frame
 
 
 def _classes(config: TorchData, items: Any, splits: Sequence[Split]) -> tuple[str, ...]:

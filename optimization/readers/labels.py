@@ -1,8 +1,10 @@
 """Brings the classes of data in the order of a model that came with classes of its own; they are matched by name."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,12 +27,15 @@ def reordered(dataset: Dataset, labels: Sequence[str]) -> Dataset:
     if dataset.stream is not None and not np.array_equal(numbers, np.arange(len(numbers))):
         rule = f"data.stream must be false where the model has its classes in the order {list(labels)}"
         raise DataError(f"{rule}, got {list(dataset.labels)}")
+    of_several = dataset.task.kind == "multi_label"
+    moved = partial(_columns if of_several else _classes, numbers=numbers, num=len(labels))
     return replace(
         dataset,
         labels=tuple(labels),
-        train=_moved(dataset.train, numbers, len(labels)),
-        validation=_moved(dataset.validation, numbers, len(labels)),
-        held_out=_moved(dataset.held_out, numbers, len(labels)),
+        task=dataset.task.named(labels),
+        train=_moved(dataset.train, moved),
+        validation=_moved(dataset.validation, moved),
+        held_out=_moved(dataset.held_out, moved),
     )
 
 
@@ -53,10 +58,17 @@ def key(name: str) -> str:
     return placeholder[1] if placeholder else plain
 
 
-def _moved(split: Split, numbers: NDArray[np.int64], num: int) -> Split:
-    """Labels of shape [samples] are numbers of classes; of [samples, labels], what each sample has of each."""
-    if split.labels.ndim == 1:
-        return replace(split, labels=np.where(split.labels == UNLABELLED, UNLABELLED, numbers[split.labels]))
-    moved = np.where((split.labels == UNLABELLED).all(axis=1)[:, np.newaxis], UNLABELLED, np.zeros(num, np.int64))
-    moved[:, numbers] = split.labels
-    return replace(split, labels=moved)
+def _moved(split: Split, moved: Callable[[NDArray[Any]], NDArray[Any]]) -> Split:
+    return replace(split, labels=moved(split.labels))
+
+
+def _classes(labels: NDArray[Any], *, numbers: NDArray[np.int64], num: int) -> NDArray[Any]:  # noqa: ARG001
+    """Numbers of classes, of whatever shape, by their new ones."""
+    return np.where(labels < 0, labels, numbers[labels])
+
+
+def _columns(labels: NDArray[Any], *, numbers: NDArray[np.int64], num: int) -> NDArray[Any]:
+    """What each sample has of each of the `num` labels, by what it has of each of its own."""
+    moved = np.where((labels == UNLABELLED).all(axis=1)[:, np.newaxis], UNLABELLED, np.zeros(num, np.int64))
+    moved[:, numbers] = labels
+    return moved

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from optimization.artifact.manifest import TextPreprocessing
 from optimization.errors import DataError
-from optimization.readers import files, streaming, text
+from optimization.readers import files, streaming, text, tokens
 from optimization.readers.examples import Dataset, Split
 from optimization.readers.holding import cut, hold_out, some
 from optimization.readers.streaming import Columns, Share
@@ -102,6 +102,8 @@ class _Encoder:
             labels = _labels(frame, self._config.label, self._numbers)
         else:
             labels = TASKS[self._config.task].encode(_column(frame, self._config.label).tolist(), self._classes)
+        if self._config.task == "token_classification":
+            return tokens.encode(_column(frame, str(self._config.text)).tolist(), labels, self._tokenizer)
         if self._config.text is not None:
             return text.encode(_texts(frame, self._config.text), labels, self._tokenizer)
         return Split(inputs={"features": _features(frame, self._config)}, labels=labels)
@@ -114,7 +116,7 @@ def _dataset(config: Table | HuggingFaceData, splits: Mapping[str, Split], class
             validation=splits["validation"],
             held_out=splits["held_out"],
             labels=classes,
-            task=TASKS[config.task],
+            task=TASKS[config.task].named(classes),
         )
     folder = Path(tempfile.mkdtemp(prefix="trimtab-tokenizer-"))
     assert config.tokenizer is not None, "the recipe was checked"
@@ -123,7 +125,7 @@ def _dataset(config: Table | HuggingFaceData, splits: Mapping[str, Split], class
         validation=splits["validation"],
         held_out=splits["held_out"],
         labels=classes,
-        task=TASKS[config.task],
+        task=TASKS[config.task].named(classes),
         preprocessing=TextPreprocessing(max_length=config.max_length),
         files={text.FILE: text.save(text.tokenizer(config.tokenizer, config.max_length), folder)},
     )

@@ -92,13 +92,15 @@ class Phrases(Settings):
 
 class _Columns(_Files):
     task: LabelledKind = "classification"
-    """What a model of it is for: one class a sample, any number of labels (multi_label), or a number (regression)."""
+    """What a model of it is for: one class a sample, any number of labels (multi_label), a number (regression), or a
+    class a word (token_classification)."""
     label: str = "label"
-    """Column of the class, a name or a number; of labels, a list or one text with | between them; or of the number."""
+    """Column of the class, a name or a number; of labels, a list or one text with | between them; of the number; or of
+    the classes of the words, a list or one text with spaces between them."""
     features: tuple[str, ...] | None = None
     """Columns of numbers; none takes all but the label."""
     text: str | None = None
-    """Column of text, instead of features."""
+    """Column of text, instead of features; where each word has a class, a list of words or a text of them."""
     tokenizer: str | None = None
     """For text: a tokenizer.json, a folder that holds one, or a Hugging Face hub name."""
     max_length: Count = 128
@@ -110,6 +112,12 @@ class _Columns(_Files):
     def _made_for_classes(self) -> Self:
         if self.task != "classification" and self.phrases is not None:
             raise misfit("data.phrases must be left out where data.task is not classification", self.task)
+        return self
+
+    @model_validator(mode="after")
+    def _words_are_of_texts(self) -> Self:
+        if self.task == "token_classification" and self.text is None:
+            raise misfit("data.text must name a column of words where data.task is token_classification", self.text)
         return self
 
 
@@ -185,9 +193,16 @@ class TorchData(_Files):
     classes: tuple[str, ...] | None = None
     """Names of the classes; none takes the Dataset's own `classes`, else numbers them."""
     task: LabelledKind = "classification"
-    """What a model of it is for; a label of multi_label is as many zeros and ones as there are labels."""
+    """What a model of it is for; a label of multi_label is as many zeros and ones as there are labels. Words have
+    classes in tables and Hugging Face datasets alone."""
     quality: Literal["accuracy", "agreement"] = "accuracy"
     """What the share of equal classes is called: agreement where the labels are a model's own answers."""
+
+    @model_validator(mode="after")
+    def _labels_of_whole_samples(self) -> Self:
+        if self.task == "token_classification":
+            raise misfit("data.kind must be table or huggingface where data.task is token_classification", self.kind)
+        return self
 
 
 class HuggingFaceData(_Columns):

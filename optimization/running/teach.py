@@ -71,7 +71,7 @@ def teach(workspace: Workspace) -> TeacherAnswers:
         answer = workspace.trainer.answer(asked, workspace.recipe.precision_of_answers)
         if (choice := workspace.trainer.choice()) is not None:
             workspace.note_precision("answers", choice)
-        logits, pooled = np.split(answer, [dataset.num_outputs], axis=1)
+        logits, pooled = np.split(answer, [dataset.num_outputs], axis=-1)
         return TeacherAnswers(teacher=teacher, logits=logits, pooled=pooled if pooled.size else None)
 
 

@@ -29,7 +29,7 @@ from optimization.artifact.manifest import Manifest, PicturePreprocessing, Prepr
 from optimization.artifact.raw.prepare import Array
 from optimization.artifact.store import MODEL, Artifact
 from optimization.errors import VerifyError
-from optimization.readers.examples import Inputs, Split
+from optimization.readers.examples import Inputs, Split, joined
 
 TOLERANCE, GPU_TOLERANCE = 1e-4, 1e-2
 """How far outputs may be from what was measured: absolutely, and where they are larger than 1, as a share of them."""
@@ -72,11 +72,11 @@ def verify(artifact: Artifact, held_out: Split, measured: Measured) -> None:
         by_tensors, by_raw = (
             [values for key, values in answers.items() if key.startswith(each)] for each in (kind, trial_run.RAW)
         )
-        outputs = measured.read(np.concatenate(by_tensors))
+        outputs = measured.read(joined(by_tensors))
         _expect_alike(name, f"outputs by {provider}", outputs, measured.outputs[rows], provider)
         if by_raw:
-            prepared = measured.read(np.concatenate(by_raw))
-            _expect_alike(name, f"raw input by {provider}", prepared, outputs[: len(prepared)], provider)
+            prepared, same = (measured.read(joined(each)) for each in (by_raw, by_tensors[: len(by_raw)]))
+            _expect_alike(name, f"raw input by {provider}", prepared, same, provider)
         ordered = np.empty_like(outputs)
         ordered[rows] = outputs
         num, expected = int(measured.right(ordered).sum()), int(measured.right(measured.outputs).sum())

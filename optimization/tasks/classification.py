@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -29,6 +29,11 @@ class Classification:
     """Whether two classes have a logit each, as models of others may; ours have one for the second class."""
 
     measures: tuple[str, ...] = ("accuracy", "f1", "f1_macro", "auroc", "map")
+    is_by_token: bool = False
+
+    def named(self, names: Sequence[str]) -> Self:  # noqa: ARG002
+        """The same: how they are called changes nothing."""
+        return self
 
     def names(self, values: Sequence[object]) -> tuple[str, ...]:
         """The classes, in order.

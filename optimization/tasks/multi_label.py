@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -27,6 +27,11 @@ class MultiLabel:
     kind: Literal["multi_label"] = "multi_label"
     output: Meaning = "probabilities"
     measures: tuple[str, ...] = ("f1_micro", "f1_macro", "exact_match", "auroc", "map")
+    is_by_token: bool = False
+
+    def named(self, names: Sequence[str]) -> Self:  # noqa: ARG002
+        """The same: how they are called changes nothing."""
+        return self
 
     def names(self, values: Sequence[object]) -> tuple[str, ...]:
         """All labels that a sample has, in the order of their names."""

@@ -7,9 +7,11 @@ from optimization.tasks.classification import Classification
 from optimization.tasks.multi_label import MultiLabel
 from optimization.tasks.regression import Regression
 from optimization.tasks.task import LabelledTask
+from optimization.tasks.token_classification import TokenClassification
 
 TASKS: Final[dict[LabelledKind, LabelledTask]] = {
     "classification": Classification(),
     "multi_label": MultiLabel(),
     "regression": Regression(),
+    "token_classification": TokenClassification(),
 }

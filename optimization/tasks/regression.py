@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -24,6 +24,11 @@ class Regression:
     kind: Literal["regression"] = "regression"
     output: Meaning = "values"
     measures: tuple[str, ...] = ("mse", "mae", "spearman")
+    is_by_token: bool = False
+
+    def named(self, names: Sequence[str]) -> Self:  # noqa: ARG002
+        """The same: how they are called changes nothing."""
+        return self
 
     def names(self, values: Sequence[object]) -> tuple[str, ...]:  # noqa: ARG002
         """None: there is nothing to tell apart."""

@@ -7,7 +7,7 @@ A new task is one file here, a name in `manifest.TaskKind`, and a line where its
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +73,15 @@ class LabelledTask(Task, Protocol):
     @property
     def measures(self) -> tuple[str, ...]:
         """Measures of quality that fit it, the usual one first (`measuring/measures.py`)."""
+        ...
+
+    @property
+    def is_by_token(self) -> bool:
+        """Whether logits are of shape [batch, tokens, outputs], else [batch, outputs]."""
+        ...
+
+    def named(self, names: Sequence[str]) -> Self:
+        """The task of labels that tell apart what is called so."""
         ...
 
     def names(self, values: Sequence[object]) -> tuple[str, ...]:

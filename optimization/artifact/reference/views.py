@@ -73,6 +73,8 @@ class Views:
         values = outputs[name]
         if values.dtype.kind not in "fiub":
             return {}
+        if meaning == "logits" and values.ndim == 3:
+            return self._tokens(values)
         if meaning not in ("logits", "probabilities") or values.ndim != 2:
             return self._tensor(self._first, values)
         return self._classes(values, meaning)
@@ -87,6 +89,14 @@ class Views:
             return found | {"logit": logits[:, 0]}
         centred = logits - logits.mean(axis=1, keepdims=True)
         return found | self._projected("logits", np.clip(centred, -50, 50))
+
+    def _tokens(self, values: NDArray[Any]) -> Columns:
+        """Means over the tokens of each row; those whose logits are all 0 are padding, which batches differ in."""
+        counts = values.any(axis=2)
+        num = np.maximum(counts.sum(axis=1), 1)
+        of_tokens = self._classes(values.reshape(-1, values.shape[2]), "logits")
+        per_row = {name: column.reshape(counts.shape) for name, column in of_tokens.items() if name != "class"}
+        return {name: (column * counts).sum(axis=1) / num for name, column in per_row.items()}
 
     def _tensor(self, spec: TensorSpec, values: NDArray[Any]) -> Columns:
         name, numbers = spec.name, values.reshape(len(values), -1).astype(np.float64)
