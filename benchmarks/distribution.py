@@ -13,9 +13,7 @@ MEASUREMENTS = (
     Measurement(keys=("offline_over_raw",), measure=lambda _, rounds: offline.speed_figures(rounds)),
     Measurement(keys=("offline_resume",), measure=lambda _, rounds: offline.resume_figures(rounds)),
     Measurement(keys=("offline_memory",), measure=lambda _, rounds: offline.memory_figures(rounds)),
-    Measurement(
-        keys=("stages_equal", "stages_throughput", "stages_hop_ms"), measure=lambda _, rounds: stages.figures(rounds)
-    ),
+    Measurement(keys=("stages_equal", "stages_throughput", "stages_hop_ms"), measure=stages.figures),
     Measurement(keys=("place_gain",), measure=lambda _, rounds: placing.gain_figures(rounds)),
     Measurement(keys=("place_p50_error", "place_p99_error"), measure=lambda _, rounds: placing.error_figures(rounds)),
     Measurement(

@@ -4,6 +4,7 @@ The stages have one thread each, and so has each of two replicas of the uncut mo
 are compared one request at a time, latencies at one connection, rates at 32, in turn.
 """
 
+import argparse
 import json
 import statistics
 import tempfile
@@ -18,16 +19,22 @@ from numpy.typing import NDArray
 
 from benchmarks.models import NUM_TOKENS, minilm, minilm_request
 from benchmarks.servers import Server, infer_path, pipeline, trimtab
+from benchmarks.spreading import stages_on_hosts
 from benchmarks.throughput import CONNECTIONS, Figures, Rounds, driver_of, in_turn, rates_of
 from optimization.artifact.store import Artifact
 from optimization.cutting.command import cut
 from optimization.cutting.search import Wanted
 
 
-def figures(rounds: Rounds) -> Figures:
-    """Largest difference of an answer; requests/s over the uncut model's; milliseconds that the hop adds."""
+def figures(options: argparse.Namespace, rounds: Rounds) -> Figures:
+    """Largest difference of an answer; requests/s over the uncut model's; milliseconds that the hop adds.
+
+    With `--hosts` that of a hop from host to host alone: all hosts are this machine, and a rate would tell nothing.
+    """
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        whole, parts = in_two(Path(folder))
+        whole, parts = _in_two(Path(folder))
+        if options.hosts:
+            return stages_on_hosts.figures(whole, parts, rounds.rounds * rounds.seconds)
         replicas = {"min_replicas": 2, "max_replicas": 2}
         uncut = stack.enter_context(trimtab(whole, scaling=replicas))
         staged = stack.enter_context(pipeline({"artifact": parts.manifest.name, "artifacts": folder}))
@@ -45,7 +52,7 @@ def figures(rounds: Rounds) -> Figures:
     }
 
 
-def in_two(root: Path) -> tuple[Artifact, Artifact]:
+def _in_two(root: Path) -> tuple[Artifact, Artifact]:
     """MiniLM, and MiniLM in two parts."""
     whole = minilm(root, takes_text=False)
     parts, report = cut(whole, root, "minilm-2-stages", Wanted(stages=2, length=NUM_TOKENS))
