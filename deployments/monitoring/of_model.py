@@ -75,7 +75,8 @@ def _sketches(artifact: Artifact, emitter: Emitter) -> Sketches | None:
         return None
     text = manifest.preprocessing
     vocabulary = Vocabulary(artifact.path / text.tokenizer) if isinstance(text, TextPreprocessing) else None
-    views = Views(manifest.inputs, manifest.outputs, vocabulary=vocabulary, seed=manifest.reference.seed)
+    seed = manifest.reference.seed
+    views = Views(manifest.inputs, manifest.outputs, task=manifest.task, vocabulary=vocabulary, seed=seed)
     return Sketches(manifest, manifest.reference, views, emitter)
 
 

@@ -60,7 +60,7 @@ def reference(path: Path, dataset: Dataset, output: Meaning) -> Reference:
     vocabulary = None
     if isinstance(dataset.preprocessing, TextPreprocessing):
         vocabulary = Vocabulary(dataset.files[dataset.preprocessing.tokenizer])
-    views = Views(inputs, outputs, vocabulary=vocabulary)
+    views = Views(inputs, outputs, task=dataset.task.kind, vocabulary=vocabulary)
     asked, answered = [], []
     for _, batch in chosen.batches(_PREDICT_AT_ONCE):
         asked.append(views.inputs(batch))

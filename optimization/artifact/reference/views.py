@@ -3,7 +3,7 @@
     columns   each number of a small input            x[3]
     pictures  brightness, contrast                    image.brightness
     texts     length, unknown tokens, characters      text.length
-    answers   class, confidence, values               class, confidence
+    answers   class, confidence, values, labels        class, confidence
     anything larger, and the logits: 16 random directions, since two distributions that differ differ along almost all
     of them (Cramer & Wold 1936; sliced two-sample tests)                                       image.projection0
 
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optimization.artifact import cascade
-from optimization.artifact.manifest import Meaning, TensorSpec
+from optimization.artifact.manifest import Meaning, TaskKind, TensorSpec
 from optimization.artifact.reference.vocabulary import Vocabulary
 
 NUM_PROJECTIONS = 16
@@ -41,18 +41,20 @@ class Views:
         inputs: Sequence[TensorSpec],
         outputs: Sequence[TensorSpec],
         *,
+        task: TaskKind | None = None,
         vocabulary: Vocabulary | None = None,
         seed: int = 0,
     ) -> None:
-        """`vocabulary` is that of a model of texts; `seed` is that of the projections."""
+        """`task` is what the model is for; `vocabulary` is that of a model of texts; `seed` that of the projections."""
         self.seed = seed
+        self._one_class = task != "multi_label"
         self._inputs = tuple(inputs)
         self._first = outputs[0]
         self._vocabulary = vocabulary
         self._directions: dict[tuple[str, int], NDArray[np.float64]] = {}
         width = self._first.shape[1] if len(self._first.shape) == 2 else 0
-        is_classifier = self._first.meaning in ("logits", "probabilities") and isinstance(width, int)
-        classes = max(2, int(width)) if is_classifier and width else 0
+        has_classes = self._one_class and self._first.meaning in ("logits", "probabilities")
+        classes = max(2, width) if has_classes and isinstance(width, int) and width else 0
         self.num_classes = classes if classes <= MOST_CLASSES else 0
         """Whose shares are watched; 0 where there are none, or too many."""
 
@@ -77,6 +79,9 @@ class Views:
             return self._tokens(values)
         if meaning not in ("logits", "probabilities") or values.ndim != 2:
             return self._tensor(self._first, values)
+        if not self._one_class:
+            likely = values > (0.5 if meaning == "probabilities" else 0.0)
+            return self._tensor(self._first, values) | {"labels": likely.sum(axis=1).astype(np.float64)}
         return self._classes(values, meaning)
 
     def _classes(self, values: NDArray[Any], meaning: Meaning) -> Columns:

@@ -57,6 +57,14 @@ def test_a_small_input_is_watched_by_column_and_a_classifier_by_class_confidence
     assert Reference.model_validate_json(found.model_dump_json()) == found
 
 
+def test_a_model_of_several_labels_is_watched_by_the_probability_of_each_and_by_how_many_there_are():
+    probabilities = np.array([[0.9, 0.6, 0.1], [0.2, 0.3, 0.4]], np.float32)
+    answered = Views([TABLE], [THREE], task="multi_label").outputs({"probabilities": probabilities})
+    assert list(answered) == ["probabilities[0]", "probabilities[1]", "probabilities[2]", "labels"]
+    np.testing.assert_array_equal(answered["probabilities[1]"], probabilities[:, 1])
+    np.testing.assert_array_equal(answered["labels"], [2, 0])
+
+
 def test_pictures_are_watched_by_brightness_contrast_and_projections(random):
     images = random.random((20, 3, 32, 32), np.float32)
     views = Views([PICTURES], [THREE])
