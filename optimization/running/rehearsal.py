@@ -20,7 +20,8 @@ from optimization.recipe.recipe import Recipe
 def rehearse(recipe: Recipe, dataset: Dataset, variants: Iterable[Recipe] = ()) -> None:
     """Build the teacher and the student, export those of others' code, and pair the states that are to be transferred.
 
-    The `variants` of a search share the recipe's teacher, and take the place of its steps.
+    A teacher that is not trained is exported first of all anyway. The `variants` of a search share the recipe's
+    teacher, and take the place of its steps.
 
     Raises:
         RecipeError: a model cannot be built, or lacks the states.
@@ -32,7 +33,7 @@ def rehearse(recipe: Recipe, dataset: Dataset, variants: Iterable[Recipe] = ()) 
         return
     teacher = models.build(recipe.teacher.model, dataset, recipe.seed)
     example = export.example(dataset.train, 2)
-    if isinstance(recipe.teacher.model, TorchModel | HuggingFaceModel):
+    if recipe.teacher.training is not None and isinstance(recipe.teacher.model, TorchModel | HuggingFaceModel):
         _export(teacher, dataset)
     for each in tuple(variants) or (recipe,):
         student = teacher
