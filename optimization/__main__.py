@@ -16,6 +16,7 @@ from optimization.artifact import signing, store
 from optimization.artifact.manifest import Meaning
 from optimization.artifact.push import push
 from optimization.artifact.store import Artifact, ArtifactError
+from optimization.drafting import command as drafting
 from optimization.errors import OptimizationError, RecipeError
 from optimization.identity import up_to_date
 from optimization.recipe import recipe, sources
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 # torch and Ray take seconds to import: only what needs them does so, inside its function.
 
-VERBS = ("run", "inspect", "compare", "cascade", "publish", "push", "sign", "cut", "split-embeddings")
+VERBS = ("init", "run", "inspect", "compare", "cascade", "publish", "push", "sign", "cut", "split-embeddings")
 FAILED, UNPROVEN, INTERRUPTED = 2, 3, 130
 
 
@@ -52,6 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(words)
     try:
         match options.verb:
+            case "init":
+                drafting.run(options, Console())
             case "run":
                 return _run(options)
             case "inspect":
@@ -86,6 +89,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog="`python -m optimization RECIPE` is short for `python -m optimization run RECIPE`.",
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    drafting.add_arguments(verbs.add_parser("init", help="write a recipe for a model and data that are there already"))
 
     run = verbs.add_parser("run", help="follow a recipe and publish the small model it describes")
     run.add_argument("recipe", type=Path, help="a YAML file, such as optimization/recipes/signals.yaml")

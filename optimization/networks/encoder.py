@@ -105,6 +105,7 @@ def build(config: HuggingFaceModel, task: LabelledTask, classes: Sequence[str], 
             _take_types_in(body.base_model)
             return Encoder(body)
         extra = {"add_pooling_layer": False} if described.model_type in _WITH_POOLER else {}
+        extra["trust_remote_code"] = config.code is not None
         if config.pretrained:
             body = transformers.AutoModel.from_pretrained(config.name, config=described, **extra)
         else:
@@ -121,7 +122,9 @@ def build(config: HuggingFaceModel, task: LabelledTask, classes: Sequence[str], 
 
 def _whole(kind: Any, config: HuggingFaceModel, described: Any) -> Any:
     """The fine-tuned model, all of whose weights must be there."""
-    body, loaded = kind.from_pretrained(config.name, config=described, output_loading_info=True)
+    body, loaded = kind.from_pretrained(
+        config.name, config=described, output_loading_info=True, trust_remote_code=config.code is not None
+    )
     if lacking := sorted(loaded["missing_keys"]):
         rule = f"model.name {config.name!r} must have all weights of its classifier"
         raise RecipeError(f"{rule}, it lacks {lacking[0]}: {own_head.NEW}")

@@ -11,6 +11,7 @@ from typing import Any
 
 from optimization.errors import DataError, RecipeError
 from optimization.extras import require
+from optimization.networks import foreign_code
 from optimization.readers import labels
 from optimization.readers.examples import Dataset
 from optimization.recipe.architectures import HuggingFaceModel
@@ -49,7 +50,7 @@ def describe(config: HuggingFaceModel) -> Any:
     """
     transformers = require("transformers", extra="hf")
     try:
-        found = transformers.AutoConfig.from_pretrained(config.name, trust_remote_code=False)
+        found = transformers.AutoConfig.from_pretrained(config.name, trust_remote_code=foreign_code.may_run(config))
     except (OSError, ValueError, TypeError) as error:
         raise missing(config, error) from error
     unknown = [name for name in config.overrides if not hasattr(found, name)]
@@ -74,7 +75,7 @@ def find(config: HuggingFaceModel, task: LabelledTask) -> OwnHead | None:
     if config.head == "new" or not config.pretrained:
         return None
     described = describe(config)
-    heads = [name for name in described.architectures or () if not name.endswith(_TO_TRAIN_ON)]
+    heads = _heads(described)
     if not heads:
         if config.labels is not None:
             raise RecipeError(f"model.labels must be left out: {config.name!r} has no classifier of its own")
@@ -100,6 +101,22 @@ def find(config: HuggingFaceModel, task: LabelledTask) -> OwnHead | None:
             return OwnHead(labels=names, num_outputs=len(names), task=TokenClassification(classes=names))
     num = described.num_labels
     return OwnHead(labels=_labels(config, described), num_outputs=num, task=Classification(two_logits=num == 2))
+
+
+def is_classifier(described: Any) -> bool:
+    """Whether a model of that configuration comes with a classifier of its own.
+
+    Raises:
+        RecipeError: it comes with a head for another task.
+    """
+    heads = _heads(described)
+    if heads and not heads[0].endswith(_CLASSIFIER):
+        raise RecipeError(f"MODEL must be an encoder or a classifier of texts, got {heads[0]}")
+    return bool(heads)
+
+
+def _heads(described: Any) -> list[str]:
+    return [name for name in described.architectures or () if not name.endswith(_TO_TRAIN_ON)]
 
 
 def fit(teacher: Teacher, dataset: Dataset) -> Dataset:

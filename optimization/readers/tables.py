@@ -63,11 +63,10 @@ def dataset(
 
     What is not among them is cut from `train`.
     """
-    column = _column(train, config.label)
     if config.task == "classification":
-        classes = _classes(column.unique().tolist(), config.label)
+        classes = classes_of(train, config.label)
     else:
-        classes = list(TASKS[config.task].names(column.tolist()))
+        classes = list(TASKS[config.task].names(_column(train, config.label).tolist()))
     encode = _Encoder(config, classes)
     examples = encode(train)
     splits = {name: encode(frame) for name, frame in held.items()}
@@ -81,6 +80,15 @@ def dataset(
         return made
     features = examples.inputs["features"]
     return replace(made, offset=features.mean(axis=0), scale=_nonzero(features.std(axis=0)))
+
+
+def classes_of(frame: "pd.DataFrame", label: str) -> list[Any]:
+    """What the column of labels tells apart, in order.
+
+    Raises:
+        DataError: there is no such column, a row has no label, or all have the same.
+    """
+    return _classes(_label_column(frame, label).unique().tolist(), label)
 
 
 class _Encoder:
@@ -136,7 +144,7 @@ def _facts(config: Table, path: Path) -> dict[str, Any]:
 
     def of(frame: "pd.DataFrame") -> dict[str, list[str]]:
         frame = files.indexed(frame)
-        found: dict[str, Any] = {"num": len(frame), "classes": _column(frame, config.label).unique().tolist()}
+        found: dict[str, Any] = {"num": len(frame), "classes": _label_column(frame, config.label).unique().tolist()}
         if config.text is None:
             features = _features(frame, config).astype(np.float64)
             found |= {"sum": features.sum(axis=0).tolist(), "squares": np.square(features).sum(axis=0).tolist()}
@@ -180,6 +188,16 @@ def _column(frame: "pd.DataFrame", name: str) -> "pd.Series[Any]":
     return column
 
 
+def _label_column(frame: "pd.DataFrame", name: str) -> "pd.Series[Any]":
+    """The column, in which an empty text is no class: a CSV's empty fields are read as such."""
+    column = _column(frame, name)
+    is_empty = column.map(lambda each: isinstance(each, str) and not each.strip()).to_numpy()
+    if is_empty.any():
+        where = _place(frame, int(is_empty.argmax()))
+        raise DataError(f"column {name!r} must have a label in every row, got an empty text in {where}")
+    return column
+
+
 def _place(frame: "pd.DataFrame", position: int) -> str:
     """`row 3 of x.csv`, rows being counted from 0, without headings."""
     index = frame.index[position]
@@ -194,7 +212,7 @@ def _classes(values: Iterable[Any], label: str) -> list[Any]:
 
 
 def _labels(frame: "pd.DataFrame", label: str, numbers: Mapping[str, int]) -> NDArray[np.int64]:
-    names = _column(frame, label).astype(str)
+    names = _label_column(frame, label).astype(str)
     is_unknown = ~names.isin(list(numbers)).to_numpy()
     if is_unknown.any():
         first = int(is_unknown.argmax())

@@ -76,6 +76,9 @@ class HuggingFaceModel(_Architecture):
     """Share of values dropped before a new classifier in training; none drops 0.1."""
     overrides: dict[str, Any] = Field(default={})
     """Changes to its configuration, such as `num_hidden_layers: 3`."""
+    code: str | None = None
+    """Of a model that comes with Python code of its own: the class that may be run, as its config.json names it in
+    `auto_map`, such as `modeling_x.XForSequenceClassification`. None runs no such code."""
 
 
 class TeacherLayers(Settings):

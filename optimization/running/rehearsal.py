@@ -8,7 +8,7 @@ from torch import nn
 
 from optimization.distillation import students, transfer
 from optimization.graphs import export
-from optimization.networks import models
+from optimization.networks import models, own_tokenizer
 from optimization.pruning import prune
 from optimization.quantization import qat
 from optimization.readers.examples import Dataset
@@ -24,18 +24,21 @@ def rehearse(recipe: Recipe, dataset: Dataset, variants: Iterable[Recipe] = ()) 
     teacher, and take the place of its steps.
 
     Raises:
-        RecipeError: a model cannot be built, or lacks the states.
+        RecipeError: a model cannot be built, lacks the states, or learned with another tokenizer than the data's.
         DataError: a model does not fit the data.
         ExportError: a model computes what cannot be written in ONNX.
         PruneError: a student has nothing of what is to be cut.
     """
     if recipe.teacher.model is None:
         return
+    tried = tuple(variants) or (recipe,)
+    for each in tried:
+        own_tokenizer.expect(each, dataset)
     teacher = models.build(recipe.teacher.model, dataset, recipe.seed)
     example = export.example(dataset.train, 2)
     if recipe.teacher.training is not None and isinstance(recipe.teacher.model, TorchModel | HuggingFaceModel):
         _export(teacher, dataset)
-    for each in tuple(variants) or (recipe,):
+    for each in tried:
         student = teacher
         if each.distill is not None:
             student = students.build(each.distill.student, teacher, dataset, each.seed)

@@ -36,6 +36,7 @@ def test_features_are_scaled_and_classes_named() -> None:
         (FRAME.assign(a="x"), {}, "column 'a' must hold numbers, got 'x' in row 0"),
         (FRAME.assign(a=[np.nan, *[1.0] * 19]), {}, "column 'a' must have a value in every row, got none in row 0"),
         (FRAME.assign(label="yes"), {}, r"column 'label' must name at least 2 classes, got \['yes'\]"),
+        (FRAME.assign(label=["no", " "] * 10), {}, "must have a label in every row, got an empty text in row 1"),
     ],
 )
 def test_what_is_missing_is_named(frame: pd.DataFrame, settings: dict[str, object], message: str) -> None:
