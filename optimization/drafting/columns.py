@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from optimization.artifact.manifest import LabelledKind
+from optimization.drafting.task import DraftedTask
 from optimization.errors import DataError
 from optimization.readers import labels
 from optimization.tasks.named import TASKS
@@ -35,9 +35,7 @@ def text(frame: "pd.DataFrame", given: str | None, label: str | None) -> str:
     return _only(candidates, frame, "--text", "texts, which differ from row to row")
 
 
-def label(
-    frame: "pd.DataFrame", given: str | None, text: str | None, task: LabelledKind, classes: Sequence[str]
-) -> str:
+def label(frame: "pd.DataFrame", given: str | None, text: str | None, task: DraftedTask, classes: Sequence[str]) -> str:
     """The column of labels; `classes` are those that the model came with, by whatever names the data may have.
 
     Raises:
@@ -70,7 +68,7 @@ def _is_text(column: "pd.Series") -> bool:
     return _is_words(column) and bool(column.nunique() >= max(2, _DIFFERENT * len(column)))
 
 
-def _is_label(column: "pd.Series", task: LabelledKind) -> bool:
+def _is_label(column: "pd.Series", task: DraftedTask) -> bool:
     match task:
         case "regression":
             return column.dtype.kind in "iuf"
@@ -84,7 +82,7 @@ def _is_label(column: "pd.Series", task: LabelledKind) -> bool:
             return 2 <= num <= min(_MOST_CLASSES, len(column) // _ROWS_EACH)
 
 
-def _has_classes(column: "pd.Series", task: LabelledKind, classes: Sequence[str]) -> bool:
+def _has_classes(column: "pd.Series", task: DraftedTask, classes: Sequence[str]) -> bool:
     """Whether all that it names is among the model's."""
     names = TASKS[task].names(column.dropna().tolist())
     return bool(names) and {*map(labels.key, names)} <= {*map(labels.key, classes)}

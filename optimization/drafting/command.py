@@ -7,7 +7,7 @@ from typing import get_args
 
 from rich.console import Console
 
-from optimization.artifact.manifest import LabelledKind
+from optimization.drafting.task import DraftedTask
 from optimization.errors import RecipeError
 
 
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--text", metavar="COLUMN", help="column of the text, where several could be")
     add("--label", metavar="COLUMN", help="column of the label, where several could be")
     add("--labels", metavar="A,B", help="what the data call the model's classes, in the order of its outputs")
-    add("--task", choices=get_args(LabelledKind), help="what the model is for, where it does not tell")
+    add("--task", choices=get_args(DraftedTask), help="what the model is for, where it does not tell")
     add("--gives", choices=("logits", "probabilities"), help="what an ONNX file gives, where its graph does not tell")
     add("--tokenizer", help="a tokenizer.json, a folder or a hub name, if not the model's own")
     add("--held-out", type=Path, metavar="FILE", help="examples that only report; else a fifth of --data")

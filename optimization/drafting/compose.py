@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from optimization.artifact.manifest import LabelledKind
 from optimization.drafting import columns, lengths, student, subject, table
 from optimization.drafting.draft import Draft, write
 from optimization.drafting.lengths import Lengths
 from optimization.drafting.subject import Subject
+from optimization.drafting.task import DraftedTask
 from optimization.errors import DataError, PruneError, RecipeError
 from optimization.foreign import convert, onnx_teacher
 from optimization.graphs import graph
@@ -56,7 +56,7 @@ class Asked:
     label: str | None = None
     labels: tuple[str, ...] | None = None
     """What the data call the model's classes, in the order of its outputs."""
-    task: LabelledKind | None = None
+    task: DraftedTask | None = None
     output: str | None = None
     """What an ONNX file gives."""
     tokenizer: str | None = None
@@ -151,7 +151,7 @@ def _draft(asked: Asked, looked_at: Subject, frame: "pd.DataFrame") -> Draft:
     )
 
 
-def _classes(frame: "pd.DataFrame", label: str, task: LabelledKind) -> tuple[str, ...]:
+def _classes(frame: "pd.DataFrame", label: str, task: DraftedTask) -> tuple[str, ...]:
     if task == "classification":
         return tuple(map(str, tables.classes_of(frame, label)))
     return TASKS[task].names(frame[label].dropna().tolist())
@@ -184,7 +184,7 @@ def _lengths(frame: "pd.DataFrame", column: str | None, tokenizer: str | None, l
     return lengths.measure([str(each) for each in frame[column]], found, looked_at.max_tokens)
 
 
-def _expect_classes(asked: Asked, looked_at: Subject, task: LabelledKind, names: tuple[str, ...]) -> None:
+def _expect_classes(asked: Asked, looked_at: Subject, task: DraftedTask, names: tuple[str, ...]) -> None:
     """Check that the data's classes are the model's, by name.
 
     Raises:

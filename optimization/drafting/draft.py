@@ -6,9 +6,9 @@ from typing import Any
 
 import yaml
 
-from optimization.artifact.manifest import LabelledKind
 from optimization.drafting.lengths import Lengths
 from optimization.drafting.subject import Subject
+from optimization.drafting.task import DraftedTask
 from optimization.tasks.named import TASKS
 
 
@@ -27,7 +27,7 @@ class Draft:
     validation: str | None
     text: str | None
     label: str
-    task: LabelledKind
+    task: DraftedTask
     classes: Sequence[str]
     """The data's."""
     tokenizer: str | None

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from optimization.artifact.manifest import LabelledKind, Meaning
+from optimization.artifact.manifest import Meaning
+from optimization.drafting.task import DraftedTask
 from optimization.errors import RecipeError
 from optimization.foreign import convert
 from optimization.graphs import graph, outputs
@@ -28,7 +29,7 @@ class Subject:
     """A folder, hub name or file, as it was given."""
     is_onnx: bool
     takes_text: bool
-    task: LabelledKind | None
+    task: DraftedTask | None
     """What it is for; none where it does not tell."""
     has_classifier: bool
     """Whether it was trained for a task; else it is only an encoder."""
@@ -72,7 +73,7 @@ def _of_transformers(name: str, code: str | None) -> Subject:
     described = own_head.describe(config)
     is_classifier = own_head.is_classifier(described)
     num = described.num_labels
-    task: LabelledKind | None = None
+    task: DraftedTask | None = None
     if is_classifier and described.problem_type == _SEVERAL and num > 1:
         task = "multi_label"
     elif is_classifier and num == 1 and described.problem_type != _SEVERAL:

@@ -111,7 +111,9 @@ def is_classifier(described: Any) -> bool:
     """
     heads = _heads(described)
     if heads and not heads[0].endswith(_CLASSIFIER):
-        raise RecipeError(f"MODEL must be an encoder or a classifier of texts, got {heads[0]}")
+        raise RecipeError(
+            f"MODEL must be an encoder or a classifier of texts, got {heads[0]}: write its recipe by hand"
+        )
     return bool(heads)
 
 
