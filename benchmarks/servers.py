@@ -180,7 +180,11 @@ def _beside(artifact: Artifact) -> dict[str, Any]:
         "name": name,
         "route_prefix": f"/v2/models/{name}",
         "import_path": "deployments.app:model",
-        "args": {"artifact": name, "artifacts": str(artifact.path.parents[1].absolute())},
+        "args": {
+            "artifact": name,
+            "artifacts": str(artifact.path.parents[1].absolute()),
+            "version": artifact.manifest.version,
+        },
         "deployments": [{"name": "Model", "ray_actor_options": {"num_cpus": 0}}],
     }
 

@@ -1,4 +1,5 @@
-"""How often a version that is no worse is rolled back: rollouts on a clock that is simulated, with noise that is not.
+"""How often a version that is no worse is rolled back: a fifth of the rollouts on a real server, the others on a clock
+that is simulated, with noise that is not.
 
 Two processes serve the same version side by side; how long their requests took, what they took of memory and of the
 processor is recorded window by window. Each simulated rollout plays stretches of it back, one process as the baseline
@@ -18,16 +19,18 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.servers import Server, infer_path, replica, request_body, trimtab
+from benchmarks.surviving import good_rollouts
 from benchmarks.surviving.clients import HttpCalls
 from benchmarks.surviving.models import walking
+from benchmarks.surviving.versions import copied
 from benchmarks.throughput import Figures
 from deployments.rollout import state
 from deployments.rollout.analysis.judge import judge
 from deployments.rollout.evidence import Arm, Paired, Window, duration_bin
 from deployments.rollout.plan import RolloutSettings
-from optimization.artifact.store import MODEL, Artifact, publish
+from optimization.artifact.store import Artifact
 
-ROLLOUTS, QUICK_ROLLOUTS = 100, 10
+SIMULATED, QUICK_SIMULATED = 80, 10
 RECORDED_S, QUICK_RECORDED_S = 90.0, 20.0
 CLIENTS = 4
 """Of each of the two."""
@@ -42,40 +45,29 @@ AGREED, CHANGED, COMPARED = 0.95, 0.002, 20
 
 
 def false_figures(options: argparse.Namespace) -> Figures:
-    """Rollouts of good versions that ended in a rollback."""
+    """Of a hundred rollouts of good versions, those that ended in a rollback."""
+    real = good_rollouts.rolled_out(rounds=1) if options.quick else good_rollouts.rolled_out()
     settings = RolloutSettings(auto=True)
-    seconds = QUICK_RECORDED_S if options.quick else RECORDED_S
-    recorded = recording(seconds, settings.window_s)
-    number = QUICK_ROLLOUTS if options.quick else ROLLOUTS
-    ended = [_rolled_out(settings, recorded, np.random.default_rng(seed)) for seed in range(number)]
-    for each in ended:
-        if each.phase != "promoting":
-            print(each.decisions[-1].text, flush=True)
-    took_s = np.median([each.since_s for each in ended])
-    print(f"{number} simulated rollouts of a good version, {took_s:.0f} s each at the median; none on a real clock")
-    return {"false_rollback": sum(each.phase != "promoting" for each in ended) * 100 / number}
+    recorded = recording(QUICK_RECORDED_S if options.quick else RECORDED_S, settings.window_s)
+    number = QUICK_SIMULATED if options.quick else SIMULATED
+    simulated = [_rolled_out(settings, recorded, np.random.default_rng(seed)) for seed in range(number)]
+    took_s = np.median([each.since_s for each in simulated])
+    print(f"{number} simulated rollouts, {took_s:.0f} s each at the median", flush=True)
+    why = [each["decisions"][-2]["text"] for each in real if each["phase"] != "promoted"]
+    why += [each.decisions[-1].text for each in simulated if each.phase != "promoting"]
+    for each in why:
+        print(each, flush=True)
+    return {"false_rollback": len(why) * 100 / (len(real) + number)}
 
 
 def recording(seconds: float, window_s: float) -> list[Window]:
     """What two processes of one model take that are asked equally often, in windows."""
     with tempfile.TemporaryDirectory() as folder:
         artifact = walking(Path(folder))
-        twin = _twin(artifact)
+        twin = copied(artifact, f"{artifact.manifest.name}-twin")
         with trimtab(artifact, beside=[twin]) as server:
             arms = [_Recorded(server, each) for each in (artifact, twin)]
             return asyncio.run(_recorded(arms, seconds, window_s))
-
-
-def _twin(artifact: Artifact) -> Artifact:
-    """The same model under another name."""
-    manifest = artifact.manifest
-    return publish(
-        artifact.path.parents[1],
-        {MODEL: artifact.path / MODEL},
-        name=f"{manifest.name}-twin",
-        inputs=[each.model_dump() for each in manifest.inputs],
-        outputs=[each.model_dump() for each in manifest.outputs],
-    )
 
 
 class _Timed(HttpCalls):

@@ -69,6 +69,18 @@ def version(root: Path, fault: Fault = "none", *, num_more: int = 1) -> Artifact
         )
 
 
+def copied(artifact: Artifact, name: str) -> Artifact:
+    """Publish the same model as the next version of that name."""
+    manifest = artifact.manifest
+    return publish(
+        artifact.path.parents[1],
+        {store.MODEL: artifact.path / store.MODEL},
+        name=name,
+        inputs=[each.model_dump() for each in manifest.inputs],
+        outputs=[each.model_dump() for each in manifest.outputs],
+    )
+
+
 def call_s(artifact: Artifact, number: int = 300) -> float:
     """Median seconds of a call of one row, by one thread."""
     options = onnxruntime.SessionOptions()
@@ -86,8 +98,8 @@ def call_s(artifact: Artifact, number: int = 300) -> float:
 class Calls(HttpCalls):
     """Requests of rows that differ, over one connection that stays."""
 
-    def __init__(self, server: Server, seed: int) -> None:
-        super().__init__(server.http_port, f"/v2/models/{NAME}/infer", b"")
+    def __init__(self, server: Server, seed: int, name: str = NAME) -> None:
+        super().__init__(server.http_port, f"/v2/models/{name}/infer", b"")
         rows = np.random.default_rng(seed).random((BODIES, WIDTH)).astype(np.float32)
         self._rows: Iterator[Any] = iter(())
         self._all = rows
@@ -105,9 +117,9 @@ class Calls(HttpCalls):
         return await super().ask()
 
 
-def calls(server: Server, number: int = 8) -> list[Client]:
+def calls(server: Server, number: int = 8, name: str = NAME) -> list[Client]:
     """So many connections."""
-    return [Calls(server, seed) for seed in range(number)]
+    return [Calls(server, seed, name) for seed in range(number)]
 
 
 def _numbers() -> list[onnx.TensorProto]:

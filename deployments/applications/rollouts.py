@@ -3,17 +3,20 @@
 import asyncio
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from ray import serve
+from ray.exceptions import RayActorError
 from ray.serve.api import RunTarget
+from ray.serve.exceptions import DeploymentUnavailableError
 
 from deployments import ray_private
 from deployments.applications.model import Model
 from deployments.applications.replica import application
-from deployments.errors import NotFoundError, RequestError
+from deployments.errors import NotFoundError, RequestError, UnavailableError
+from deployments.monitoring.alerts import Alert, firing
 from deployments.replicas import repository, source
 from deployments.replicas.agreement import Policy, order_key, ordered
 from deployments.replicas.applications import MODELS, Applications
@@ -28,6 +31,10 @@ from telemetry.slo.objective import Objective
 
 COLLECTOR = "deployments.app:telemetry"
 """What builds the application whose args are a collector's settings."""
+COLLECTING = "Telemetry"
+"""Name of its deployment."""
+COLLECTOR_S = 5.0
+"""So long it is waited for."""
 MOST_TOLD = 500
 """Characters of Serve's own words that are passed on."""
 
@@ -59,10 +66,24 @@ class RayCluster:
 
     async def objectives(self, model: str) -> Sequence[Objective]:
         """What the cluster's own collector is told to promise of the model; none where there is none."""
-        configs = await asyncio.to_thread(ray_private.app_configs)
-        args = [each.get("args") or {} for each in configs.values() if each.get("import_path") == COLLECTOR]
-        promised = [Objective.model_validate(each) for every in args for each in every.get("slos") or ()]
+        told = [(config.get("args") or {}).get("slos") or () for config in (await _collectors()).values()]
+        promised = [Objective.model_validate(each) for slos in told for each in slos]
         return [each for each in promised if each.holds_for(model)]
+
+    async def alerts(self, model: str) -> Sequence[Alert]:
+        """Alerts of the model that fire, by the cluster's own collector; none where there is none.
+
+        Raises:
+            UnavailableError: it does not answer.
+        """
+        found: list[Alert] = []
+        for name in await _collectors():
+            try:
+                handle = serve.get_deployment_handle(COLLECTING, name)
+                found += firing(await asyncio.wait_for(handle.incidents.remote(), COLLECTOR_S), model)
+            except (DeploymentUnavailableError, RayActorError, TimeoutError) as error:
+                raise UnavailableError(f"the collector {name!r} does not say which alerts fire: try again") from error
+        return found
 
     async def deploy(self, rollout: Rollout) -> None:
         """Start the candidate's replicas."""
@@ -142,3 +163,9 @@ def _run(settings: ModelSettings, candidacy: Candidacy, resources: Any) -> None:
         wait_for_ingress_deployment_creation=False,
         wait_for_applications_running=False,
     )
+
+
+async def _collectors() -> Mapping[str, Mapping[str, Any]]:
+    """What `serve_config.yaml` says of the cluster's collectors, by name."""
+    configs = await asyncio.to_thread(ray_private.app_configs)
+    return {name: config for name, config in configs.items() if config.get("import_path") == COLLECTOR}

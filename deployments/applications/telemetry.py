@@ -1,6 +1,7 @@
 """The collector and its page."""
 
 import os
+import time
 from typing import Any
 
 from ray.serve import Application
@@ -11,6 +12,7 @@ from deployments.ray_private import AsgiReplica
 from deployments.settings import AccessSettings, parse, split_access
 from telemetry.collector import Collector
 from telemetry.config import CollectorConfig
+from telemetry.incidents import views
 from telemetry.storage.data_folder import default_folder
 
 
@@ -18,7 +20,13 @@ class Telemetry(AsgiReplica):
     """The collector: OTLP in, series, detectors, alerts, and the page."""
 
     def __init__(self, config: CollectorConfig, access: AccessSettings) -> None:
-        self._app = checked(Collector(config).asgi, gate_of(access, "telemetry"), of_page)
+        collector = Collector(config)
+        self._incidents = collector.incidents
+        self._app = checked(collector.asgi, gate_of(access, "telemetry"), of_page)
+
+    async def incidents(self) -> dict[str, Any]:
+        """What `api/incidents` tells, for the cluster's own applications."""
+        return views.incidents(self._incidents, time.time())
 
 
 def telemetry(args: dict[str, Any]) -> Application:

@@ -7,20 +7,10 @@ from typing import Any, Literal
 
 from deployments.commands.client import Client
 from deployments.errors import CallError
+from deployments.monitoring.alerts import Alert, firing
 
 JSON = {"Content-Type": "application/json"}
 CONFLICT = 409
-
-
-@dataclass(frozen=True, kw_only=True)
-class Alert:
-    """An alert that fires."""
-
-    id: int
-    signal: str
-    started_s: float
-    """When the first unusual value came, Unix seconds."""
-    text: str
 
 
 def alerts(telemetry: Client, model: str, signals: Collection[str]) -> list[Alert]:
@@ -31,20 +21,9 @@ def alerts(telemetry: Client, model: str, signals: Collection[str]) -> list[Aler
     """
     told = telemetry.get("/api/incidents")
     try:
-        found = {
-            each["alert"]: Alert(
-                id=int(each["alert"]),
-                signal=str(each["signal"]),
-                started_s=float(each["started_s"]),
-                text=f"{each['signal']}: {each['sentence']}",
-            )
-            for incident in told["incidents"]
-            for each in incident["evidence"]
-            if each["service"] == model and each["signal"] in signals and each["state"] == "firing"
-        }
+        return [each for each in firing(told, model) if each.signal in signals]
     except (KeyError, TypeError, ValueError) as error:
         raise CallError(f"{telemetry.url} must be a collector's page, got an answer without {error}") from error
-    return sorted(found.values(), key=lambda alert: alert.started_s)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ import logging
 import math
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -39,6 +39,7 @@ from deployments.oip.urgency import TIMEOUT, seconds_left
 from deployments.rollout.answered import Judge, Rows, Seen, alike
 from deployments.rollout.copied import Copied, call_of
 from deployments.rollout.counting import Counting, wanted
+from deployments.rollout.kinds import kinds_of
 from deployments.rollout.split import Split, key_of, key_of_body
 from deployments.rollout.timed import Noting, timed
 
@@ -163,15 +164,17 @@ class Canary:
         self, app: ASGIApp, request: Call, told: Told | None, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Send what the candidate said; where it failed, what the baseline says."""
+        kinds = kinds_of(request.headers, request.parsed)
         if told is not None and told.answer.status < 400:
-            self._counting.sent("candidate", has_failed=False)
+            self._counting.sent("candidate", has_failed=False, kinds=kinds)
             await _send(told.answer, send)
             return
         own = Noting(send)
         await app(_as_it_came(scope, request), _once(request.body, receive), own)
         # What both refuse is the request's own fault; what the candidate alone does is a failure.
         if told is not _HURRIED:
-            self._counting.sent("candidate", has_failed=told is None or told.answer.status >= 500 or own.status < 400)
+            has_failed = told is None or told.answer.status >= 500 or own.status < 400
+            self._counting.sent("candidate", has_failed=has_failed, kinds=kinds)
 
     async def _by_baseline(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         copied = self._copied(scope)
@@ -185,11 +188,12 @@ class Canary:
         if status is None:
             return  # the client is gone
         self._longest_s = max(seconds, FORGETTING * self._longest_s)
-        self._counting.sent("baseline", has_failed=status >= 500)
+        kinds = kinds_of(scope["headers"], parsed_body(scope))
+        self._counting.sent("baseline", has_failed=status >= 500, kinds=kinds)
         self._counting.took(seconds)
         if copied and seen and (request := copied.call()):
             self._copy_rate.took(1)
-            _keep(self._copies, self._compare(request, seen[0]))
+            _keep(self._copies, self._compare(request, seen[0], kinds))
 
     def _copied(self, scope: Scope) -> Copied | None:
         """What notes the request, where it is one that both versions are to answer."""
@@ -199,27 +203,27 @@ class Canary:
             return None
         return Copied(scope) if time.monotonic() >= self._rests_until_s else None
 
-    async def _compare(self, request: Call, seen: Seen) -> None:
+    async def _compare(self, request: Call, seen: Seen, kinds: Sequence[str]) -> None:
         told = await self._asked(request, wants_rows=True)
         if told is _HURRIED:
             return
-        self._counting.sent("candidate", has_failed=told is None or told.answer.status >= 400)
+        self._counting.sent("candidate", has_failed=told is None or told.answer.status >= 400, kinds=kinds)
         if told is None or told.rows is None:
             return
         if seen.judge is None:
-            self._counting.pair(seen.rows, told.rows)
+            self._counting.pair(seen.rows, told.rows, kinds=kinds)
         elif len(self._judging) >= MOST_JUDGED:
-            self._counting.pair(seen.rows, told.rows, has_teacher=True)
+            self._counting.pair(seen.rows, told.rows, has_teacher=True, kinds=kinds)
         else:
-            _keep(self._judging, self._judge(seen, told.rows, seen.judge))
+            _keep(self._judging, self._judge(seen, told.rows, seen.judge, kinds))
 
-    async def _judge(self, seen: Seen, rows: Rows, judge: Judge) -> None:
+    async def _judge(self, seen: Seen, rows: Rows, judge: Judge, kinds: Sequence[str]) -> None:
         """Ask the teacher for those rows that the versions answered otherwise: of the rest it would say nothing new."""
         differ = ~alike(seen.rows, rows)
         truth: NDArray[np.int64] | None = np.empty(0, np.int64)
         if differ.any():
             truth = await judge({name: each[differ] for name, each in seen.inputs.items()})
-        self._counting.pair(seen.rows, rows, truth, has_teacher=True)
+        self._counting.pair(seen.rows, rows, truth, has_teacher=True, kinds=kinds)
 
     async def _asked(self, request: Call, *, wants_rows: bool) -> Told | None:
         """What the candidate says; none where it is gone or too late, `_HURRIED` where the client gives little time."""

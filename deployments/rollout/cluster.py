@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from deployments.monitoring.alerts import Alert
 from deployments.replicas.agreement import Policy
 from deployments.rollout.deployed import Deployed
 from deployments.rollout.state import Rollout
@@ -29,6 +30,11 @@ class Cluster(Protocol):
 
     async def objectives(self, model: str) -> Sequence[Objective]:
         """What the cluster's own collector is told to promise of the model; none where there is none."""
+
+    async def alerts(self, model: str) -> Sequence[Alert]:
+        """Alerts of the model that fire, by the cluster's own collector; none where there is none. Raises
+        `UnavailableError` where it does not answer.
+        """
 
     async def deploy(self, rollout: Rollout) -> None:
         """Start the candidate's replicas; raises `SettingsError` where they cannot be."""

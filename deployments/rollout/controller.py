@@ -38,6 +38,9 @@ logger = logging.getLogger(__name__)
 TICK_S = 0.5
 LOOK_EVERY_S = 3.0
 """How soon a version is seen that was published."""
+HOLDING = ("drift", "data_quality", "fidelity", "accuracy", "objective:")
+"""How the signals begin whose alerts hold a rollout: those that the analysis does not see in both arms, or not as
+long."""
 
 
 Tell = Callable[[Rollout, Decision], None]
@@ -271,6 +274,8 @@ class Controller:
         seen = coarsened([windows[start_s] for start_s in sorted(windows)])
         self._windows[rollout.id] = {window.start_s: window for window in seen}
         verdict = await asyncio.to_thread(self._verdict, seen, rollout)
+        if verdict.kind == "good" and (finding := await self._alerted(rollout)):
+            verdict = Verdict(kind="inconclusive", findings=(finding, *verdict.findings))
         return state.judged(rollout, verdict.kind, verdict.text, _as_json(verdict), at_s=self._clock())
 
     def _verdict(self, windows: Sequence[Window], rollout: Rollout) -> Verdict:
@@ -283,6 +288,20 @@ class Controller:
             return Verdict(
                 kind="inconclusive", findings=(Finding(signal="completeness", kind="inconclusive", text=text),)
             )
+
+    async def _alerted(self, rollout: Rollout) -> Finding | None:
+        """What speaks against calling the candidate good beside the analysis: alerts of the model itself or of what is
+        promised of it that fired since the candidate got requests, or a collector that does not say.
+        """
+        try:
+            alerts = await self._cluster.alerts(rollout.model)
+        except UnavailableError as error:
+            return Finding(signal="alerts", kind="inconclusive", text=str(error))
+        since_s = state.tried_since_s(rollout)
+        told = [each.text for each in alerts if each.fired_s >= since_s and each.signal.startswith(HOLDING)]
+        if not told:
+            return None
+        return Finding(signal="alerts", kind="inconclusive", text=f"alerts fire since then: {'; '.join(told)}")
 
     async def _promote(self, rollout: Rollout) -> Rollout:
         try:

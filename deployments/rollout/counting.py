@@ -6,7 +6,7 @@ of the candidate counts how long its answers took. Of both, each tells what its 
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import replace
 from typing import Literal
@@ -19,13 +19,16 @@ from deployments.monitoring.answers import is_classifier, is_regressor, numbers
 from deployments.monitoring.sampling import ROWS_OF_REQUEST, RowRate
 from deployments.oip.tensors import Array
 from deployments.rollout.answered import CLASS, Judge, Rows, Seen, alike, is_finite, rows_of, seen_of
-from deployments.rollout.evidence import Arm, Paired, Window, duration_bin, number_bins
+from deployments.rollout.evidence import Arm, Paired, Slice, Window, duration_bin, number_bins
 from optimization.artifact.manifest import Manifest
 
 ArmName = Literal["baseline", "candidate"]
 
 KEPT = 24
 """Windows that are told again, for a controller that did not hear of them."""
+
+MOST_KINDS = 64
+"""Kinds of requests, or of rows, that a window tells apart: clients name some themselves."""
 
 wanted: ContextVar[list[Seen] | None] = ContextVar("wanted", default=None)
 """Where the answer to the request under way is put, where it is to be compared."""
@@ -46,11 +49,16 @@ class Counting:
         self._cpu_s = time.process_time()
         self._open = _Open()
 
-    def sent(self, arm: ArmName, *, has_failed: bool) -> None:
-        """A request went to `arm`."""
-        counts = self._window().arms[arm]
+    def sent(self, arm: ArmName, *, has_failed: bool, kinds: Iterable[str] = ()) -> None:
+        """A request of these `kinds` went to `arm`."""
+        window = self._window()
+        counts = window.arms[arm]
         counts["requests"] += 1
         counts["errors"] += has_failed
+        slices = window.slices[arm]
+        for kind in kinds:
+            if kind in slices or len(slices) < MOST_KINDS:
+                slices[kind] = slices.get(kind, Slice()) + Slice(requests=1, errors=int(has_failed))
 
     def took(self, seconds: float) -> None:
         """This replica's own version has answered a request."""
@@ -81,10 +89,16 @@ class Counting:
             window.answers.update(told)
 
     def pair(
-        self, baseline: Rows, candidate: Rows, truth: NDArray[np.int64] | None = None, *, has_teacher: bool = False
+        self,
+        baseline: Rows,
+        candidate: Rows,
+        truth: NDArray[np.int64] | None = None,
+        *,
+        has_teacher: bool = False,
+        kinds: Iterable[str] = (),
     ) -> None:
-        """Both versions have answered the same rows; `truth` are the teacher's classes of those that they answered
-        otherwise, none where it was not asked or did not answer.
+        """Both versions have answered the same rows of a request of these `kinds`; `truth` are the teacher's classes of
+        those that they answered otherwise, none where it was not asked or did not answer.
         """
         same = alike(baseline, candidate)
         ours, theirs = (np.zeros(len(same), np.bool_) for _ in range(2))
@@ -100,11 +114,15 @@ class Counting:
             "missed": np.full_like(same, has_teacher and truth is None),
         }
         window = self._window()
-        window.paired += Paired(**{name: int(each.sum()) for name, each in counts.items()})
+        whole = Paired(**{name: int(each.sum()) for name, each in counts.items()})
+        window.paired += whole
+        told = dict.fromkeys(kinds, whole)
         for each in np.unique(baseline.get(CLASS, ())):
-            of_class, kind = baseline[CLASS] == each, f"{CLASS}={each}"
-            told = Paired(**{name: int(rows[of_class].sum()) for name, rows in counts.items()})
-            window.paired_slices[kind] = window.paired_slices.get(kind, Paired()) + told
+            of_class = baseline[CLASS] == each
+            told[f"{CLASS}={each}"] = Paired(**{name: int(rows[of_class].sum()) for name, rows in counts.items()})
+        for kind, rows in told.items():
+            if kind in window.paired_slices or len(window.paired_slices) < MOST_KINDS:
+                window.paired_slices[kind] = window.paired_slices.get(kind, Paired()) + rows
 
     def over(self) -> tuple[Window, ...]:
         """The last windows that are over; they change no more."""
@@ -123,7 +141,7 @@ class Counting:
         return self._open
 
     def _closed(self) -> Window:
-        arms = {name: _arm(counts) for name, counts in self._open.arms.items()}
+        arms = {name: _arm(counts, self._open.slices[name]) for name, counts in self._open.arms.items()}
         arms[self._own] = replace(
             arms[self._own],
             asked=1,
@@ -161,7 +179,7 @@ def _matches(rows: Rows, where: NDArray[np.bool_], truth: NDArray[np.int64]) -> 
     return np.asarray(told[where] == truth)
 
 
-def _arm(counts: Mapping[str, int]) -> Arm:
+def _arm(counts: Mapping[str, int], slices: Mapping[str, Slice]) -> Arm:
     return Arm(
         requests=counts["requests"],
         errors=counts["errors"],
@@ -169,6 +187,7 @@ def _arm(counts: Mapping[str, int]) -> Arm:
         agreed=counts["agreed"],
         checked=counts["checked"],
         non_finite=counts["non_finite"],
+        slices=slices,
     )
 
 
@@ -177,6 +196,7 @@ class _Open:
 
     def __init__(self) -> None:
         self.arms: dict[ArmName, Counter[str]] = {"baseline": Counter(), "candidate": Counter()}
+        self.slices: dict[ArmName, dict[str, Slice]] = {"baseline": {}, "candidate": {}}
         self.durations: Counter[int] = Counter()
         self.answers: Counter[str] = Counter()
         self.paired = Paired()

@@ -79,7 +79,7 @@ class Arm:
     cpu_s: float = 0.0
     """Seconds of processor that its processes took in the window, all together."""
     slices: Mapping[str, Slice] = field(default_factory=dict)
-    """The same counts by kind of request, such as `class=3`."""
+    """The same counts by kind of request, such as `country=de`."""
 
     def __add__(self, other: Self) -> "Arm":
         return Arm(

@@ -64,7 +64,7 @@ class Others(Client):
 
 def _evidence(alert: int) -> dict[str, Any]:
     told = {"alert": alert, "service": "tiny", "signal": "drift", "state": "firing"}
-    return {**told, "started_s": 100.0, "sentence": "x1 has drifted"}
+    return {**told, "started_s": 100.0, "fired_s": 100.0, "sentence": "x1 has drifted"}
 
 
 class House:

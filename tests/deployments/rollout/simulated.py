@@ -75,6 +75,7 @@ class World:
         self.verdict = "good"
         self.told = []
         self.promised = []
+        self.alerting = []
         self._settings = ModelSettings(artifact=MODEL, rollout=rollout)
         self._folder = tempfile.TemporaryDirectory()
         self.loop = asyncio.new_event_loop()
@@ -131,6 +132,11 @@ class World:
 
     async def objectives(self, model):
         return self.promised
+
+    async def alerts(self, model):
+        if self.alerting is None:
+            raise UnavailableError("the collector is gone")
+        return self.alerting
 
     async def deploy(self, rollout):
         self._reach()

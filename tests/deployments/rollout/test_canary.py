@@ -19,6 +19,7 @@ from deployments.rollout.canary import Canary, CandidateGoneError, Told
 from deployments.rollout.candidate import CandidateAnswers
 from deployments.rollout.counting import Counting
 from deployments.rollout.evidence import Paired
+from deployments.rollout.kinds import SLICE, kinds_of
 from deployments.rollout.split import KEY, Split, key_of_body, position
 from deployments.rollout.witness import Witness
 from deployments.settings import ModelSettings
@@ -301,13 +302,46 @@ def test_only_rows_that_both_answer_otherwise_are_judged_by_the_teacher(tmp_path
             pair.ask = told
             seen = Seen(rows={CLASS: np.array([0, 0])}, inputs={"features": rows}, judge=judge)
             for _ in range(2):
-                await pair.canary._compare(Call(method="POST", path=PREFIX), seen)
+                await pair.canary._compare(Call(method="POST", path=PREFIX), seen, ())
                 await asyncio.gather(*pair.canary._judging)
             assert asked == [rows[1:].tolist()]
             lost = {"judged": 1, "only_baseline": 1} if is_there else {"missed": 2}
             assert pair.seen().paired == Paired(rows=4, same=3, **lost)
 
     run(doing)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_requests_are_counted_by_their_size_and_by_what_their_client_calls_them(tmp_path, share):
+    async def doing():
+        async with Pair(tmp_path, share=share) as pair:
+            length = (b"content-length", str(len(BODY)).encode())
+            await pair.infer([(SLICE, b"country=de, app=phone,"), length])
+            await pair.infer([length])
+            arm = pair.seen().candidate if share else pair.seen().baseline
+            assert {name: each.requests for name, each in arm.slices.items()} == {
+                "country=de": 1,
+                "app=phone": 1,
+                "up to 1 KiB": 2,
+            }
+
+    run(doing)
+
+
+def test_a_size_is_told_in_steps_and_names_are_few_and_short():
+    def size(num_bytes):
+        return kinds_of([(b"content-length", b"%d" % num_bytes)], None)
+
+    assert [size(each) for each in (0, 1024, 1025, 4097)] == [
+        ("up to 1 KiB",),
+        ("up to 1 KiB",),
+        ("up to 4 KiB",),
+        ("up to 16 KiB",),
+    ]
+    assert size(10**12) == size(10**15)
+    assert kinds_of([(SLICE, b",".join([b"%02d" % each * 50 for each in range(9)]))], None) == tuple(
+        f"{each:02d}" * 20 for each in range(4)
+    )
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.0, 1.0), (0.1, 8 / 9), (0.5, 0.1), (1.0, 0.1)])

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from deployments.rollout.analysis import soundness
+from deployments.rollout.analysis.behaviour import slices
+from deployments.rollout.analysis.settings import AnalysisSettings
 from deployments.rollout.answered import alike, rows_of
-from deployments.rollout.counting import KEPT, Counting
+from deployments.rollout.counting import KEPT, MOST_KINDS, Counting
 from deployments.rollout.evidence import NUMBER_BINS, Paired, bin_start, number_bins, windows_json, windows_of
 from deployments.rollout.gathering import gathered
 
@@ -69,6 +71,20 @@ def test_the_teacher_says_whom_it_agrees_with_where_both_answer_otherwise(clock,
     assert seen.paired == Paired(rows=6, same=2, judged=3, only_baseline=1, only_candidate=1, missed=2)
     assert seen.paired_slices["class=1"] == Paired(rows=4, same=1, judged=2, only_candidate=1, missed=2)
     assert soundness.fault(seen) is None
+
+
+def test_a_version_that_fails_for_one_kind_of_requests_is_told_and_kinds_are_bounded(clock):
+    seen = []
+    for _ in range(10):
+        counting = Counting("baseline", "p", 1.0, clock)
+        for number in range(200):
+            counting.sent("baseline", has_failed=False, kinds=["long"] if number % 50 == 0 else [str(number)])
+            counting.sent("candidate", has_failed=number % 50 == 0, kinds=["long"] if number % 50 == 0 else [])
+        clock.now_s += 1
+        seen += counting.over()
+    assert len(seen[0].baseline.slices) == MOST_KINDS
+    found = slices(seen, AnalysisSettings(), needed_nats=8.0)
+    assert (found.kind, found.text) == ("bad", "long, failed: 100.00% of 40 requests, baseline 0.00% of 40")
 
 
 def test_numbers_are_counted_by_bins_of_either_sign():

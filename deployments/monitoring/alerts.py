@@ -1,0 +1,39 @@
+"""The alerts of a model that fire, as a collector tells them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alert:
+    """An alert that fires."""
+
+    id: int
+    signal: str
+    started_s: float
+    """When the first unusual value came, Unix seconds."""
+    fired_s: float
+    """When that was sure."""
+    text: str
+
+
+def firing(told: Mapping[str, Any], model: str) -> list[Alert]:
+    """Those of `model` in what `/telemetry/api/incidents` tells, oldest first.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is no such answer.
+    """
+    found = {
+        each["alert"]: Alert(
+            id=int(each["alert"]),
+            signal=str(each["signal"]),
+            started_s=float(each["started_s"]),
+            fired_s=float(each["fired_s"]),
+            text=f"{each['signal']}: {each['sentence']}",
+        )
+        for incident in told["incidents"]
+        for each in incident["evidence"]
+        if each["service"] == model and each["state"] == "firing"
+    }
+    return sorted(found.values(), key=lambda alert: alert.started_s)
