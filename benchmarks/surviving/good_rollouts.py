@@ -3,6 +3,7 @@
 import json
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,8 @@ def rolled_out(*, models: int = MODELS, rounds: int = ROUNDS) -> list[dict[str, 
             with asking(clients, PER_S * models) as asked:
                 for _ in range(rounds):
                     found += _round(server, {name: copied(original, name).manifest.version for name in names})
-    print(f"{len(found)} rollouts on a real clock, {models} at a time: {asked}", flush=True)
+    ends = ", ".join(f"{number} {phase}" for phase, number in Counter(each["phase"] for each in found).items())
+    print(f"{len(found)} rollouts on a real clock, {models} at a time: {ends}; {asked}", flush=True)
     if asked.failures:
         raise RuntimeError(f"no request may fail, got {len(asked.failures)}")
     return found
