@@ -16,7 +16,7 @@ from deployments import ray_private
 from deployments.applications.model import Model
 from deployments.applications.replica import application
 from deployments.errors import NotFoundError, RequestError, UnavailableError
-from deployments.monitoring.alerts import Alert, firing
+from deployments.monitoring.alerts import Watched
 from deployments.replicas import repository, source
 from deployments.replicas.agreement import Policy, order_key, ordered
 from deployments.replicas.applications import MODELS, Applications
@@ -70,20 +70,20 @@ class RayCluster:
         promised = [Objective.model_validate(each) for slos in told for each in slos]
         return [each for each in promised if each.holds_for(model)]
 
-    async def alerts(self, model: str) -> Sequence[Alert]:
-        """Alerts of the model that fire, by the cluster's own collector; none where there is none.
+    async def watched(self, model: str) -> Watched:
+        """What the cluster's own collector knows of the model; nothing where there is none.
 
         Raises:
             UnavailableError: it does not answer.
         """
-        found: list[Alert] = []
         for name in await _collectors():
+            handle = serve.get_deployment_handle(COLLECTING, name)
             try:
-                handle = serve.get_deployment_handle(COLLECTING, name)
-                found += firing(await asyncio.wait_for(handle.incidents.remote(), COLLECTOR_S), model)
+                found: Watched = await asyncio.wait_for(handle.watched.remote(model), COLLECTOR_S)
             except (DeploymentUnavailableError, RayActorError, TimeoutError) as error:
-                raise UnavailableError(f"the collector {name!r} does not say which alerts fire: try again") from error
-        return found
+                raise UnavailableError(f"the collector {name!r} does not say what it knows of {model!r}") from error
+            return found
+        return Watched()
 
     async def deploy(self, rollout: Rollout) -> None:
         """Start the candidate's replicas."""

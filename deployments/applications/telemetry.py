@@ -8,6 +8,7 @@ from ray.serve import Application
 
 from deployments.access.guard import of_page
 from deployments.applications.replica import ON_HEAD, application, checked, gate_of
+from deployments.monitoring.alerts import Watched, firing
 from deployments.ray_private import AsgiReplica
 from deployments.settings import AccessSettings, parse, split_access
 from telemetry.collector import Collector
@@ -21,12 +22,15 @@ class Telemetry(AsgiReplica):
 
     def __init__(self, config: CollectorConfig, access: AccessSettings) -> None:
         collector = Collector(config)
-        self._incidents = collector.incidents
+        self._watchers = collector.watchers
         self._app = checked(collector.asgi, gate_of(access, "telemetry"), of_page)
 
-    async def incidents(self) -> dict[str, Any]:
-        """What `api/incidents` tells, for the cluster's own applications."""
-        return views.incidents(self._incidents, time.time())
+    async def watched(self, model: str) -> Watched:
+        """What is known of a model, for the cluster's own applications."""
+        told = views.incidents(self._watchers.incidents, time.time())
+        known = self._watchers.drift.get(model)
+        unusual = {number: version.unusual() for number, version in known.versions.items()} if known else {}
+        return Watched(alerts=firing(told, model), unusual=unusual)
 
 
 def telemetry(args: dict[str, Any]) -> Application:

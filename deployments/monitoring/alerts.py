@@ -1,7 +1,7 @@
-"""The alerts of a model that fire, as a collector tells them."""
+"""What a collector tells of a model: the alerts that fire, and what is unusual of each version."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -16,6 +16,16 @@ class Alert:
     fired_s: float
     """When that was sure."""
     text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watched:
+    """What is known of a model."""
+
+    alerts: Sequence[Alert] = ()
+    """Those that fire."""
+    unusual: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """What has drifted or fallen, by version."""
 
 
 def firing(told: Mapping[str, Any], model: str) -> list[Alert]:

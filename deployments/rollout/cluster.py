@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from deployments.monitoring.alerts import Alert
+from deployments.monitoring.alerts import Watched
 from deployments.replicas.agreement import Policy
 from deployments.rollout.deployed import Deployed
 from deployments.rollout.state import Rollout
@@ -31,9 +31,9 @@ class Cluster(Protocol):
     async def objectives(self, model: str) -> Sequence[Objective]:
         """What the cluster's own collector is told to promise of the model; none where there is none."""
 
-    async def alerts(self, model: str) -> Sequence[Alert]:
-        """Alerts of the model that fire, by the cluster's own collector; none where there is none. Raises
-        `UnavailableError` where it does not answer.
+    async def watched(self, model: str) -> Watched:
+        """What the cluster's own collector knows of the model; nothing where there is none. Raises `UnavailableError`
+        where it does not answer.
         """
 
     async def deploy(self, rollout: Rollout) -> None:

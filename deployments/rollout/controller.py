@@ -38,9 +38,8 @@ logger = logging.getLogger(__name__)
 TICK_S = 0.5
 LOOK_EVERY_S = 3.0
 """How soon a version is seen that was published."""
-HOLDING = ("drift", "data_quality", "fidelity", "accuracy", "objective:")
-"""How the signals begin whose alerts hold a rollout: those that the analysis does not see in both arms, or not as
-long."""
+OBJECTIVE = "objective:"
+"""How the signal begins of an alert that a budget is spent too fast."""
 
 
 Tell = Callable[[Rollout, Decision], None]
@@ -274,7 +273,7 @@ class Controller:
         seen = coarsened([windows[start_s] for start_s in sorted(windows)])
         self._windows[rollout.id] = {window.start_s: window for window in seen}
         verdict = await asyncio.to_thread(self._verdict, seen, rollout)
-        if verdict.kind == "good" and (finding := await self._alerted(rollout)):
+        if verdict.kind == "good" and (finding := await self._watched(rollout)):
             verdict = Verdict(kind="inconclusive", findings=(finding, *verdict.findings))
         return state.judged(rollout, verdict.kind, verdict.text, _as_json(verdict), at_s=self._clock())
 
@@ -289,19 +288,21 @@ class Controller:
                 kind="inconclusive", findings=(Finding(signal="completeness", kind="inconclusive", text=text),)
             )
 
-    async def _alerted(self, rollout: Rollout) -> Finding | None:
-        """What speaks against calling the candidate good beside the analysis: alerts of the model itself or of what is
-        promised of it that fired since the candidate got requests, or a collector that does not say.
+    async def _watched(self, rollout: Rollout) -> Finding | None:
+        """What speaks against calling the candidate good beside the analysis: what the collector finds unusual of it
+        and not of the baseline, an objective whose alert fired since it got requests, or a collector that does not say.
         """
         try:
-            alerts = await self._cluster.alerts(rollout.model)
+            watched = await self._cluster.watched(rollout.model)
         except UnavailableError as error:
-            return Finding(signal="alerts", kind="inconclusive", text=str(error))
+            return Finding(signal="watched", kind="inconclusive", text=str(error))
+        of_both = watched.unusual.get(rollout.baseline, ())
+        told = [each for each in watched.unusual.get(rollout.candidate, ()) if each not in of_both]
         since_s = state.tried_since_s(rollout)
-        told = [each.text for each in alerts if each.fired_s >= since_s and each.signal.startswith(HOLDING)]
+        told += [each.text for each in watched.alerts if each.signal.startswith(OBJECTIVE) and each.fired_s >= since_s]
         if not told:
             return None
-        return Finding(signal="alerts", kind="inconclusive", text=f"alerts fire since then: {'; '.join(told)}")
+        return Finding(signal="watched", kind="inconclusive", text=f"the collector finds: {'; '.join(told)}")
 
     async def _promote(self, rollout: Rollout) -> Rollout:
         try:

@@ -98,6 +98,13 @@ class WatchedVersion:
         version._first = int(right), int(wrong)
         return version
 
+    def unusual(self) -> list[str]:
+        """What has drifted or fallen, each in some words."""
+        drifted = [each.name for each in self.drift.drifted()]
+        shares = {"fidelity": self.fidelity, "accuracy": self.accuracy}
+        fallen = [name for name, share in shares.items() if share is not None and share.has_fallen]
+        return [*(f"{name} has drifted" for name in drifted), *(f"{name} has fallen" for name in fallen)]
+
     def view(self) -> dict[str, Any]:
         """What the page and reports show."""
         return {

@@ -5,7 +5,17 @@ from typing import Literal
 
 Kind = Literal["good", "bad", "inconclusive"]
 Signal = Literal[
-    "errors", "non_finite", "latency", "fidelity", "answers", "slo", "memory", "cpu", "slices", "alerts", "completeness"
+    "errors",
+    "non_finite",
+    "latency",
+    "fidelity",
+    "answers",
+    "slo",
+    "memory",
+    "cpu",
+    "slices",
+    "watched",
+    "completeness",
 ]
 
 

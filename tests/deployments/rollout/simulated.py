@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 from deployments.errors import UnavailableError
+from deployments.monitoring.alerts import Watched
 from deployments.rollout.analysis.verdict import Finding, Verdict
 from deployments.rollout.cluster import Standing
 from deployments.rollout.controller import Controller
@@ -75,7 +76,7 @@ class World:
         self.verdict = "good"
         self.told = []
         self.promised = []
-        self.alerting = []
+        self.watching = Watched()
         self._settings = ModelSettings(artifact=MODEL, rollout=rollout)
         self._folder = tempfile.TemporaryDirectory()
         self.loop = asyncio.new_event_loop()
@@ -133,10 +134,10 @@ class World:
     async def objectives(self, model):
         return self.promised
 
-    async def alerts(self, model):
-        if self.alerting is None:
+    async def watched(self, model):
+        if self.watching is None:
             raise UnavailableError("the collector is gone")
-        return self.alerting
+        return self.watching
 
     async def deploy(self, rollout):
         self._reach()

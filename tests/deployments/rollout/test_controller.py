@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from deployments.errors import ConflictError, NotFoundError, RequestError
-from deployments.monitoring.alerts import Alert
+from deployments.monitoring.alerts import Alert, Watched
 from deployments.rollout.plan import RolloutSettings
 from telemetry.slo.objective import Objective
 from tests.deployments.rollout.simulated import MODEL, Died, World, quick
@@ -55,24 +55,32 @@ def test_what_the_collector_promises_of_the_model_is_held_against_its_new_versio
 
 def alert(world, signal, since_s):
     at_s = world.now_s + since_s
-    return Alert(id=1, signal=signal, started_s=at_s, fired_s=at_s, text=f"{signal}: unusual")
+    return Alert(id=1, signal=signal, started_s=at_s, fired_s=at_s, text=f"{signal}: too fast")
 
 
-@pytest.mark.parametrize("signal", ["drift", "fidelity", "objective:fast", None])
-def test_an_alert_that_fires_meanwhile_or_a_collector_that_is_silent_holds_and_then_rolls_back(world, signal):
+HOLDING = {
+    "x1 has drifted": lambda world: Watched(unusual={"1": ["x2 has drifted"], "2": ["x1 has drifted"]}),
+    "objective:fast: too fast": lambda world: Watched(alerts=[alert(world, "objective:fast", 0)]),
+    "the collector is gone": lambda world: None,
+}
+
+
+@pytest.mark.parametrize("why", HOLDING)
+def test_what_the_collector_finds_of_the_candidate_or_a_silent_one_holds_and_then_rolls_back(world, why):
     world.begin(**QUICK, auto=True)
     world.tick(4)
-    world.alerting = None if signal is None else [alert(world, signal, 0)]
+    world.watching = HOLDING[why](world)
     held = world.latest.share
     world.tick(10)
     assert (world.latest.share, world.latest.last) == (held, "inconclusive"), world.latest.said
     world.tick(20)
     assert world.latest.phase == "rolled_back"
-    assert ("the collector is gone" if signal is None else f"{signal}: unusual") in world.latest.decisions[-2].text
+    assert why in world.latest.decisions[-2].text
 
 
-def test_alerts_of_before_and_of_what_the_analysis_sees_in_both_versions_hold_nothing(world):
-    world.alerting = [alert(world, "drift", -1), alert(world, "latency", 5)]
+def test_alerts_of_before_and_what_both_versions_have_in_common_hold_nothing(world):
+    unusual = {"1": ["x1 has drifted", "accuracy has fallen"], "2": ["x1 has drifted"]}
+    world.watching = Watched(alerts=[alert(world, "objective:fast", -1), alert(world, "latency", 5)], unusual=unusual)
     world.begin(**QUICK, auto=True)
     world.tick(20)
     assert world.latest.phase == "promoted"
