@@ -30,6 +30,7 @@ from optimization.search import space
 from optimization.search.space import Variant
 from optimization.sequences import recipe as pairs
 from optimization.sequences.recipe import SequenceRecipe
+from optimization.sharing import card, hub
 from optimization.splitting import command as splitting
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 # torch and Ray take seconds to import: only what needs them does so, inside its function.
 
-VERBS = ("init", "run", "inspect", "compare", "cascade", "publish", "push", "sign", "cut", "split-embeddings")
+VERBS = ("init", "run", "inspect", "compare", "cascade", "publish", "card", "push", "sign", "cut", "split-embeddings")
 FAILED, UNPROVEN, INTERRUPTED = 2, 3, 130
 
 
@@ -69,8 +70,11 @@ def main(arguments: list[str] | None = None) -> int:
                 splitting.run(options)
             case "sign":
                 signing.run(options)
+            case "card":
+                print(card.write(store.load(options.artifact).manifest), end="")
             case "push":
-                print(push(options.artifact, options.url))
+                is_hub = options.url.startswith(hub.PREFIX)
+                print((hub.push if is_hub else push)(options.artifact, options.url))
             case "cut":
                 _cut(options)
     except (OptimizationError, ArtifactError) as error:
@@ -146,9 +150,15 @@ def _parser() -> argparse.ArgumentParser:
     publish.add_argument("--output", choices=get_args(Meaning), help="what its first output is, if its graph is silent")
     publish.add_argument("--stream", type=Path, help="YAML that says how a model that answers step by step is driven")
 
-    away = verbs.add_parser("push", help="copy an artifact into the directory or bucket that nodes take it from")
+    described = verbs.add_parser("card", help="print a model card of an artifact, in Markdown")
+    described.add_argument("artifact", type=Path, help="a version's directory, such as artifacts/signals/1")
+
+    away = verbs.add_parser("push", help="copy an artifact to where nodes take it from, or to a hub")
     away.add_argument("artifact", type=Path, help="a version's directory, such as artifacts/signals/1")
-    away.add_argument("url", help="what `artifacts` in serve_config.yaml says, such as s3://bucket/artifacts")
+    away.add_argument(
+        "url",
+        help="what `artifacts` in serve_config.yaml says, such as s3://bucket/artifacts, or a hub's hf://OWNER/NAME",
+    )
 
     signing.add_arguments(verbs.add_parser("sign", help="sign a version, so that those who ask for it serve no other"))
 

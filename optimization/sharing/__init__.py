@@ -1,0 +1,1 @@
+"""What others see of an artifact: a model card, and a place on a hub."""
