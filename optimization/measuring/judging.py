@@ -66,9 +66,9 @@ def judge(measure: Measure, task: LabelledTask, read: NDArray[np.float32], label
     if per_example is not None and per_example.dtype == np.bool_:
         return right(measure, per_example)
     resampled: list[float] = []
-    for draws in _draws(len(labels)):
+    for draws in _draws(len(labels if per_example is None else per_example)):
         if per_example is not None:
-            resampled += measure.combined(per_example[draws].sum(axis=1), len(labels)).tolist()
+            resampled += measure.combined(per_example[draws].sum(axis=1), len(per_example)).tolist()
         else:
             resampled += [measure.of(task, read[rows], labels[rows]) for rows in draws]
     return Judged(measure=measure, value=value, num_samples=len(labels), resampled=np.array(resampled))

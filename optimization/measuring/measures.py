@@ -22,6 +22,7 @@ from optimization import extras
 from optimization.errors import DataError, RecipeError
 from optimization.measuring import entities
 from optimization.recipe.settings import MeasureChoice
+from optimization.tasks.embedding import nearest_alike
 from optimization.tasks.task import LabelledTask
 
 Reads = Literal["right", "answers", "scores"]
@@ -41,7 +42,7 @@ class Measure:
     whole: Callable[[Array, Array], Any] | None = None
     """Of labels and what is read, the measure of all examples together."""
     each: Callable[[Array, Array], Array] | None = None
-    """Instead, what each example adds: the measure is their mean."""
+    """Instead, what each example adds that counts: the measure is their mean."""
     counts: Callable[[Array, Array], Array] | None = None
     """Instead, what is counted of each example, of shape [examples, counts]."""
     of_counts: Callable[[Array], Array] | None = None
@@ -61,7 +62,7 @@ class Measure:
         """Its value; no number where it is undefined."""
         per_example = self.per_example(task, read, labels)
         if per_example is not None:
-            return float(self.combined(per_example.sum(axis=0), len(labels)))
+            return float(self.combined(per_example.sum(axis=0), len(per_example)))
         try:
             return self.defined(task, read, labels)
         except (Warning, ValueError):
@@ -90,7 +91,9 @@ class Measure:
 
     def combined(self, sums: Array, num: int) -> Array:
         """The measure by the sums of what `num` examples add, for each row of sums where there are several."""
-        return np.asarray(sums / num if self.of_counts is None else self.of_counts(sums))
+        if self.of_counts is not None:
+            return np.asarray(self.of_counts(sums))
+        return np.asarray(sums / num if num else math.nan)
 
     def drop(self, reference: float, other: float) -> float:
         """How much worse the other is; below 0 where it is better."""
@@ -197,6 +200,12 @@ def _absolute(labels: Array, answers: Array) -> Array:
     return np.abs(answers.astype(np.float64) - labels)
 
 
+def _recall(numbers: Array, vectors: Array, num: int) -> Array:
+    """Of each vector that belongs with another, whether one of the `num` nearest does."""
+    _, place, counts = np.unique(numbers, return_inverse=True, return_counts=True)
+    return nearest_alike(numbers, vectors, num)[counts[place] > 1]
+
+
 def _tokens(labels: Array, answers: Array) -> Array:
     """Of each text: right labels of words, and all."""
     pairs = zip(labels, answers, strict=True)
@@ -220,6 +229,15 @@ _NAMED = {
         Measure(name="auroc", reads="scores", whole=_auroc),
         Measure(name="map", reads="scores", whole=_mean_average_precision),
         Measure(name="spearman", reads="answers", whole=_spearman),
+        *(
+            Measure(
+                name=f"recall_at_{num}",
+                reads="scores",
+                each=partial(_recall, num=num),
+                lacking="no two examples have the same label",
+            )
+            for num in (1, 10)
+        ),
         Measure(
             name="entity_f1",
             reads="answers",

@@ -34,7 +34,7 @@ class Encoder(nn.Module):
     """Row of the embedding by token, where not every token has one of its own."""
 
     def __init__(
-        self, body: Any, head: nn.Linear | None = None, pooling: Pooling = "mean", dropout: float = 0.0
+        self, body: Any, head: nn.Module | None = None, pooling: Pooling = "mean", dropout: float = 0.0
     ) -> None:
         super().__init__()
         self.body = body
@@ -117,7 +117,10 @@ def build(config: HuggingFaceModel, task: LabelledTask, classes: Sequence[str], 
     if task.is_by_token and config.pooling is not None:
         raise RecipeError(f"model.pooling must be left out for data.task {task.kind}, got {config.pooling!r}")
     pooling: Pooling = "none" if task.is_by_token else config.pooling or "mean"
-    return Encoder(body, nn.Linear(body.config.hidden_size, num_outputs), pooling, dropout)
+    width = body.config.hidden_size
+    if own_head.gives_vectors(config, task, width, num_outputs):
+        return Encoder(body, nn.Identity(), pooling, dropout)
+    return Encoder(body, nn.Linear(width, num_outputs), pooling, dropout)
 
 
 def _whole(kind: Any, config: HuggingFaceModel, described: Any) -> Any:

@@ -17,6 +17,7 @@ from optimization.readers.examples import Dataset
 from optimization.recipe.architectures import HuggingFaceModel
 from optimization.recipe.recipe import Teacher
 from optimization.tasks.classification import Classification
+from optimization.tasks.embedding import Embedding
 from optimization.tasks.multi_label import MultiLabel
 from optimization.tasks.regression import Regression
 from optimization.tasks.task import LabelledTask
@@ -72,7 +73,7 @@ def find(config: HuggingFaceModel, task: LabelledTask) -> OwnHead | None:
     Raises:
         RecipeError: its head cannot be kept, or the recipe says something of it that does not fit.
     """
-    if config.head == "new" or not config.pretrained:
+    if config.head == "new" or not config.pretrained or task.kind == "embedding":
         return None
     described = describe(config)
     heads = _heads(described)
@@ -129,6 +130,8 @@ def fit(teacher: Teacher, dataset: Dataset) -> Dataset:
         DataError: the data have other classes.
     """
     model = teacher.model
+    if isinstance(dataset.task, Embedding):
+        return replace(dataset, task=_wide(dataset.task, teacher))
     if not isinstance(model, HuggingFaceModel):
         return dataset
     head = find(model, dataset.task)
@@ -158,6 +161,26 @@ def expect(config: HuggingFaceModel, head: OwnHead, classes: Sequence[str], num_
         f"model.name {config.name!r} must have the teacher's classes {list(classes)} in {num_outputs} outputs, "
         f"got {list(head.labels)} in {head.num_outputs}: {NEW}"
     )
+
+
+def gives_vectors(config: HuggingFaceModel, task: LabelledTask, width: int, wanted: int) -> bool:
+    """Whether the states that a text encoder came with are what is wanted, as they are."""
+    return task.kind == "embedding" and config.pretrained and config.head == "own" and width == wanted
+
+
+def _wide(task: Embedding, teacher: Teacher) -> Embedding:
+    """The task with the width of its vectors."""
+    model = teacher.model
+    if not isinstance(model, HuggingFaceModel):
+        if not task.width:
+            raise RecipeError("data.embedding must be set where the teacher is no text encoder, got none")
+        return task
+    width = describe(model).hidden_size
+    task = replace(task, width=task.width or width)
+    if teacher.training is None and model.weights is None and not gives_vectors(model, task, width, task.width):
+        rule = "teacher.training must be set where vectors are not the teacher's own states"
+        raise RecipeError(f"{rule}, got {model.name!r} of width {width} for data.embedding {task.width}")
+    return task
 
 
 def _of_numbers(config: HuggingFaceModel, described: Any) -> OwnHead:

@@ -18,7 +18,9 @@ from optimization.readers.examples import Dataset, Split
 from optimization.readers.holding import cut, hold_out, some
 from optimization.readers.streaming import Columns, Share
 from optimization.recipe.sources import HuggingFaceData, Table
+from optimization.tasks.embedding import Embedding
 from optimization.tasks.named import TASKS
+from optimization.tasks.task import LabelledTask
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -124,7 +126,7 @@ def _dataset(config: Table | HuggingFaceData, splits: Mapping[str, Split], class
             validation=splits["validation"],
             held_out=splits["held_out"],
             labels=classes,
-            task=TASKS[config.task].named(classes),
+            task=_task(config, classes),
         )
     folder = Path(tempfile.mkdtemp(prefix="trimtab-tokenizer-"))
     assert config.tokenizer is not None, "the recipe was checked"
@@ -133,10 +135,16 @@ def _dataset(config: Table | HuggingFaceData, splits: Mapping[str, Split], class
         validation=splits["validation"],
         held_out=splits["held_out"],
         labels=classes,
-        task=TASKS[config.task].named(classes),
+        task=_task(config, classes),
         preprocessing=TextPreprocessing(max_length=config.max_length),
         files={text.FILE: text.save(text.tokenizer(config.tokenizer, config.max_length), folder)},
     )
+
+
+def _task(config: Table | HuggingFaceData, classes: tuple[str, ...]) -> LabelledTask:
+    """What the data are for, with what is known of it from them."""
+    task = TASKS[config.task].named(classes)
+    return replace(task, width=config.embedding or 0) if isinstance(task, Embedding) else task
 
 
 def _facts(config: Table, path: Path) -> dict[str, Any]:

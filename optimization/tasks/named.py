@@ -4,6 +4,7 @@ from typing import Final
 
 from optimization.artifact.manifest import LabelledKind
 from optimization.tasks.classification import Classification
+from optimization.tasks.embedding import Embedding
 from optimization.tasks.multi_label import MultiLabel
 from optimization.tasks.regression import Regression
 from optimization.tasks.task import LabelledTask
@@ -14,4 +15,5 @@ TASKS: Final[dict[LabelledKind, LabelledTask]] = {
     "multi_label": MultiLabel(),
     "regression": Regression(),
     "token_classification": TokenClassification(),
+    "embedding": Embedding(),
 }

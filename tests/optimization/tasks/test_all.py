@@ -29,6 +29,7 @@ from optimization.running import run
 from optimization.running.shrink import shrink
 from optimization.running.teach import teach
 from optimization.running.workspace import Workspace
+from optimization.tasks.embedding import Embedding
 from optimization.tasks.named import TASKS
 from optimization.tasks.regression import Regression
 from optimization.tasks.task import LabelledTask
@@ -84,6 +85,8 @@ def labels_of(kind: str, inputs: NDArray[np.float32]) -> tuple[NDArray[Any], tup
             return sums.argmax(axis=1), ("a", "b", "c")
         case "multi_label":
             return (sums > 0).astype(np.int64), ("a", "b", "c")
+        case "embedding":
+            return TASKS["embedding"].encode(sums.argmax(axis=1).tolist(), ()), ()
         case "counts":
             return np.random.default_rng(1).poisson(np.exp(sums[:, 0] / 2)).astype(np.float32), ()
         case _:
@@ -117,6 +120,8 @@ def dataset_of(kind: str, task: LabelledTask) -> Dataset:
         return texts.named_words(Path(tempfile.mkdtemp()))
     inputs = np.random.default_rng(0).normal(size=(700, 8)).astype(np.float32)
     labels, names = labels_of(kind, inputs)
+    if isinstance(task, Embedding):
+        task = replace(task, width=8)
     train, validation, held_out = (
         Split(inputs={"features": inputs[rows]}, labels=labels[rows])
         for rows in (slice(0, 400), slice(400, 500), slice(500, 700))
