@@ -131,7 +131,7 @@ class Embedding:
 
     def divergence(self, one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float64]:
         """One less the cosine of the two."""
-        return np.maximum(0.0, 1 - (one.astype(np.float64) * other).sum(axis=1))
+        return np.asarray(np.maximum(0.0, 1 - (one.astype(np.float64) * other).sum(axis=1)))
 
 
 class UnitVectors(nn.Module):
