@@ -23,9 +23,9 @@ Meaning = Literal["logits", "probabilities", "boxes", "values"]
 """What an output is: logits become probabilities by a softmax, or by a sigmoid where there is one; values are numbers
 that stand for themselves."""
 
-LabelledKind = Literal["classification", "multi_label", "regression", "token_classification", "embedding"]
-"""What a model of labelled examples is for: one class a sample, any number of labels, a number, a class a word, or a
-vector."""
+LabelledKind = Literal["classification", "multi_label", "regression", "token_classification", "embedding", "ranking"]
+"""What a model of labelled examples is for: one class a sample, any number of labels, a number, a class a word, a
+vector, or a place among candidates."""
 
 TaskKind = LabelledKind | Literal["text_pairs"]
 """What a model is for; a text for a text is what the others are not."""

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from optimization import extras
 from optimization.errors import DataError, RecipeError
-from optimization.measuring import entities
+from optimization.measuring import candidates, entities
 from optimization.recipe.settings import MeasureChoice
 from optimization.tasks.embedding import nearest_alike
 from optimization.tasks.task import LabelledTask
@@ -237,6 +237,14 @@ _NAMED = {
                 lacking="no two examples have the same label",
             )
             for num in (1, 10)
+        ),
+        *(
+            Measure(name=name, reads="scores", each=each, lacking="no query has candidates of unlike relevance")
+            for name, each in (
+                ("ndcg_at_10", partial(candidates.ndcg, num=10)),
+                ("reciprocal_rank", candidates.reciprocal_rank),
+                ("candidate_recall_at_10", partial(candidates.recall, num=10)),
+            )
         ),
         Measure(
             name="entity_f1",

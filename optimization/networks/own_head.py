@@ -19,7 +19,6 @@ from optimization.recipe.recipe import Teacher
 from optimization.tasks.classification import Classification
 from optimization.tasks.embedding import Embedding
 from optimization.tasks.multi_label import MultiLabel
-from optimization.tasks.regression import Regression
 from optimization.tasks.task import LabelledTask
 from optimization.tasks.token_classification import TokenClassification
 
@@ -93,8 +92,8 @@ def find(config: HuggingFaceModel, task: LabelledTask) -> OwnHead | None:
                 f"model.{setting} must be left out: {config.name!r} has a classifier of its own, or {NEW}"
             )
     match task.kind:
-        case "regression":
-            return _of_numbers(config, described)
+        case "regression" | "ranking":
+            return _of_numbers(config, described, task)
         case "multi_label":
             return _of_several(config, described)
         case "token_classification":
@@ -183,15 +182,15 @@ def _wide(task: Embedding, teacher: Teacher) -> Embedding:
     return task
 
 
-def _of_numbers(config: HuggingFaceModel, described: Any) -> OwnHead:
-    """The head of a regression: one logit, the number itself."""
+def _of_numbers(config: HuggingFaceModel, described: Any, task: LabelledTask) -> OwnHead:
+    """The head of a regression or of a ranking: one logit, the number itself."""
     num, problem = described.num_labels, described.problem_type
     if num != 1 or problem not in (None, "regression"):
-        rule = f"model.name {config.name!r} must give one number a text for data.task regression"
+        rule = f"model.name {config.name!r} must give one number a text for data.task {task.kind}"
         raise RecipeError(f"{rule}, got {num} outputs of problem_type {problem}: {NEW}")
     if config.labels is not None:
-        raise RecipeError(f"model.labels must be left out for data.task regression, got {list(config.labels)}")
-    return OwnHead(labels=(), num_outputs=1, task=Regression())
+        raise RecipeError(f"model.labels must be left out for data.task {task.kind}, got {list(config.labels)}")
+    return OwnHead(labels=(), num_outputs=1, task=task)
 
 
 def _of_several(config: HuggingFaceModel, described: Any) -> OwnHead:

@@ -35,6 +35,8 @@ class Split:
     """Inputs of bytes that are brightnesses; other bytes, such as codes, are given as they are."""
     numbers: NDArray[np.int64] | None = None
     """What tells examples of a stream apart, where the rows of a batch do not."""
+    groups: NDArray[np.float64] | None = None
+    """What each example belongs with, by number, where such examples are not to be divided: candidates of one query."""
     answers: NDArray[np.float32] | None = None
     """The teacher's logits, where they come along in a stream."""
 
@@ -56,7 +58,7 @@ class Split:
     def labelled_rows(self) -> NDArray[np.int64]:
         """Where the examples are that have a label."""
         if self.labels.dtype.kind == "f":
-            return np.flatnonzero(~np.isnan(self.labels))
+            return np.flatnonzero(~np.isnan(self.labels.reshape(len(self), -1)).any(axis=1))
         return np.flatnonzero((self.labels.reshape(len(self), -1) != UNLABELLED).any(axis=1))  # a text has many
 
     def labelled(self) -> "Split":
@@ -73,6 +75,7 @@ class Split:
             texts=None if self.texts is None else self.texts[rows],
             pixels=self.pixels,
             numbers=None if self.numbers is None else self.numbers[rows],
+            groups=None if self.groups is None else self.groups[rows],
             answers=None if self.answers is None else self.answers[rows],
         )
 

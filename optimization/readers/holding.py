@@ -18,6 +18,8 @@ def hold_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
     """
     from sklearn.model_selection import train_test_split
 
+    if split.groups is not None:
+        return _apart(split, split.groups, fraction, generator(seed, "held out"))
     strata = _strata(split)
     num_classes = _expect_several(strata)
     num_held = min(max(math.ceil(fraction * len(split)), num_classes), len(split) - num_classes)
@@ -35,6 +37,8 @@ def some(split: Split, share: float, seed: int) -> Split:
 
 def cut(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
     """What is left to train on, and the fraction that decides; a class of one example stays to be trained on."""
+    if split.groups is not None:
+        return _apart(split, split.groups, fraction, generator(seed, "validation"))
     num = min(max(1, round(fraction * len(split))), len(split) - 1)
     strata = _strata(split)
     order = _spread(strata, generator(seed, "validation"))
@@ -50,6 +54,18 @@ def sample(split: Split, num: int, seed: int) -> Split:
     """
     labelled = split.labelled() if len(split.labelled_rows()) else split
     return labelled.take(_spread(_strata(labelled), generator(seed, "sample"))[:num])
+
+
+def _apart(
+    split: Split, groups: NDArray[np.float64], fraction: float, random: np.random.Generator
+) -> tuple[Split, Split]:
+    """What is left, and the fraction of the groups that is held out, each of them whole."""
+    every = np.unique(groups)
+    if len(every) < 2:
+        raise DataError(f"there must be at least 2 queries to hold one out, got {len(every)}")
+    num = min(max(1, round(fraction * len(every))), len(every) - 1)
+    is_held = np.isin(groups, random.permutation(every)[:num])
+    return split.take(np.flatnonzero(~is_held)), split.take(np.flatnonzero(is_held))
 
 
 def _strata(split: Split) -> NDArray[np.int64]:

@@ -111,12 +111,17 @@ class _Encoder:
         if self._config.task == "classification":
             labels = _labels(frame, self._config.label, self._numbers)
         else:
-            labels = TASKS[self._config.task].encode(_column(frame, self._config.label).tolist(), self._classes)
+            values = _column(frame, self._config.label).tolist()
+            if self._config.query is not None:
+                values = list(zip(values, _column(frame, self._config.query), strict=True))
+            labels = TASKS[self._config.task].encode(values, self._classes)
         if self._config.task == "token_classification":
             return tokens.encode(_column(frame, str(self._config.text)).tolist(), labels, self._tokenizer)
+        groups = None if self._config.query is None else np.asarray(labels[:, 1], np.float64)
         if self._config.text is not None:
-            return text.encode(_texts(frame, self._config.text), labels, self._tokenizer)
-        return Split(inputs={"features": _features(frame, self._config)}, labels=labels)
+            encoded = text.encode(_texts(frame, self._config.text), labels, self._tokenizer)
+            return replace(encoded, groups=groups)
+        return Split(inputs={"features": _features(frame, self._config)}, labels=labels, groups=groups)
 
 
 def _dataset(config: Table | HuggingFaceData, splits: Mapping[str, Split], classes: tuple[str, ...]) -> Dataset:
@@ -238,7 +243,7 @@ def _texts(frame: "pd.DataFrame", name: str) -> list[str]:
 def _features(frame: "pd.DataFrame", config: Table | HuggingFaceData) -> NDArray[np.float32]:
     import pandas as pd
 
-    names = config.features or tuple(name for name in frame.columns if name != config.label)
+    names = config.features or tuple(each for each in frame.columns if each not in (config.label, config.query))
     columns = [_column(frame, name) for name in names]
     for column in columns:
         if column.dtype.kind not in "biuf":

@@ -93,12 +93,16 @@ class Phrases(Settings):
 class _Columns(_Files):
     task: LabelledKind = "classification"
     """What a model of it is for: one class a sample, any number of labels (multi_label), a number (regression), a
-    class a word (token_classification), or a vector near those of its own label (embedding)."""
+    class a word (token_classification), or a vector near those of its own label (embedding),
+    or a score that puts the candidates of a query in order (ranking)."""
+    query: str | None = None
+    """Column of what a candidate is one of, where data.task is ranking; candidates of one query stay together."""
     embedding: Count | None = None
     """Numbers of a vector, where data.task is embedding; none takes those of the teacher's states, a text encoder's."""
     label: str = "label"
     """Column of the class, or of what a vector belongs with, a name or a number; of labels, a list or one text with |
-    between them; of the number; or of the classes of the words, a list or one text with spaces between them."""
+    between them; of the number, or relevance; or of the classes of the words, a list or one text with spaces in
+    between."""
     features: tuple[str, ...] | None = None
     """Columns of numbers; none takes all but the label."""
     text: str | None = None
@@ -120,6 +124,9 @@ class _Columns(_Files):
     def _known_to_the_task(self) -> Self:
         if self.task == "token_classification" and self.text is None:
             raise misfit("data.text must name a column of words where data.task is token_classification", self.text)
+        if (self.task == "ranking") != (self.query is not None):
+            rule = "data.query must name a column where data.task is ranking, and be left out elsewhere"
+            raise misfit(rule, self.query)
         if self.task != "embedding" and self.embedding is not None:
             raise misfit("data.embedding must be left out where data.task is not embedding", self.embedding)
         return self
@@ -198,13 +205,13 @@ class TorchData(_Files):
     """Names of the classes; none takes the Dataset's own `classes`, else numbers them."""
     task: LabelledKind = "classification"
     """What a model of it is for; a label of multi_label is as many zeros and ones as there are labels. Words
-    with classes, and vectors, are for tables and Hugging Face datasets alone."""
+    with classes, vectors and candidates are for tables and Hugging Face datasets alone."""
     quality: Literal["accuracy", "agreement"] = "accuracy"
     """What the share of equal classes is called: agreement where the labels are a model's own answers."""
 
     @model_validator(mode="after")
     def _labels_of_whole_samples(self) -> Self:
-        if self.task in ("token_classification", "embedding"):
+        if self.task in ("token_classification", "embedding", "ranking"):
             raise misfit(f"data.kind must be table or huggingface where data.task is {self.task}", self.kind)
         return self
 

@@ -54,9 +54,7 @@ class Embedding:
 
     def encode(self, values: Sequence[object], names: Sequence[str]) -> NDArray[Any]:  # noqa: ARG002
         """A number for each label, the same in all data."""
-        digests = [hashlib.sha256(str(each).encode()).digest() for each in values]
-        numbers = [int.from_bytes(each[:8], "big") >> (64 - _BITS) for each in digests]
-        return np.array(numbers, np.int64).reshape(-1, 1)
+        return np.array([number(each) for each in values], np.int64).reshape(-1, 1)
 
     def num_outputs(self, num_labels: int) -> int:  # noqa: ARG002
         """The numbers of a vector."""
@@ -144,6 +142,11 @@ class UnitVectors(nn.Module):
     def forward(self, *inputs: Tensor) -> Tensor:
         """Vectors of shape [batch, width]."""
         return F.normalize(self.vectors(*inputs), dim=1)
+
+
+def number(label: object) -> int:
+    """What stands for a label in all data: equal labels have equal numbers."""
+    return int.from_bytes(hashlib.sha256(str(label).encode()).digest()[:8], "big") >> (64 - _BITS)
 
 
 def nearest_alike(numbers: NDArray[Any], vectors: NDArray[np.float32], num: int) -> NDArray[np.bool_]:

@@ -6,6 +6,7 @@ from optimization.artifact.manifest import LabelledKind
 from optimization.tasks.classification import Classification
 from optimization.tasks.embedding import Embedding
 from optimization.tasks.multi_label import MultiLabel
+from optimization.tasks.ranking import Ranking
 from optimization.tasks.regression import Regression
 from optimization.tasks.task import LabelledTask
 from optimization.tasks.token_classification import TokenClassification
@@ -16,4 +17,5 @@ TASKS: Final[dict[LabelledKind, LabelledTask]] = {
     "regression": Regression(),
     "token_classification": TokenClassification(),
     "embedding": Embedding(),
+    "ranking": Ranking(),
 }

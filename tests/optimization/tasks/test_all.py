@@ -85,6 +85,9 @@ def labels_of(kind: str, inputs: NDArray[np.float32]) -> tuple[NDArray[Any], tup
             return sums.argmax(axis=1), ("a", "b", "c")
         case "multi_label":
             return (sums > 0).astype(np.int64), ("a", "b", "c")
+        case "ranking":
+            relevance = sums[:, 0].round().clip(0)
+            return TASKS["ranking"].encode([*zip(relevance, np.arange(len(sums)) // 10, strict=True)], ()), ()
         case "embedding":
             return TASKS["embedding"].encode(sums.argmax(axis=1).tolist(), ()), ()
         case "counts":
