@@ -65,6 +65,16 @@ def test_a_model_of_several_labels_is_watched_by_the_probability_of_each_and_by_
     np.testing.assert_array_equal(answered["labels"], [2, 0])
 
 
+def test_tokens_are_watched_alike_whatever_they_were_padded_to(random):
+    tokens = TensorSpec(name="logits", datatype="FP32", shape=("batch", "sequence", 3), meaning="logits")
+    views, logits = Views([TABLE], [tokens]), random.normal(size=(5, 4, 3))
+    found, padded = (views.outputs({"logits": each}) for each in (logits, np.pad(logits, ((0, 0), (0, 3), (0, 0)))))
+    assert len(found) == 1 + NUM_PROJECTIONS
+    assert found["confidence"].shape == (5,)
+    for name, column in found.items():
+        np.testing.assert_allclose(padded[name], column)
+
+
 def test_pictures_are_watched_by_brightness_contrast_and_projections(random):
     images = random.random((20, 3, 32, 32), np.float32)
     views = Views([PICTURES], [THREE])
