@@ -1,8 +1,8 @@
 """The figures of the optimization, each from a recipe or a training of Trimtab's own.
 
-Needs the data of the benchmarks (`--data`), Fashion-MNIST (Debian's dataset-fashion-mnist) and, for `sst2_*`,
-MiniLM-L6 and the extra `hf`. A run whose recipe has not changed is found again under `--results`, so that a stopped
-benchmark goes on where it was.
+Needs the data of the benchmarks (`--data`), Fashion-MNIST (Debian's dataset-fashion-mnist), for `sst2_*` MiniLM-L6, and
+for these and `hf_whole` the extra `hf`. A run whose recipe has not changed is found again under `--results`, so that a
+stopped benchmark goes on where it was.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ray.exceptions import RayError
 
-from benchmarks.figures import fashion, pictures, quantization, sentences, setting, signals, training
+from benchmarks.figures import families, fashion, pictures, quantization, sentences, setting, signals, training
 from benchmarks.figures.setting import Figures, Setting
 from benchmarks.measurements import verdict
 from optimization.errors import OptimizationError
@@ -24,6 +24,9 @@ AT_LEAST = {
     "sst2_retention": 0.99,
     "sst2_speedup": 10,
     "sst2_size": 8,
+    "sst2_light_retention": 0.98,
+    "sst2_light_speedup": 25,
+    "hf_whole": 0.9,
     "cifar_retention": 0.99,
     "cifar_speedup": 4,
     "mnist1d_mlp": 66,
@@ -43,7 +46,9 @@ FAMILIES: dict[tuple[str, ...], Callable[[Setting], Figures]] = {
     ("hinton3pct_gain",): fashion.measure_soft_targets,
     ("han12x_loss",): fashion.measure_pruned,
     sentences.KEYS: sentences.measure,
+    sentences.LIGHT_KEYS: sentences.measure_light,
     pictures.KEYS: pictures.measure,
+    families.KEYS: families.measure,
 }
 
 

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from optimization.errors import RecipeError
+from optimization.errors import DataError, RecipeError
 from optimization.graphs import export
 from optimization.networks import light_text, models
 from optimization.networks.encoder import Encoder, keep_tokens
@@ -22,7 +22,8 @@ def build(config: Student, teacher: nn.Module, dataset: Dataset, seed: int) -> n
     """The student before it is trained; equal seeds give equal weights.
 
     Raises:
-        RecipeError: the teacher lacks a layer that is to be kept, an activation that is to be replaced, or embeddings.
+        RecipeError: the teacher lacks a layer that is to be kept, an activation that is to be replaced, or embeddings,
+            or does not run with those layers alone.
         DataError: the student does not fit the data.
         PruneError: its feed-forward units or heads cannot be cut.
     """
@@ -35,6 +36,11 @@ def build(config: Student, teacher: nn.Module, dataset: Dataset, seed: int) -> n
         if not isinstance(student, Encoder):
             raise RecipeError("distill.student.vocabulary must be left out: the teacher is no text encoder")
         keep_tokens(student, dataset.train.inputs["input_ids"], config.vocabulary)
+    try:
+        models.check(student, dataset)
+    except DataError as error:
+        rule = "distill.student.kind must not be teacher_layers: the teacher does not run without the others"
+        raise RecipeError(f"{rule}, {error}") from error
     if config.activation is not None:
         activate(student, config.activation)
     if config.feed_forward < 1 or config.heads < 1:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from optimization.errors import RecipeError
 from optimization.extras import require
-from optimization.networks import own_head, vocabulary
+from optimization.networks import fewer_tokens, own_head
 from optimization.recipe.architectures import HuggingFaceModel
 from optimization.tasks.task import LabelledTask
 
@@ -78,7 +78,7 @@ def keep_tokens(model: Encoder, data: NDArray[np.int64], size: int) -> None:
     Another token is read as the kept one whose embedding points most nearly where its own did.
     """
     whole = model.body.get_input_embeddings().weight.detach()
-    kept, model.rows = vocabulary.shorten(whole, data, size)
+    kept, model.rows = fewer_tokens.choose(whole, data, size)
     model.body.set_input_embeddings(nn.Embedding(len(kept), whole.shape[1], _weight=whole[kept]))
     model.body.config.vocab_size = len(kept)
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F  # noqa: N812  # its name in every torch program
 from torch import Tensor, nn
 
 from optimization.errors import RecipeError
-from optimization.networks import models, vocabulary
+from optimization.networks import fewer_tokens, models
 from optimization.networks.encoder import Encoder
 from optimization.readers.examples import Dataset, Split
 from optimization.recipe.architectures import BagOfNgrams as BagSettings
@@ -134,7 +134,7 @@ def build(config: CnnSettings | BagSettings, teacher: nn.Module, dataset: Datase
         raise RecipeError(f"{rule}, whose embeddings are taken, got {config.dim}")
     rows, kept = None, torch.arange(len(whole))
     if config.vocabulary is not None:
-        kept, rows = vocabulary.shorten(whole, dataset.train.inputs["input_ids"], config.vocabulary)
+        kept, rows = fewer_tokens.choose(whole, dataset.train.inputs["input_ids"], config.vocabulary)
     tokens = Tokens(narrowed(whole, dataset.train, config.dim)[kept].clone(), rows)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -105,6 +105,24 @@ def test_activation_that_is_not_there_cannot_be_replaced() -> None:
         students.activate(nn.Sequential(nn.Linear(2, 2), nn.Tanh()), "relu")
 
 
+def test_a_teacher_that_does_not_run_without_its_other_layers_is_refused(dataset: Dataset) -> None:
+    """As XLM, whose layers lie in four lists side by side."""
+
+    class Parallel(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = (nn.ModuleList(nn.Linear(1, 1) for _ in range(2)) for _ in range(2))
+
+        def forward(self, input_ids: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+            states = input_ids[:, :1].float()
+            for number in range(2):
+                states = self.first[number](states) + self.second[number](states)
+            return states
+
+    with pytest.raises(RecipeError, match="kind must not be teacher_layers: the teacher does not run without the oth"):
+        students.build(TeacherLayers(kind="teacher_layers", keep=(0,)), Parallel(), dataset, seed=0)
+
+
 def test_vocabulary_of_what_is_no_text_encoder_is_refused(dataset: Dataset) -> None:
     teacher = nn.Sequential(nn.ModuleList([nn.Linear(2, 2)]))
     with pytest.raises(RecipeError, match="vocabulary must be left out: the teacher is no text encoder"):

@@ -10,7 +10,7 @@ _AT_ONCE = 2048
 """Tokens whose likeness to all kept ones is computed at once."""
 
 
-def shorten(embeddings: Tensor, data: NDArray[np.int64], size: int) -> tuple[Tensor, Tensor]:
+def choose(embeddings: Tensor, data: NDArray[np.int64], size: int) -> tuple[Tensor, Tensor]:
     """The `size` tokens to keep of a table [tokens, width], and the kept one that each token is read as, by its place.
 
     Kept are the frequent ones of the data, then the first ones. Another token is read as the kept one whose embedding
