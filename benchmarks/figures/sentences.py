@@ -57,7 +57,7 @@ def _measure(setting: Setting, seed: int) -> Figures:
 
 
 def _measure_light(setting: Setting, seed: int) -> Figures:
-    made = follow(load(RECIPES / "sentiment_light.yaml", {"seed": seed} | _changes(setting), setting), setting)
+    made = follow(load(RECIPES / "sentiment-light.yaml", {"seed": seed} | _changes(setting), setting), setting)
     teacher, control, student = (measured(made, step) for step in ("teacher", "control", "distill"))
     served = made.manifest.measurements[-1]
     assert made.manifest.parent is not None, "the teacher was published"

@@ -6,7 +6,9 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from optimization.errors import ExportError
@@ -82,7 +84,7 @@ def parity(model: nn.Module, path: Path, split: Split, *, task: LabelledTask, se
     """Largest absolute difference between the torch model and the ONNX file, on `split` and on random batches.
 
     Raises:
-        ExportError: it is larger than `TOLERANCE`.
+        ExportError: it is larger than `TOLERANCE`, or the file takes only the shapes that it was traced with.
     """
     served = task.served(model).eval()
     session = graph.session(path)
@@ -93,10 +95,19 @@ def parity(model: nn.Module, path: Path, split: Split, *, task: LabelledTask, se
     for batch in [*(batch for _, batch in real.batches(256)), *batches]:
         with torch.inference_mode():
             expected = served(*tensors(batch)).numpy()
-        worst = max(worst, float(np.abs(graph.predict(session, batch) - expected).max()))
+        worst = max(worst, float(np.abs(_predicted(session, batch) - expected).max()))
     if not worst <= TOLERANCE:
         raise ExportError(f"the ONNX model must equal the torch model to {TOLERANCE}, got a difference of {worst}")
     return worst
+
+
+def _predicted(session: onnxruntime.InferenceSession, batch: Inputs) -> NDArray[np.float32]:
+    try:
+        return graph.predict(session, batch)
+    except Exception as error:  # ONNX Runtime's errors share no base but this
+        shapes = ", ".join(f"{name} {list(values.shape)}" for name, values in batch.items())
+        reason = " ".join(str(error).split())
+        raise ExportError(f"the ONNX model must take batches of any size and length, got {shapes}: {reason}") from error
 
 
 def random_batch(split: Split, size: int, random: np.random.Generator) -> Inputs:

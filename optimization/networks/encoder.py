@@ -101,7 +101,7 @@ def build(config: HuggingFaceModel, task: LabelledTask, classes: Sequence[str], 
                 transformers.AutoModelForTokenClassification,
                 transformers.AutoModelForSequenceClassification,
             )
-            body = _whole(of_tokens if task.is_by_token else of_texts, config, described)
+            body = own_head.whole(of_tokens if task.is_by_token else of_texts, config, described)
             _take_types_in(body.base_model)
             return Encoder(body)
         extra = {"add_pooling_layer": False} if described.model_type in _WITH_POOLER else {}
@@ -121,17 +121,6 @@ def build(config: HuggingFaceModel, task: LabelledTask, classes: Sequence[str], 
     if own_head.gives_vectors(config, task, width, num_outputs):
         return Encoder(body, nn.Identity(), pooling, dropout)
     return Encoder(body, nn.Linear(width, num_outputs), pooling, dropout)
-
-
-def _whole(kind: Any, config: HuggingFaceModel, described: Any) -> Any:
-    """The fine-tuned model, all of whose weights must be there."""
-    body, loaded = kind.from_pretrained(
-        config.name, config=described, output_loading_info=True, trust_remote_code=config.code is not None
-    )
-    if lacking := sorted(loaded["missing_keys"]):
-        rule = f"model.name {config.name!r} must have all weights of its classifier"
-        raise RecipeError(f"{rule}, it lacks {lacking[0]}: {own_head.NEW}")
-    return body.float()
 
 
 def _take_types_in(body: Any) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from optimization import extras
 from optimization.errors import DataError
-from optimization.networks import encoder, resnet, weights
+from optimization.networks import encoder, picture_classifier, resnet, weights
 from optimization.readers.examples import Dataset
 from optimization.recipe.architectures import Cnn, HuggingFaceModel, Mlp, Model, Resnet, TorchModel
 
@@ -48,6 +48,8 @@ def build(config: Model, dataset: Dataset, seed: int) -> nn.Module:
                 body = resnet.Resnet(config.depth, config.width, _image(config, dataset)[0], dataset.num_outputs)
             case TorchModel():
                 body = extras.load(config.name)(**config.kwargs)
+            case HuggingFaceModel() if dataset.image is not None:
+                body = picture_classifier.build(config, dataset.task, dataset.labels, dataset.num_outputs)
             case HuggingFaceModel():
                 body = encoder.build(config, dataset.task, dataset.labels, dataset.num_outputs)
         if config.weights is not None:

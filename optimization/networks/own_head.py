@@ -7,7 +7,7 @@ What no task here can hold is refused, and so is a head that would be lost witho
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from optimization.errors import DataError, RecipeError
 from optimization.extras import require
@@ -22,10 +22,10 @@ from optimization.tasks.multi_label import MultiLabel
 from optimization.tasks.task import LabelledTask
 from optimization.tasks.token_classification import TokenClassification
 
-_CLASSIFIER = "ForSequenceClassification"
+_CLASSIFIERS = {"texts": "ForSequenceClassification", "pictures": "ForImageClassification"}
 _OF_WORDS = "ForTokenClassification"
-_TO_TRAIN_ON = ("Model", "ForMaskedLM", "ForPreTraining", "ForCausalLM", "LMHeadModel")
-"""Ends of the names of architectures whose heads only serve to learn a language."""
+_TO_TRAIN_ON = ("Model", "ForMaskedLM", "ForPreTraining", "ForCausalLM", "LMHeadModel", "ForMaskedImageModeling")
+"""Ends of the names of architectures whose heads only serve to learn what language or pictures are."""
 _SIGMOIDS = "multi_label_classification"
 NEW = "set model.head: new to train a new classifier in its place"
 
@@ -66,8 +66,8 @@ def missing(config: HuggingFaceModel, error: Exception) -> RecipeError:
     return RecipeError(f"model.name must be {where}, got {config.name!r}: {str(error).splitlines()[0]}")
 
 
-def find(config: HuggingFaceModel, task: LabelledTask) -> OwnHead | None:
-    """The model's own head, for what the data are for; none where it has none, or a new one is asked for.
+def find(config: HuggingFaceModel, task: LabelledTask, of: Literal["texts", "pictures"] = "texts") -> OwnHead | None:
+    """The model's own head, for what the data are and are for; none where it has none, or a new one is asked for.
 
     Raises:
         RecipeError: its head cannot be kept, or the recipe says something of it that does not fit.
@@ -84,8 +84,8 @@ def find(config: HuggingFaceModel, task: LabelledTask) -> OwnHead | None:
         if not heads[0].endswith(_OF_WORDS):
             rule = f"model.name must be an encoder or a model {_OF_WORDS} for data.task {task.kind}"
             raise RecipeError(f"{rule}, got {heads[0]}: {NEW}")
-    elif not heads[0].endswith(_CLASSIFIER):
-        raise RecipeError(f"model.name must be an encoder or a classifier of texts, got {heads[0]}: {NEW}")
+    elif not heads[0].endswith(_CLASSIFIERS[of]):
+        raise RecipeError(f"model.name must be an encoder or a classifier of {of}, got {heads[0]}: {NEW}")
     for setting in ("pooling", "dropout"):
         if getattr(config, setting) is not None:
             raise RecipeError(
@@ -110,7 +110,7 @@ def is_classifier(described: Any) -> bool:
         RecipeError: it comes with a head for another task.
     """
     heads = _heads(described)
-    if heads and not heads[0].endswith(_CLASSIFIER):
+    if heads and not heads[0].endswith(_CLASSIFIERS["texts"]):
         raise RecipeError(
             f"MODEL must be an encoder or a classifier of texts, got {heads[0]}: write its recipe by hand"
         )
@@ -133,7 +133,7 @@ def fit(teacher: Teacher, dataset: Dataset) -> Dataset:
         return replace(dataset, task=_wide(dataset.task, teacher))
     if not isinstance(model, HuggingFaceModel):
         return dataset
-    head = find(model, dataset.task)
+    head = find(model, dataset.task, "texts" if dataset.image is None else "pictures")
     if head is None:
         if teacher.training is None and model.weights is None:
             rule = "teacher.training must be set where no classifier comes with the model"
@@ -182,6 +182,21 @@ def _wide(task: Embedding, teacher: Teacher) -> Embedding:
     return task
 
 
+def whole(kind: Any, config: HuggingFaceModel, described: Any) -> Any:
+    """The fine-tuned model of that `kind` of transformers, all of whose weights must be there.
+
+    Raises:
+        RecipeError: its file lacks some.
+    """
+    body, loaded = kind.from_pretrained(
+        config.name, config=described, output_loading_info=True, trust_remote_code=config.code is not None
+    )
+    if lacking := sorted(loaded["missing_keys"]):
+        rule = f"model.name {config.name!r} must have all weights of its classifier"
+        raise RecipeError(f"{rule}, it lacks {lacking[0]}: {NEW}")
+    return body.float()
+
+
 def _of_numbers(config: HuggingFaceModel, described: Any, task: LabelledTask) -> OwnHead:
     """The head of a regression or of a ranking: one logit, the number itself."""
     num, problem = described.num_labels, described.problem_type
@@ -214,7 +229,7 @@ def _names(config: HuggingFaceModel, described: Any) -> tuple[str, ...]:
 def _labels(config: HuggingFaceModel, described: Any) -> tuple[str, ...]:
     """Its classes in order, checked against what its logits are."""
     num, problem = described.num_labels, described.problem_type
-    kept = f"model.name {config.name!r} must give one class a text"
+    kept = f"model.name {config.name!r} must give one class a sample"
     if num == 1 and problem != _SIGMOIDS:
         raise RecipeError(
             f"{kept}, got a regression (one logit, problem_type {problem}): if a sigmoid makes it the probability of a "

@@ -57,7 +57,10 @@ class TorchModel(_Architecture):
 
 
 class HuggingFaceModel(_Architecture):
-    """A text encoder of Hugging Face (extra `hf`): with the classifier it was fine-tuned with, or with a new one."""
+    """A model of Hugging Face (extra `hf`) with the classifier it was fine-tuned with, or with a new one.
+
+    It is a text encoder, or where the data are pictures, of the size that it takes, a classifier of pictures.
+    """
 
     kind: Literal["huggingface"]
     """Selects this architecture."""
@@ -71,9 +74,9 @@ class HuggingFaceModel(_Architecture):
     """What the data call the classes of its own classifier, in the order of its outputs; none takes its own names. Of
     one with one logit, the class below 0.5 first."""
     pooling: Literal["mean", "first"] | None = None
-    """What a new classifier sees: the mean over the text's tokens, or the first token; none takes the mean."""
+    """What a new classifier of texts sees: the mean over the text's tokens, or the first; none takes the mean."""
     dropout: Fraction | None = None
-    """Share of values dropped before a new classifier in training; none drops 0.1."""
+    """Share of values dropped before a new classifier of texts in training; none drops 0.1."""
     overrides: dict[str, Any] = Field(default={})
     """Changes to its configuration, such as `num_hidden_layers: 3`."""
     code: str | None = None

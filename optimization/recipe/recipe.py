@@ -152,7 +152,7 @@ class Recipe(Named):
             if isinstance(model, Cnn | Resnet):
                 self._fit_image(where, model)
             if isinstance(model, HuggingFaceModel | TextCnn | BagOfNgrams) and not self.data.is_text:
-                raise misfit(f"{where}.kind must not be that for {self.data.kind}, which is no text", model.kind)
+                self._fit_pictures(where, model)
         if self.distill is not None and isinstance(self.distill.student, TextCnn | BagOfNgrams):
             kinds = [step.kind for step in self.steps]
             if "prune" in kinds:
@@ -183,6 +183,19 @@ class Recipe(Named):
             raise misfit(
                 f"{where}.channels must halve images of {size} pixels at most {times} times", len(model.channels)
             )
+
+    def _fit_pictures(self, where: str, model: HuggingFaceModel | TextCnn | BagOfNgrams) -> None:
+        """Of what is no text, Hugging Face has models of pictures."""
+        is_shown = isinstance(self.data, TorchData) or len(self.data.sides or ()) == 2
+        if not isinstance(model, HuggingFaceModel):
+            raise misfit(f"{where}.kind must not be {model.kind} for {self.data.kind}, which is no text", model.kind)
+        if not is_shown:
+            raise misfit(
+                f"{where}.kind must not be huggingface for {self.data.kind}, no text and no picture", model.name
+            )
+        for setting in ("pooling", "dropout"):
+            if getattr(model, setting) is not None:
+                raise misfit(f"{where}.{setting} must be left out for pictures", getattr(model, setting))
 
     @property
     def distill(self) -> Distill | None:

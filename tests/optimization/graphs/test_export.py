@@ -57,3 +57,13 @@ def test_parity_refuses_another_model(tmp_path: Path, digits: Dataset) -> None:
         model[-1].bias[0] += 0.1
     with pytest.raises(ExportError, match=r"must equal the torch model to 0.0001, got a difference of"):
         export.parity(model, tmp_path / "m.onnx", split, task=digits.task, seed=0)
+
+
+def test_parity_refuses_a_file_of_one_shape(tmp_path: Path, tumours: Dataset) -> None:
+    """As the exporter leaves where a model's own code reads a length."""
+    model = exported(tmp_path / "m.onnx", tumours, Mlp(kind="mlp", hidden=(10,)))
+    fixed = onnx.load(tmp_path / "m.onnx")
+    fixed.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 2
+    onnx.save(fixed, tmp_path / "m.onnx")
+    with pytest.raises(ExportError, match=r"must take batches of any size and length, got features \[256, 8\]"):
+        export.parity(model, tmp_path / "m.onnx", tumours.train, task=tumours.task, seed=0)
