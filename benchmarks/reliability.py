@@ -10,7 +10,9 @@ from benchmarks.surviving import (
     fuzz,
     good_versions,
     growth,
+    host_kills,
     kills,
+    partition,
     rollouts,
     shard_kills,
     shifting_stream,
@@ -38,9 +40,8 @@ AT_MOST: dict[str, float] = {
     **{f"rollback_{fault}_s": seconds for fault, seconds in rollouts.ROLLED_BACK.items()},
     rollouts.FAILED_SHARE: 0.005,
     "up_s": 120,
-    **dict.fromkeys(
-        (*three_hosts.UP_KEYS[1:], *three_hosts.NODE_KEYS, *three_hosts.HEAD_KEYS, *three_hosts.CUT_KEYS), 0
-    ),
+    **dict.fromkeys(three_hosts.WANTED_0, 0),
+    **dict.fromkeys((*host_kills.WANTED_0, *partition.KEYS), 0),
 }
 AT_LEAST: dict[str, float] = {"fuzz_tried": 200_000}
 
@@ -66,10 +67,11 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement(keys=soak.KEYS, measure=lambda options, _: soak.figures(options)),
 )
 ON_HOSTS: tuple[Measurement, ...] = (
-    Measurement(keys=three_hosts.UP_KEYS, measure=lambda options, _: three_hosts.up_figures(options)),
-    Measurement(keys=three_hosts.NODE_KEYS, measure=lambda options, _: three_hosts.node_figures(options)),
-    Measurement(keys=three_hosts.HEAD_KEYS, measure=lambda options, _: three_hosts.head_figures(options)),
-    Measurement(keys=three_hosts.CUT_KEYS, measure=lambda options, _: three_hosts.cut_figures(options)),
+    Measurement(keys=three_hosts.KEYS, measure=lambda options, _: three_hosts.figures(options)),
+    Measurement(keys=host_kills.NODE_KEYS, measure=lambda options, _: host_kills.node_figures(options)),
+    Measurement(keys=host_kills.HEAD_KEYS, measure=lambda options, _: host_kills.head_figures(options)),
+    Measurement(keys=host_kills.DRAIN_KEYS, measure=lambda options, _: host_kills.drain_figures(options)),
+    Measurement(keys=partition.KEYS, measure=lambda options, _: partition.figures(options)),
 )
 """Those that need hosts with networks of their own."""
 
@@ -78,6 +80,7 @@ def main() -> None:
     """Measure what was asked for and print it."""
     parser = parser_of(__doc__)
     parser.add_argument("--hosts", action="store_true", help="measure what needs several hosts, too; needs root")
+    parser.add_argument("--kills", type=int, default=10, help="hosts that die, or are drained, with --hosts (10)")
     parser.add_argument("--soak-s", type=float, default=7200.0, help="length of soak_* (7200)")
     parser.add_argument("--swap-every-s", type=float, default=300.0, help="time between versions in soak_* (300)")
     parser.add_argument(

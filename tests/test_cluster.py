@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import socket
 import subprocess
 from pathlib import Path
 
@@ -90,6 +91,17 @@ def test_nodes_wait_for_their_head_only_where_something_keeps_what_it_knew(tmp_p
     waits = "RAY_gcs_rpc_server_reconnect_timeout_s"
     assert waits not in chosen(tmp_path, monkeypatch, is_head=False)
     assert int(chosen(tmp_path, monkeypatch, is_head=False, RAY_REDIS_ADDRESS="192.0.2.9:6379")[waits]) >= 600
+
+
+def test_a_head_without_its_redis_says_so_at_once(tmp_path, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+        for given in (address, f"redis://{address}"):
+            chosen(tmp_path, monkeypatch, is_head=True, RAY_REDIS_ADDRESS=given)
+    for given in (address, "127.0.0.1"):
+        with pytest.raises(SettingsError, match=f"RAY_REDIS_ADDRESS must be host:port .* got {given}: "):
+            chosen(tmp_path, monkeypatch, is_head=True, RAY_REDIS_ADDRESS=given)
+    chosen(tmp_path, monkeypatch, is_head=False, RAY_REDIS_ADDRESS=address)
 
 
 def test_a_host_without_the_token_or_the_keys_does_not_start(tmp_path, monkeypatch):

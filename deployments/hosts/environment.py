@@ -1,6 +1,7 @@
 """What the processes of Ray and Serve on a host of a cluster read from their environment."""
 
 import os
+import socket
 from collections.abc import MutableMapping
 from pathlib import Path
 
@@ -15,6 +16,7 @@ SCRATCH = Path(f"/tmp/trimtab-{os.getuid()}")
 WITHOUT_HEAD_S = 3600
 """How long a node waits for its head, where a Redis keeps what the head knew."""
 REDIS = "RAY_REDIS_ADDRESS"
+_REDIS_S = 5.0
 COLLECTOR_HOST = "TRIMTAB_HOST"
 EVERY_NODE = "TRIMTAB_INGRESS_EVERY_NODE"
 """Whether nodes without a model's replica shall have an ingress too."""
@@ -24,13 +26,14 @@ def prepare(environment: MutableMapping[str, str], head: str, *, is_head: bool) 
     """Choose all that `cluster.yaml` does not say: token, ingress, keys, where the ingress logs.
 
     Raises:
-        SettingsError: the host lacks the token or the file of keys.
+        SettingsError: the host lacks the token or the file of keys, or the head does not reach its Redis.
     """
     defaults = {
         "RAY_AUTH_MODE": "token",
         # An ingress that is about to end answers until the others have looked away.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "10",
         "RAY_raylet_start_wait_time_s": "40",  # a host that is busy starts slowly
+        "AUTOSCALER_UPDATE_INTERVAL_S": "1",  # it looks a few times before it starts the workers
         LOG_TARGET: f"{'0.0.0.0' if is_head else head}:{LOG_PORT}",
         COLLECTOR_HOST: "0.0.0.0" if is_head else "127.0.0.1",
         ACCESS: str(Path("keys.yaml").absolute()),
@@ -46,6 +49,8 @@ def prepare(environment: MutableMapping[str, str], head: str, *, is_head: bool) 
     set_environment(environment, SCRATCH)
     _check_token(environment)
     _check_keys(environment[ACCESS])
+    if is_head and environment.get(REDIS):
+        _check_redis(environment[REDIS])
 
 
 def _check_token(environment: MutableMapping[str, str]) -> None:
@@ -66,3 +71,14 @@ def _check_keys(access: str) -> None:
             f"{ACCESS} must be a file of keys, since the network can call; {access} is missing: make it with "
             "`python -m deployments key add <id>` where you call `ray up`"
         )
+
+
+def _check_redis(address: str) -> None:
+    """Ray itself would try for minutes, and then end with a trace of its calls."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_REDIS_S).close()
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"{REDIS} must be host:port of a Redis that this host reaches, got {address}: {error}"
+        ) from error

@@ -19,7 +19,7 @@ import psutil
 import yaml
 
 from deployments.errors import SettingsError
-from deployments.hosts import environment, reach
+from deployments.hosts import environment, firewall, reach
 from deployments.hosts.ssh import HostError
 from deployments.launch import banner, preflight
 from deployments.launch.serve import end_ingress
@@ -37,7 +37,7 @@ _RAY = [sys.executable, "-m", "ray.scripts.scripts"]
 _SERVE = [sys.executable, "-m", "ray.serve.scripts"]
 
 
-def start_head(options: Sequence[str]) -> None:
+def start_head(options: Sequence[str], guard: firewall.Guard | None) -> None:
     """Let this host be the head: Ray, Serve, every application, every other host. `options` are for `ray start`.
 
     What goes wrong on a head that ran before, or on another host, is printed and no more: after an error of this
@@ -45,7 +45,8 @@ def start_head(options: Sequence[str]) -> None:
 
     Raises:
         HostError: Ray or Serve does not start; nothing of it goes on.
-        SettingsError, ArtifactError: `serve_config.yaml` cannot be served, and nothing was started.
+        SettingsError, ArtifactError: `serve_config.yaml` cannot be served, or the host not guarded, and nothing was
+            started.
     """
     cluster = reach.described()
     own = cluster.head if cluster else _own_address("192.0.2.1")
@@ -54,6 +55,7 @@ def start_head(options: Sequence[str]) -> None:
     try:
         config = _config()
         preflight.check(config, ports=False)
+        _guard(guard, own, config)
         if ran:
             _say(f"Ray runs here already and stays as it is: {CONFIG} is deployed again")
         else:
@@ -74,15 +76,16 @@ def start_head(options: Sequence[str]) -> None:
     _wait_until_ready(config)
 
 
-def start_worker(head: str, options: Sequence[str]) -> None:
+def start_worker(head: str, options: Sequence[str], guard: firewall.Guard | None) -> None:
     """Let this host join the cluster of `head`.
 
     Raises:
         HostError: Ray does not start.
-        SettingsError: the token or the file of keys is missing.
+        SettingsError: the token or the file of keys is missing, or the host cannot be guarded.
     """
     environment.prepare(os.environ, head, is_head=False)
     own = _own_address(head)
+    _guard(guard, own, _config())
     if _runs(head=False) and own in _alive(head):
         _say("Ray runs here already and stays as it is")
         return
@@ -95,9 +98,11 @@ def stop(*, everywhere: bool) -> None:
 
     Raises:
         HostError: a host could not be reached, or something goes on there.
+        SettingsError: the rules of this host's firewall stay.
     """
     cluster = reach.described() if everywhere else None
     _end_ray()  # first here: the head would start workers anew
+    firewall.end()
     if cluster is None or cluster.head not in _addresses():
         return
     failed = reach.call_all(cluster, "cd ~/trimtab && .venv/bin/python -m deployments node stop", 120)
@@ -139,6 +144,12 @@ def _config() -> dict[str, Any]:
     if not isinstance(config, dict):
         raise SettingsError(f"{CONFIG} must hold a mapping, got {type(config).__name__}")
     return {**config, "http_options": {**(config.get("http_options") or {}), "host": "0.0.0.0"}}
+
+
+def _guard(guard: firewall.Guard | None, own: str, config: dict[str, Any]) -> None:
+    if guard:
+        ingress = (preflight.http_address(config)[1], preflight.grpc_port_of(config))
+        firewall.load(guard, own, [port for port in ingress if port is not None])
 
 
 def _start(options: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ import httpx
 import yaml
 
 from deployments.commands import key
-from tests.hosts.maker import GATEWAY, KEY, Host, install_dependencies
+from tests.hosts.maker import GATEWAY, KEY, NETWORK, Host, HostsError, install_dependencies
 
 WHEEL = "trimtab-0.1.0-py3-none-any.whl"
 HTTP_PORT, GRPC_PORT = 8000, 8001
@@ -116,6 +117,7 @@ def prepared(
     for name in ("head_start_ray_commands", "worker_start_ray_commands"):
         (command,) = config[name]
         there = command.replace("TRIMTAB_ARTIFACTS=https://artifacts.example/trimtab", exports)
+        there = there.replace("--private 192.0.2.0/24", f"--private {NETWORK}.0/24")
         config[name] = [f"{there} -- --object-store-memory={_OBJECT_STORE} --num-cpus=2"]
     cluster = Cluster(folder=folder, hosts=hosts, key=text)
     cluster.file.write_text(yaml.safe_dump(config))
@@ -155,11 +157,24 @@ def redis(folder: Path) -> Iterator[str]:
     options = ["--bind", GATEWAY, "--port", str(_REDIS_PORT), "--protected-mode", "no", "--dir", str(folder)]
     process = subprocess.Popen(["redis-server", *options, "--appendonly", "yes"], stdout=subprocess.DEVNULL)
     try:
-        time.sleep(0.3)
+        wait_until(lambda: process.poll() is not None or listens(GATEWAY, _REDIS_PORT), 20)
+        if process.poll() is not None:
+            raise HostsError(
+                f"redis-server must listen on {GATEWAY}, got exit code {process.returncode}: make hosts first"
+            )
         yield f"{GATEWAY}:{_REDIS_PORT}"
     finally:
         process.kill()
         process.wait()
+
+
+def listens(address: str, port: int) -> bool:
+    """Whether a connection to it is taken."""
+    try:
+        socket.create_connection((address, port), timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 def wait_until(holds: Callable[[], bool], timeout_s: float = 120) -> None:

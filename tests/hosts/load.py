@@ -1,6 +1,7 @@
 """Requests one after another to some hosts of a cluster, each failure kept; nothing is sent again but to another."""
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,13 +29,15 @@ class Seen:
     """Which host failed, and how."""
     wrong: int = 0
     """Answers with other numbers than the model's."""
+    versions: list[tuple[float, float, str]] = field(default_factory=list)
+    """When each request that was answered began and ended, and by which version."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __str__(self) -> str:
         return f"{self.answered} answered, {self.wrong} wrong, {len(self.failures)} failed {self.failures[:3]}"
 
-    def add(self, answer: httpx.Response | httpx.HTTPError, host: Host) -> None:
-        """Count one."""
+    def add(self, answer: httpx.Response | httpx.HTTPError, host: Host, began: float) -> None:
+        """Count one, that began then."""
         with self.lock:
             if isinstance(answer, httpx.HTTPError):
                 self.failures.append(f"{host.name}: {answer!r}")
@@ -42,7 +45,9 @@ class Seen:
                 self.failures.append(f"{host.name}: {answer.status_code} {answer.text[:200]}")
             else:
                 self.answered += 1
-                self.wrong += not np.allclose(answer.json()["outputs"][0]["data"], _EXPECTED, rtol=1e-4)
+                told = answer.json()
+                self.wrong += not np.allclose(told["outputs"][0]["data"], _EXPECTED, rtol=1e-4)
+                self.versions.append((began, time.monotonic(), told["model_version"]))
 
 
 @contextmanager
@@ -69,11 +74,12 @@ def load(
 def _ask(cluster: Cluster, hosts: Sequence[Host], model: str, seen: Seen, end: threading.Event) -> None:
     with httpx.Client(timeout=30, headers={"x-api-key": cluster.key}) as client:
         while not end.wait(_PAUSE_S):
+            began = time.monotonic()
             for host in hosts:
                 url = cluster.url(host, f"/v2/models/{model}/infer")
                 answer = _sent(client, url, _CONNECT_S if len(hosts) > 1 else 30)
                 if not isinstance(answer, httpx.HTTPError) or host is hosts[-1]:
-                    seen.add(answer, host)
+                    seen.add(answer, host, began)
                     break
 
 

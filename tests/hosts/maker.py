@@ -1,9 +1,10 @@
 """Several hosts on one machine: each has its own network, processes, /tmp, /dev/shm, home directory and sshd.
 
-    hosts(3) ─▶ 10.78.0.1 ... 10.78.0.3, on a bridge whose other side, 10.78.0.254, is this machine
+    hosts(3) ─▶ 10.78.0.1 ... 10.78.0.3, on a bridge whose other side, 10.78.0.254, is this machine: their own network
+                10.79.0.1 ... 10.79.0.3, on another, 10.79.0.254: where everybody else is
 
 They share the rest of the file system, so that an environment of dependencies made once serves all. It needs root,
-openssh-server, iproute2, rsync and util-linux.
+openssh-server, iproute2, nftables, rsync and util-linux.
 """
 
 import fcntl
@@ -27,9 +28,12 @@ HOME = ROOT / "home"
 """The user's home directory, which on each host is another."""
 KEY = ROOT / "key"
 NETWORK, BRIDGE = "10.78.0", "trimtab-br"
+OUTSIDE, OUTSIDE_BRIDGE = "10.79.0", "trimtab-out"
 GATEWAY = f"{NETWORK}.254"
 """This machine, as the hosts see it."""
-NEEDED = ("ip", "unshare", "nsenter", "sshd", "ssh-keygen", "rsync")
+_NOBODY = "02:00:00:00:00:01"
+"""An address that no device has."""
+NEEDED = ("ip", "unshare", "nsenter", "sshd", "ssh-keygen", "rsync", "nft")
 _SHM = "2g"
 _SSHD = """\
 Port 22
@@ -60,8 +64,18 @@ class Host:
     """One of them; it can die, come back, and be cut off."""
 
     name: str
-    address: str
+    number: int
     process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        """On the hosts' own network."""
+        return f"{NETWORK}.{self.number}"
+
+    @property
+    def outer_address(self) -> str:
+        """Where everybody else reaches it."""
+        return f"{OUTSIDE}.{self.number}"
 
     @property
     def folder(self) -> Path:
@@ -108,13 +122,16 @@ class Host:
             self.process.send_signal(signal.SIGKILL)  # `unshare --kill-child` takes its first process along, that all
             self.process.wait()
 
-    def cut_off(self) -> None:
-        """Pull the network's plug."""
-        _run("ip", "link", "set", f"v{self.name}", "down")
+    def cut_off_from(self, other: "Host") -> None:
+        """Nothing goes between the two any more, unnoticed; each reaches all others."""
+        for here, there in ((self, other), (other, self)):
+            to_nobody = ("lladdr", _NOBODY, "dev", "eth0", "nud", "permanent")
+            _run("ip", "-n", here.name, "neigh", "replace", there.address, *to_nobody)
 
-    def reconnect(self) -> None:
-        """Put it back."""
-        _run("ip", "link", "set", f"v{self.name}", "up")
+    def reconnect_to(self, other: "Host") -> None:
+        """End that."""
+        for here, there in ((self, other), (other, self)):
+            _run("ip", "-n", here.name, "neigh", "del", there.address, "dev", "eth0")
 
     def run(self, command: str, *, check: bool = True, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
         """What a login shell of the host makes of `command`."""
@@ -149,7 +166,7 @@ class Host:
 
 @contextmanager
 def hosts(number: int) -> Iterator[list[Host]]:
-    """`number` hosts that have booted; all of them are gone afterwards.
+    """`number` hosts that have booted; all of them are gone afterwards, by SIGTERM as well.
 
     Raises:
         HostsError: this machine lacks what they need, or has some already.
@@ -157,6 +174,8 @@ def hosts(number: int) -> Iterator[list[Host]]:
     _check()
     ROOT.mkdir(parents=True, exist_ok=True)
     with ExitStack() as undo:
+        before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+        undo.callback(signal.signal, signal.SIGTERM, before)
         lock = undo.enter_context((ROOT / "lock").open("w"))
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -168,10 +187,11 @@ def hosts(number: int) -> Iterator[list[Host]]:
         Path("/run/sshd").mkdir(parents=True, exist_ok=True)
         _remove_network(number)
         undo.callback(_remove_network, number)
-        _run("ip", "link", "add", BRIDGE, "type", "bridge")
-        _run("ip", "addr", "add", f"{GATEWAY}/24", "dev", BRIDGE)
-        _run("ip", "link", "set", BRIDGE, "up")
-        made = [Host(name=f"trimtab{i}", address=f"{NETWORK}.{i}") for i in range(1, number + 1)]
+        for bridge, network in ((BRIDGE, NETWORK), (OUTSIDE_BRIDGE, OUTSIDE)):
+            _run("ip", "link", "add", bridge, "type", "bridge")
+            _run("ip", "addr", "add", f"{network}.254/24", "dev", bridge)
+            _run("ip", "link", "set", bridge, "up")
+        made = [Host(name=f"trimtab{i}", number=i) for i in range(1, number + 1)]
         for host in made:
             shutil.rmtree(host.folder, ignore_errors=True)
             undo.callback(shutil.rmtree, host.folder, ignore_errors=True)
@@ -197,10 +217,15 @@ def install_dependencies(host: Host) -> None:
 
 def _connect(host: Host) -> None:
     _run("ip", "netns", "add", host.name)
-    _run("ip", "link", "add", f"v{host.name}", "type", "veth", "peer", "name", "eth0", "netns", host.name)
-    _run("ip", "link", "set", f"v{host.name}", "master", BRIDGE, "up")
-    _run("ip", "-n", host.name, "addr", "add", f"{host.address}/24", "dev", "eth0")
-    for device in ("eth0", "lo"):
+    plugs = (
+        ("eth0", f"v{host.name}", BRIDGE, host.address),
+        ("eth1", f"o{host.name}", OUTSIDE_BRIDGE, host.outer_address),
+    )
+    for device, plug, bridge, address in plugs:
+        _run("ip", "link", "add", plug, "type", "veth", "peer", "name", device, "netns", host.name)
+        _run("ip", "link", "set", plug, "master", bridge, "up")
+        _run("ip", "-n", host.name, "addr", "add", f"{address}/24", "dev", device)
+    for device in ("eth0", "eth1", "lo"):
         _run("ip", "-n", host.name, "link", "set", device, "up")
     _run("ip", "-n", host.name, "route", "add", "default", "via", GATEWAY)
 
@@ -209,15 +234,18 @@ def _remove_network(number: int) -> None:
     for i in range(1, number + 1):
         with suppress(subprocess.CalledProcessError):
             _run("ip", "netns", "del", f"trimtab{i}")
-    with suppress(subprocess.CalledProcessError):
-        _run("ip", "link", "del", BRIDGE)
+    for bridge in (BRIDGE, OUTSIDE_BRIDGE):
+        with suppress(subprocess.CalledProcessError):
+            _run("ip", "link", "del", bridge)
 
 
 def _check() -> None:
     if os.geteuid() != 0:
         raise HostsError("hosts need root, for their networks")
     if missing := [each for each in NEEDED if not shutil.which(each, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")]:
-        raise HostsError(f"hosts need {', '.join(missing)}: apt-get install openssh-server iproute2 rsync util-linux")
+        raise HostsError(
+            f"hosts need {', '.join(missing)}: apt-get install openssh-server iproute2 nftables rsync util-linux"
+        )
 
 
 def _at_home(line: str) -> str:

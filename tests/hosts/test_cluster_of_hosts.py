@@ -1,13 +1,20 @@
 """`ray up cluster.yaml` on three hosts, as a user calls it: up, served on every host, published, a host lost, down."""
 
 import os
-import socket
 
 import httpx
 import pytest
 
 from tests.conftest import publish_tiny
-from tests.hosts.cluster import GRPC_PORT, application, artifact_source, prepared, wait_until
+from tests.hosts.cluster import (
+    GRPC_PORT,
+    HTTP_PORT,
+    application,
+    artifact_source,
+    listens,
+    prepared,
+    wait_until,
+)
 from tests.hosts.maker import hosts
 
 pytestmark = [
@@ -34,11 +41,12 @@ def test_a_cluster_from_up_to_down(cluster):
     for host in cluster.hosts:  # with or without a replica of the model
         wait_until(lambda host=host: cluster.version(host, "tiny") == "1")
         assert httpx.get(cluster.url(host, "/v2"), timeout=10).status_code == 401
-        socket.create_connection((host.address, GRPC_PORT), timeout=10).close()
+        assert listens(host.address, GRPC_PORT)
         assert not (host.home / "trimtab" / "optimization").exists(), "no checkout is copied"
         told = "\n".join(host.processes())
         assert cluster.key not in told
         assert (cluster.folder / ".ray" / "auth_token").read_text() not in told
+        assert {port for port in host.listening() if listens(host.outer_address, port)} == {HTTP_PORT, GRPC_PORT}
 
     again = cluster.up()
     assert "stays as it is" in again.stdout, again.stdout[-3000:]
@@ -55,3 +63,4 @@ def test_a_cluster_from_up_to_down(cluster):
     for host in cluster.hosts:
         assert host.processes() == []
         assert set(host.listening()) == {22}
+        assert "trimtab" not in host.run("nft list tables").stdout
