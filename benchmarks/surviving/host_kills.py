@@ -37,7 +37,7 @@ def node_figures(options: argparse.Namespace) -> Figures:
             beside_failed += len(beside.failures)
             moved_failed += len(moved.failures)
             victim.start()  # the head starts Ray there again
-            wait_until(lambda host=victim: cluster.version(host, MODEL) is not None, _BACK_S)
+            _wait_until_back(cluster, victim)
         cluster.down()
     return {"killed_node_failed": beside_failed, "killed_ingress_failed": moved_failed}
 
@@ -95,7 +95,7 @@ def drain_figures(options: argparse.Namespace) -> Figures:
             print(f"{leaving.name} drained: {beside}; with another to try: {moved}", flush=True)
             beside_failed += len(beside.failures)
             moved_failed += len(moved.failures)
-            wait_until(lambda host=leaving: cluster.version(host, MODEL) is not None, _BACK_S)
+            _wait_until_back(cluster, leaving)
         cluster.down()
     return {"node_drain_failed": beside_failed, "node_drain_moved_failed": moved_failed}
 
@@ -108,6 +108,10 @@ def _pair(cluster: Cluster, number: int) -> tuple[Host, Host]:
     """A worker and the other one, in turn."""
     first, second = cluster.hosts[1:]
     return (second, first) if number % 2 else (first, second)
+
+
+def _wait_until_back(cluster: Cluster, host: Host) -> None:
+    wait_until(lambda: cluster.version(host, MODEL) is not None, _BACK_S)
 
 
 def _all_answer(cluster: Cluster, version: str) -> bool:
