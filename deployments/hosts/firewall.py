@@ -8,9 +8,9 @@ import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address
+from pathlib import Path
 
 from deployments.errors import SettingsError
-from deployments.hosts.environment import SCRATCH
 
 TABLE = "inet trimtab"
 Network = IPv4Network | IPv6Network
@@ -34,8 +34,6 @@ _MEND = (
     "install the package nftables, let a user who is not root call it by sudo without a password, or leave --private "
     "out and guard all ports but the ingress's in another way"
 )
-_LOADED = "firewall"
-"""A file in `SCRATCH` while rules are loaded: only root could ask nft."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +46,9 @@ class Guard:
     """Of other services of the host, from 1024 up, that everybody is to reach."""
 
 
-def load(guard: Guard, own: str, ingress: Iterable[int]) -> None:
+def load(guard: Guard, own: str, ingress: Iterable[int], loaded: Path) -> None:
     """Let everybody outside of the private network, where this host has the address `own`, reach the ports of `ingress`
-    and those of `guard` alone from 1024 up; what was loaded before goes.
+    and those of `guard` alone from 1024 up; what was loaded before goes. The file `loaded` says so: only root could ask.
 
     Raises:
         SettingsError: `own` is elsewhere, nft is not there, or the user may not call it.
@@ -61,18 +59,18 @@ def load(guard: Guard, own: str, ingress: Iterable[int]) -> None:
             f"{guard.private}"
         )
     _nft(rules(guard.private, (*ingress, *guard.open_ports)))
-    (SCRATCH / _LOADED).touch()
+    loaded.touch()
 
 
-def end() -> None:
+def end(loaded: Path) -> None:
     """Take away what `load` did, if it did.
 
     Raises:
         SettingsError: nft is not there any more, or the user may not call it.
     """
-    if (SCRATCH / _LOADED).exists():
+    if loaded.exists():
         _nft(_END)
-        (SCRATCH / _LOADED).unlink()
+        loaded.unlink()
 
 
 def rules(private: Network, open_ports: Iterable[int]) -> str:

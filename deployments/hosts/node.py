@@ -33,6 +33,8 @@ DRAIN_S = 120.0
 _LOOK_EVERY_S = 1.0
 _ATTEMPTS = 3
 """Ray's node ends itself where its agents take more than 15 s to start, as on a host that is busy."""
+_FIREWALL = environment.SCRATCH / "firewall"
+"""There while its rules are loaded."""
 _RAY = [sys.executable, "-m", "ray.scripts.scripts"]
 _SERVE = [sys.executable, "-m", "ray.serve.scripts"]
 
@@ -102,7 +104,7 @@ def stop(*, everywhere: bool) -> None:
     """
     cluster = reach.described() if everywhere else None
     _end_ray()  # first here: the head would start workers anew
-    firewall.end()
+    firewall.end(_FIREWALL)
     if cluster is None or cluster.head not in _addresses():
         return
     failed = reach.call_all(cluster, "cd ~/trimtab && .venv/bin/python -m deployments node stop", 120)
@@ -149,7 +151,7 @@ def _config() -> dict[str, Any]:
 def _guard(guard: firewall.Guard | None, own: str, config: dict[str, Any]) -> None:
     if guard:
         ingress = (preflight.http_address(config)[1], preflight.grpc_port_of(config))
-        firewall.load(guard, own, [port for port in ingress if port is not None])
+        firewall.load(guard, own, [port for port in ingress if port is not None], _FIREWALL)
 
 
 def _start(options: Sequence[str]) -> None:

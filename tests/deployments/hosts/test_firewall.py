@@ -26,7 +26,6 @@ def nft(tmp_path, monkeypatch):
         (folder / "nft").chmod(0o755)
         monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
 
-    monkeypatch.setattr(firewall, "SCRATCH", tmp_path)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     return make
 
@@ -52,38 +51,38 @@ def test_nft_takes_the_rules_twice(private):
 
 def test_what_was_loaded_is_taken_away_once(tmp_path, nft):
     nft(f"cat >>{tmp_path}/told")
-    firewall.end()
+    firewall.end(tmp_path / "firewall")
     assert not (tmp_path / "told").exists(), "nothing was loaded"
-    firewall.load(firewall.Guard(private=PRIVATE, open_ports=(9100,)), "10.78.0.1", [8000])
+    firewall.load(firewall.Guard(private=PRIVATE, open_ports=(9100,)), "10.78.0.1", [8000], tmp_path / "firewall")
     told = (tmp_path / "told").read_text()
     assert told == firewall.rules(PRIVATE, [8000, 9100])
-    firewall.end()
-    firewall.end()
+    firewall.end(tmp_path / "firewall")
+    firewall.end(tmp_path / "firewall")
     assert (tmp_path / "told").read_text() == told + "table inet trimtab\ndelete table inet trimtab\n"
 
 
-def test_a_network_without_the_host_itself_is_refused():
+def test_a_network_without_the_host_itself_is_refused(tmp_path):
     with pytest.raises(SettingsError, match=r"10\.79\.0\.1 among them, got 10\.78\.0\.0/24"):
-        firewall.load(firewall.Guard(private=PRIVATE), "10.79.0.1", [8000])
+        firewall.load(firewall.Guard(private=PRIVATE), "10.79.0.1", [8000], tmp_path / "firewall")
 
 
 def test_a_host_that_cannot_be_guarded_says_what_it_needs(tmp_path, nft, monkeypatch):
     guard = firewall.Guard(private=PRIVATE)
     nft("echo 'nft: Operation not permitted' >&2; exit 1")
     with pytest.raises(SettingsError, match=r"which said: nft: Operation not permitted; install the package nftables"):
-        firewall.load(guard, "10.78.0.1", [8000])
+        firewall.load(guard, "10.78.0.1", [8000], tmp_path / "firewall")
     monkeypatch.setattr(subprocess, "run", _missing)
     with pytest.raises(SettingsError, match=r"--private needs nft on this host, which is not there"):
-        firewall.load(guard, "10.78.0.1", [8000])
+        firewall.load(guard, "10.78.0.1", [8000], tmp_path / "firewall")
     assert not list(tmp_path.glob("firewall")), "nothing was loaded"
 
 
-def test_a_user_who_is_not_root_calls_nft_by_sudo(nft, monkeypatch):
+def test_a_user_who_is_not_root_calls_nft_by_sudo(tmp_path, nft, monkeypatch):
     nft("exit 0")
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(subprocess, "run", _missing)
     with pytest.raises(SettingsError, match=r"--private needs sudo on this host"):
-        firewall.load(firewall.Guard(private=PRIVATE), "10.78.0.1", [8000])
+        firewall.load(firewall.Guard(private=PRIVATE), "10.78.0.1", [8000], tmp_path / "firewall")
 
 
 def test_a_network_that_is_none_is_refused_by_the_command(capsys):
