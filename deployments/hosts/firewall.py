@@ -48,7 +48,8 @@ class Guard:
 
 def load(guard: Guard, own: str, ingress: Iterable[int], loaded: Path) -> None:
     """Let everybody outside of the private network, where this host has the address `own`, reach the ports of `ingress`
-    and those of `guard` alone from 1024 up; what was loaded before goes. The file `loaded` says so: only root could ask.
+    and those of `guard` alone from 1024 up; what was loaded before goes.
+    The file `loaded` says so, since only root could ask.
 
     Raises:
         SettingsError: `own` is elsewhere, nft is not there, or the user may not call it.
