@@ -90,7 +90,7 @@ def test_two_workers_train_the_model_that_one_process_trains(ray_cluster: None, 
     epochs: list[int] = []
     with Workers(points, num_workers=2, service="test") as workers:
         for wanted in (job(), job(soft)):
-            got = workers.train(job(epochs=120), lambda done, _loss: epochs.append(done)).state_dict()
+            got = workers.train(wanted, lambda done, _loss: epochs.append(done)).state_dict()
             expected = trained_plainly(job(wanted.soft), points).state_dict()
             for name in expected:
                 torch.testing.assert_close(got[name], expected[name], atol=1e-5, rtol=1e-4)
