@@ -31,7 +31,7 @@ wheel: install ## make the wheel that `ray up cluster.yaml` installs on every ho
 	@rm -rf build && ls dist
 
 test: install-dev $(CLIENTS)/.installed ## run the tests
-	@$(BIN)/pytest -n 4 $(ARGS)
+	@$(BIN)/pytest -n 3 $(ARGS)
 
 test-hosts: install-dev ## `ray up` on three hosts of network namespaces; needs root, minutes, and 8 GiB
 	@$(BIN)/pytest -m hosts tests/hosts $(ARGS)

@@ -99,30 +99,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: sum(item.get_closest_marker(name) is not None for name in ("slow", "ray", "browser")))
 
 
-_SERVERS = ("test_", "telemetry/page/")
-_MODELS = ("cascade", "cutting", "distillation", "foreign", "graphs", "networks", "pruning", "quantization", "tasks")
+_SERVERS = ("test_", "telemetry/page/", "optimization/networks/")
 
 
-class FourProcesses(LoadScopeScheduling):
-    """Servers and browsers, runs of recipes, models, and the rest have a process each, whatever the number of cores.
+class ThreeProcesses(LoadScopeScheduling):
+    """Servers and browsers, what makes models small, and the rest have a process each, whatever the number of cores.
 
-    All four take about as long. Models need no Ray, so that it starts three times at once at most: more starts of Ray
-    on two cores last longer than Ray waits for them. (xdist's own groups are lost on the pytest that is pinned.)
+    All three take about as long, for which `networks` is with the servers, and start Ray at different times: several
+    starts of Ray on two cores last longer than Ray waits for them. (xdist's own groups are lost on the pytest that is
+    pinned.)
     """
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.removeprefix("tests/")
         if path.startswith(_SERVERS):
             return "servers"
-        if not path.startswith("optimization/"):
-            return "rest"
-        return "models" if path.split("/")[1] in _MODELS else "recipes"
+        return "optimization" if path.startswith("optimization/") else "rest"
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FourProcesses:
-    """Of `pytest -n 4`, as `make test` calls it."""
-    return FourProcesses(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ThreeProcesses:
+    """Of `pytest -n 3`, as `make test` calls it."""
+    return ThreeProcesses(config, log)
 
 
 def chromium() -> str | None:
