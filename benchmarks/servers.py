@@ -250,7 +250,7 @@ def wait_until_ready(
     log: Path,
     url: str,
     body: bytes | None = None,
-    timeout_s: float = 120,
+    timeout_s: float = 240,
     key: str | None = None,
     kind: str | None = None,
     trust: ssl.SSLContext | None = None,
