@@ -1,9 +1,9 @@
 """Servers to measure and to test: Trimtab as a user starts it, its peers, each in a process of its own."""
 
+import itertools
 import json
 import math
 import os
-import random
 import signal
 import socket
 import ssl
@@ -27,7 +27,9 @@ from deployments.ingress.haproxy import TLS_CERT
 from optimization.artifact.store import Artifact
 
 BIN = Path(sys.executable).parent
-_RANDOM = random.SystemRandom()  # processes that were seeded alike must not pick alike
+_PORTS = itertools.count(400 * os.getpid())
+"""Ports are given in turn, from another one on in each process: none is given again before its server listens, here or
+in the tests' other processes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,7 +280,7 @@ def free_port() -> int:
     A port the kernel picks may be some connection's own by the time it is listened on.
     """
     while True:
-        port = _RANDOM.randrange(20_000, 30_000)
+        port = 20_000 + next(_PORTS) % 10_000
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port

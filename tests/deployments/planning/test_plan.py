@@ -58,10 +58,10 @@ def planned(capsys, *arguments):
 
 def test_a_running_server_is_measured_and_what_is_not_its_model_keeps_no_replica_busy(url, capsys):
     node = ["--node-cpus", "2", "--node-price", "0.5", "--spare", "1"]
-    found = planned(capsys, "slow", "--rate", "300", "--p99", "200ms", "--url", url, "--measure-s", "1", *node)
+    found = planned(capsys, "slow", "--rate", "300", "--p99", "2s", "--url", url, "--measure-s", "1", *node)
     assert CALL_S + ROW_S < found["call_s"] < 2 * (CALL_S + ROW_S)
     assert found["p50_s"] > CALL_S + ROW_S + 0.005
-    assert found["p99_s"] <= 0.2
+    assert found["p99_s"] <= 2
     needed = found["replicas"] - 2
     assert 300 * (CALL_S + 8 * ROW_S) / 8 < needed < 10
     assert found["nodes"] == -(-needed // 2) + 1
