@@ -19,16 +19,13 @@ from deployments.monitoring.answers import is_classifier, is_regressor, numbers
 from deployments.monitoring.sampling import ROWS_OF_REQUEST, RowRate
 from deployments.oip.tensors import Array
 from deployments.rollout.answered import CLASS, Judge, Rows, Seen, alike, is_finite, rows_of, seen_of
-from deployments.rollout.evidence import Arm, Paired, Slice, Window, duration_bin, number_bins
+from deployments.rollout.evidence import MOST_KINDS, Arm, Paired, Slice, Window, duration_bin, number_bins
 from optimization.artifact.manifest import Manifest
 
 ArmName = Literal["baseline", "candidate"]
 
 KEPT = 24
 """Windows that are told again, for a controller that did not hear of them."""
-
-MOST_KINDS = 64
-"""Kinds of requests, or of rows, that a window tells apart: clients name some themselves."""
 
 wanted: ContextVar[list[Seen] | None] = ContextVar("wanted", default=None)
 """Where the answer to the request under way is put, where it is to be compared."""

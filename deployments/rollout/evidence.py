@@ -6,7 +6,7 @@ the candidate's replicas all else; the sum holds each request once.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self, TypeVar
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, TypeAdapter
 
 K = TypeVar("K", int, str)
+S = TypeVar("S", "Slice", "Paired")
 
 BINS_PER_DOUBLING = 8
 """Bins of durations from one to twice as long: each is 9 % wide (OpenTelemetry's exponential histogram of scale 3)."""
@@ -26,6 +27,8 @@ LEAST_NUMBER = 1e-6
 NUMBER_BINS = 2000
 """Bins of numbers of either sign, each as wide as those of durations; the last takes all that are larger."""
 
+MOST_KINDS = 64
+"""Kinds of requests or of rows, and answers, that are told apart, the largest: clients name some themselves."""
 MOST_ALIKE = 100
 """Windows of one length that are kept as they are."""
 _WITH_NAN = ConfigDict(ser_json_inf_nan="constants")
@@ -95,10 +98,7 @@ class Arm:
             non_finite=self.non_finite + other.non_finite,
             memory_bytes={**self.memory_bytes, **other.memory_bytes},
             cpu_s=self.cpu_s + other.cpu_s,
-            slices={
-                name: self.slices.get(name, Slice()) + other.slices.get(name, Slice())
-                for name in self.slices.keys() | other.slices.keys()
-            },
+            slices=_by_kind(self.slices, other.slices, lambda each: each.requests),
         )
 
 
@@ -189,16 +189,13 @@ def total(arms: Iterable[Arm]) -> Arm:
 
 def together(one: Window, other: Window) -> Window:
     """Two windows, of other processes or of other seconds, as one."""
-    kinds = one.paired_slices.keys() | other.paired_slices.keys()
     return Window(
         start_s=min(one.start_s, other.start_s),
         end_s=max(one.end_s, other.end_s),
         baseline=one.baseline + other.baseline,
         candidate=one.candidate + other.candidate,
         paired=one.paired + other.paired,
-        paired_slices={
-            kind: one.paired_slices.get(kind, Paired()) + other.paired_slices.get(kind, Paired()) for kind in kinds
-        },
+        paired_slices=_by_kind(one.paired_slices, other.paired_slices, lambda each: each.rows),
     )
 
 
@@ -244,3 +241,13 @@ def _added(one: Mapping[K, int], other: Mapping[K, int]) -> dict[K, int]:
 
 _ARM = TypeAdapter(Arm)
 _WINDOWS = TypeAdapter(tuple[Window, ...])
+
+
+def _by_kind(one: Mapping[str, S], other: Mapping[str, S], size: Callable[[S], int]) -> dict[str, S]:
+    """The sums of both, of the largest kinds."""
+    found = dict(one)
+    for kind, each in other.items():
+        found[kind] = found[kind] + each if kind in found else each
+    if len(found) <= MOST_KINDS:
+        return found
+    return {kind: found[kind] for kind in sorted(found, key=lambda kind: (-size(found[kind]), kind))[:MOST_KINDS]}

@@ -13,12 +13,9 @@ from deployments.rollout.analysis.proportions import above, excess
 from deployments.rollout.analysis.settings import AnalysisSettings
 from deployments.rollout.analysis.starts import strongest
 from deployments.rollout.analysis.verdict import Finding
-from deployments.rollout.evidence import NUMBER, NUMBER_BINS, Arm, Paired, Slice, Window, bin_start
+from deployments.rollout.evidence import MOST_KINDS, NUMBER, NUMBER_BINS, Arm, Paired, Slice, Window, bin_start
 
 Windows = Sequence[Window]
-
-MOST_KINDS = 64
-"""Answers, and kinds of requests, that are looked at each on its own: those with the most rows."""
 
 
 def fidelity(windows: Windows, settings: AnalysisSettings, needed_nats: float) -> Finding | None:

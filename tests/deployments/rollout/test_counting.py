@@ -7,8 +7,16 @@ from deployments.rollout.analysis import soundness
 from deployments.rollout.analysis.behaviour import slices
 from deployments.rollout.analysis.settings import AnalysisSettings
 from deployments.rollout.answered import alike, rows_of
-from deployments.rollout.counting import KEPT, MOST_KINDS, Counting
-from deployments.rollout.evidence import NUMBER_BINS, Paired, bin_start, number_bins, windows_json, windows_of
+from deployments.rollout.counting import KEPT, Counting
+from deployments.rollout.evidence import (
+    MOST_KINDS,
+    NUMBER_BINS,
+    Paired,
+    bin_start,
+    number_bins,
+    windows_json,
+    windows_of,
+)
 from deployments.rollout.gathering import gathered
 
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deployments.rollout.evidence import (
+    MOST_KINDS,
     Arm,
     Paired,
     Slice,
@@ -66,6 +67,24 @@ def test_evidence_of_days_is_some_hundreds_of_windows_and_loses_no_request() -> 
     assert sum(window.candidate.requests for window in kept) == 2000
     assert all(one.end_s == other.start_s for one, other in itertools.pairwise(kept))
     assert {window.end_s - window.start_s for window in kept[-100:]} == {2.0}
+
+
+def test_clients_that_name_ever_new_kinds_make_no_evidence_grow_and_the_largest_kinds_stay() -> None:
+    windows = [
+        Window(
+            start_s=float(at),
+            end_s=at + 1.0,
+            candidate=Arm(requests=3, slices={"app=phone": Slice(requests=2), f"new={at}": Slice(requests=1)}),
+            paired_slices={"app=phone": Paired(rows=2), f"new={at}": Paired(rows=1)},
+        )
+        for at in range(5000)
+    ]
+    for kept in coarsened(windows):
+        assert len(kept.candidate.slices) <= MOST_KINDS
+        assert len(kept.paired_slices) <= MOST_KINDS
+    whole = total(each.candidate for each in coarsened(windows))
+    assert len(whole.slices) == MOST_KINDS
+    assert whole.slices["app=phone"].requests == 10_000
 
 
 def test_a_text_cut_short_is_no_evidence() -> None:
